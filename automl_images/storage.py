@@ -1,0 +1,244 @@
+"""Files anywhere fsspec reaches: local folders, ``s3://``, ``gs://``, ``memory://`` and the rest.
+
+Listings are never cached. A write replaces an object whole or not at all, and ``create`` writes only what is not there
+yet. Kubeflow's ``minio://`` addresses are read as S3 at the endpoint that ``AWS_ENDPOINT_URL`` names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from automl_images.errors import UserError
+
+_CREDENTIALS = re.compile(
+    r"(?<=://)[^/@\s]+(?=@)|(?<=[?&])(?:[^=&\s]*(?:sig|token|key|secret|password)[^=&\s]*=)[^&\s]+", re.I
+)
+_TRANSFERS = 16
+
+
+def redact(text: str) -> str:
+    """Return ``text`` with user names, passwords, tokens and signatures in URLs replaced by ``***``."""
+    return _CREDENTIALS.sub("***", text)
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """Return the fsspec filesystem of ``url`` and the path in it, with listing caches off.
+
+    Raises:
+        UserError: the protocol is unknown, or its driver is not installed.
+    """
+    if url.startswith("minio://"):
+        url = "s3://" + url.removeprefix("minio://")
+    try:
+        return fsspec.core.url_to_fs(url, **({"use_listings_cache": False} if "://" in url else {}))
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{redact(url)}: cannot be opened: {error}") from error
+
+
+def is_local(url: str) -> bool:
+    """Return whether ``url`` is a path on this machine."""
+    return "://" not in url or url.startswith(("file://", "local://"))
+
+
+def local_path(url: str) -> Path:
+    """Return the path of a local ``url``, absolute."""
+    return Path(os.path.abspath(re.sub(r"^(file|local)://", "", url)))  # noqa: PTH100 (resolve() would follow links)
+
+
+def absolute(url: str) -> str:
+    """Return ``url`` in the one form that is written down: an absolute path, or the remote URL without a last slash."""
+    return str(local_path(url)) if is_local(url) else url.rstrip("/")
+
+
+def join(root: str, *parts: str) -> str:
+    """Return ``root`` with ``parts`` below it."""
+    return "/".join([root.rstrip("/") or "/", *(p.strip("/") for p in parts)])
+
+
+def join_inside(root: str, relative: str) -> str:
+    """Return ``root`` with ``relative`` below it, refusing a path that leaves the root.
+
+    Raises:
+        UserError: ``relative`` is absolute, climbs out with ``..``, or is reached through a link that leaves the root.
+    """
+    path = PurePosixPath(relative.replace("\\", "/"))
+    depth = 0
+    for part in path.parts:
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            break
+    if path.is_absolute() or depth < 0 or "://" in relative:
+        raise UserError(f"the path '{relative}' leaves the image root {redact(root)}")
+    joined = join(root, str(path))
+    if is_local(root) and not local_path(joined).resolve().is_relative_to(local_path(root).resolve()):
+        raise UserError(f"the path '{relative}' leaves the image root {redact(root)} through a link")
+    return joined
+
+
+def exists(url: str) -> bool:
+    """Return whether a file or folder is there."""
+    fs, path = filesystem(url)
+    return bool(fs.exists(path))
+
+
+def is_dir(url: str) -> bool:
+    """Return whether a folder is there."""
+    fs, path = filesystem(url)
+    return bool(fs.isdir(path))
+
+
+def read_bytes(url: str) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    fs, path = filesystem(url)
+    return fs.cat_file(path)
+
+
+def read_text(url: str) -> str:
+    """Return a file's text, UTF-8, with or without a byte-order mark."""
+    return read_bytes(url).decode("utf-8-sig")
+
+
+def open_text(url: str, mode: str = "r") -> Any:
+    """Open a text file, UTF-8, to read or write line by line; the folders above a file to write are made."""
+    fs, path = filesystem(url)
+    if "w" in mode:
+        fs.makedirs(fs._parent(path), exist_ok=True)
+    return fs.open(path, mode, encoding="utf-8-sig" if mode == "r" else "utf-8", newline="")
+
+
+def write(url: str, data: bytes | str) -> None:
+    """Write a file, replacing it whole: a reader sees the old content or the new, never a part."""
+    data = data.encode() if isinstance(data, str) else data
+    fs, path = filesystem(url)
+    if not isinstance(fs, LocalFileSystem):
+        fs.pipe_file(path, data)
+        return
+    with _beside(Path(path), data) as temporary:
+        temporary.replace(path)
+
+
+def create(url: str, data: bytes | str) -> bool:
+    """Write a file if none is there; return whether this call wrote it.
+
+    Exclusive between processes and machines on local folders, ``memory://`` and stores with conditional writes.
+    """
+    data = data.encode() if isinstance(data, str) else data
+    fs, path = filesystem(url)
+    try:
+        if not isinstance(fs, LocalFileSystem):
+            fs.pipe_file(path, data, mode="create")
+            return True
+        with _beside(Path(path), data) as temporary:
+            os.link(temporary, path)  # atomic, and unlike O_EXCL never shows an empty file
+    except FileExistsError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _beside(path: Path, data: bytes):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    try:
+        temporary.write_bytes(data)
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def names(url: str) -> list[str]:
+    """Return the sorted names in a folder, without hidden ones; an absent folder has none."""
+    fs, path = filesystem(url)
+    try:
+        found = fs.ls(path, detail=False)
+    except FileNotFoundError:
+        return []
+    listed = (str(p).rstrip("/").rsplit("/", 1)[-1] for p in found)
+    return sorted(n for n in listed if n and not n.startswith("."))
+
+
+def files_below(url: str) -> list[str]:
+    """Return the sorted paths, relative to ``url``, of all files below it; hidden ones are left out."""
+    fs, path = filesystem(url)
+    root = path.rstrip("/") + "/"
+    found = (str(p)[len(root) :] for p in fs.find(path))
+    return sorted(p for p in found if p and not any(part.startswith(".") for part in p.split("/")))
+
+
+def read_many(urls: list[str]) -> list[bytes | None]:
+    """Return the bytes of many files, fetched in parallel; None for those that are not there."""
+
+    def read(url: str) -> bytes | None:
+        try:
+            return read_bytes(url)
+        except FileNotFoundError:
+            return None
+
+    if len(urls) < 2 or all(is_local(u) for u in urls):
+        return [read(u) for u in urls]
+    with ThreadPoolExecutor(_TRANSFERS) as pool:
+        return list(pool.map(read, urls))
+
+
+def put_folder(local: Path, url: str) -> None:
+    """Copy a local folder to ``url``, replacing what is there. On this machine the change is one rename."""
+    if is_local(url):
+        target = local_path(url)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.parent / f".{target.name}.{uuid.uuid4().hex}"
+        shutil.copytree(local, fresh)
+        remove(url)
+        fresh.rename(target)
+        return
+    fs, path = filesystem(url)
+    remove(url)
+    fs.put(f"{local}/", f"{path}/", recursive=True)
+
+
+def get_folder(url: str, local: Path) -> Path:
+    """Return a local folder with what lies below ``url``: the folder itself if it is local, else a copy in ``local``.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not is_dir(url):
+        raise UserError(f"{redact(url)}: no such folder")
+    if is_local(url):
+        return local_path(url)
+    fs, path = filesystem(url)
+    for name in files_below(url):
+        target = local / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fs.get_file(f"{path.rstrip('/')}/{name}", str(target))
+    return local
+
+
+def copy_folder(source: str, target: str) -> None:
+    """Copy all files below ``source`` to below ``target``, on any two stores."""
+
+    def copy(name: str) -> None:
+        write(join(target, name), read_bytes(join(source, name)))
+
+    with ThreadPoolExecutor(_TRANSFERS) as pool:
+        list(pool.map(copy, files_below(source)))
+
+
+def remove(url: str) -> None:
+    """Remove a file or folder; nothing happens if it is not there."""
+    fs, path = filesystem(url)
+    with contextlib.suppress(FileNotFoundError):
+        fs.rm(path, recursive=True)

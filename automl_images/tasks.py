@@ -1,0 +1,64 @@
+"""The tasks: what each predicts, the metric that ranks its trials, its default model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from automl_images.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of vision problem.
+
+    Attributes:
+        name: Azure's task name, with hyphens.
+        label: what a record's label is: ``class``, ``classes``, ``boxes``, ``polygons`` or ``mask``.
+        primary_metric: the metric that ranks trials (fixed by the task, as in Azure); higher is better.
+        default_model: the model that is trained when none is named; None where no model is built yet.
+    """
+
+    name: str
+    label: str
+    primary_metric: str
+    default_model: str | None = None
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("image-classification", "class", "accuracy"),
+        Task("image-classification-multilabel", "classes", "iou"),
+        Task("image-object-detection", "boxes", "mean_average_precision", "yolov5"),
+        Task("image-instance-segmentation", "polygons", "mean_average_precision"),
+        Task("image-semantic-segmentation", "mask", "mean_iou"),
+    )
+}
+
+
+def get_task(name: str) -> Task:
+    """Return the task of that name; underscores serve for hyphens.
+
+    Raises:
+        UserError: the name is not a task, or no model for it is built yet.
+    """
+    task = TASKS.get(name.replace("_", "-"))
+    if task is None:
+        raise UserError(f"task: no task is called '{name}'; {nearest(name, TASKS)}")
+    if task.default_model is None:
+        built = ", ".join(t.name for t in TASKS.values() if t.default_model)
+        raise UserError(f"task: '{task.name}' has no model in this version; built: {built}")
+    return task
+
+
+def check_primary_metric(task: Task, metric: str | None) -> str:
+    """Return the task's primary metric; refuse another one.
+
+    Raises:
+        UserError: ``metric`` is given and is not the task's.
+    """
+    if metric is not None and metric != task.primary_metric:
+        raise UserError(
+            f"primary_metric: '{metric}' does not rank {task.name}; use '{task.primary_metric}' or leave it out"
+        )
+    return task.primary_metric
