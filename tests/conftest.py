@@ -1,0 +1,75 @@
+"""Small data that tests make for themselves."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from automl_images.annotations.records import Box, Record
+
+COLOURS = {"blue": (40, 60, 220), "red": (220, 50, 40)}
+
+
+def draw_squares(folder: Path, count: int, size: int = 64, seed: int = 0) -> list[Record]:
+    """Write images of one or two coloured squares and return their records."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    records = []
+    for i in range(count):
+        image = Image.fromarray(rng.integers(90, 160, (size, size, 3), dtype=np.uint8))
+        boxes = []
+        for place in range(1 + i % 2):
+            name = list(COLOURS)[int(rng.integers(2))]
+            side = int(rng.integers(size // 4, size // 2 - 2))
+            left = int(rng.integers(0, size // 2 - side + 1)) + place * size // 2
+            top = int(rng.integers(0, size - side + 1))
+            ImageDraw.Draw(image).rectangle([left, top, left + side - 1, top + side - 1], fill=COLOURS[name])
+            corners = (v / size for v in (left, top, left + side, top + side))
+            boxes.append(Box(name, *corners))
+        path = folder / f"{i:03d}.png"
+        image.save(path)
+        records.append(Record(str(path), boxes, size, size, "png", f"{path.name}"))
+    return records
+
+
+def write_jsonl(path: Path, records: list[Record]) -> Path:
+    """Write records as JSONL by hand, so that a test of a reader does not depend on our writer."""
+    lines = [
+        {
+            "image_url": r.image_url,
+            "image_details": {"format": r.format, "width": r.width, "height": r.height},
+            "label": [{**vars(b), "isCrowd": int(b.isCrowd)} for b in r.label],
+        }
+        for r in records
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def write_voc(folder: Path, records: list[Record]) -> Path:
+    """Write records as a Pascal VOC folder whose images lie in JPEGImages already."""
+    annotations = folder / "Annotations"
+    annotations.mkdir(parents=True, exist_ok=True)
+    for r in records:
+        objects = "".join(
+            f"<object><name>{b.label}</name><difficult>0</difficult><bndbox><xmin>{round(b.topX * r.width)}</xmin>"
+            f"<ymin>{round(b.topY * r.height)}</ymin><xmax>{round(b.bottomX * r.width)}</xmax>"
+            f"<ymax>{round(b.bottomY * r.height)}</ymax></bndbox></object>"
+            for b in r.label
+        )
+        name = Path(r.image_url).name
+        (annotations / f"{Path(name).stem}.xml").write_text(
+            f"<annotation><filename>{name}</filename><size><width>{r.width}</width><height>{r.height}</height>"
+            f"<depth>3</depth></size>{objects}</annotation>"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def squares(tmp_path_factory):
+    """Return (training records, validation records): 12 and 4 images of coloured squares, 64 pixels wide."""
+    folder = tmp_path_factory.mktemp("squares")
+    records = draw_squares(folder, 16)
+    return records[:12], records[12:]

@@ -1,0 +1,118 @@
+"""The catalogue's ranges and defaults, and what settings may go together."""
+
+import pytest
+
+from automl_images.errors import UserError
+from automl_images.hyperparameters import CATALOGUE, MODELS, find, hyperparameters, resolve, without_effect
+
+TASK = "image-object-detection"
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "default"),
+    [
+        ("yolov5", "number_of_epochs", 30),
+        ("yolov5", "training_batch_size", 16),
+        ("yolov5", "learning_rate", 0.01),
+        ("yolov5", "box_score_thresh", 0.1),
+        ("yolov5", "img_size", 640),
+        ("fasterrcnn_resnet18_fpn", "number_of_epochs", 15),
+        ("fasterrcnn_resnet18_fpn", "training_batch_size", 2),
+        ("fasterrcnn_resnet18_fpn", "validation_batch_size", 1),
+        ("fasterrcnn_resnet50_fpn", "learning_rate", 0.005),
+        ("fasterrcnn_resnet50_fpn", "box_score_thresh", 0.3),
+        ("fasterrcnn_resnet50_fpn", "max_size", 1333),
+    ],
+)
+def test_defaults_are_azures(model, name, default):
+    assert resolve(TASK, {"model_name": model})[name] == default
+
+
+def test_the_default_model_is_yolov5_and_every_row_has_a_value():
+    settings = resolve(TASK, {})
+    assert settings["model_name"] == "yolov5"
+    assert set(settings) == {"model_name", *hyperparameters("yolov5")}
+    assert "min_size" not in settings
+
+
+@pytest.mark.parametrize("row", CATALOGUE.values(), ids=lambda row: row.name)
+def test_every_default_is_within_its_range_and_described(row):
+    for model in MODELS[TASK]:
+        if row.models is None or model in row.models:
+            default = row.default_for(TASK, model)
+            assert row.check(default) == default
+    assert len(row.effect) > 20
+    assert row.range_text()
+
+
+@pytest.mark.parametrize("row", [r for r in CATALOGUE.values() if r.low is not None], ids=lambda row: row.name)
+def test_both_ends_are_allowed_and_nothing_beyond(row):
+    step = 1 if row.type == "int" else 1e-6
+    assert row.check(row.low) == row.low
+    with pytest.raises(UserError, match=f"{row.name}: .* out of range; allowed: {row.range_text()}"):
+        row.check(row.low - step)
+    if row.high is not None:
+        assert row.check(row.high) == row.high
+        with pytest.raises(UserError, match="out of range"):
+            row.check(row.high + step)
+
+
+@pytest.mark.parametrize(
+    ("given", "value"), [(15.0, 15), ("15", 15), (1, 1)], ids=["a float from KFP", "a string", "an int"]
+)
+def test_whole_numbers_come_in_any_spelling(given, value):
+    checked = CATALOGUE["number_of_epochs"].check(given)
+    assert checked == value
+    assert isinstance(checked, int)
+
+
+@pytest.mark.parametrize("value", [1.5, "many", None, True, float("nan")])
+def test_what_is_no_whole_number_is_refused(value):
+    with pytest.raises(UserError, match="number_of_epochs: .* is not a whole number; allowed: at least 1"):
+        CATALOGUE["number_of_epochs"].check(value)
+
+
+@pytest.mark.parametrize(("given", "value"), [(True, 1), ("False", 0), (0.0, 0), ("1", 1)])
+def test_flags_take_booleans_too(given, value):
+    assert CATALOGUE["nesterov"].check(given) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"model_name": "yolo5"}, "no model 'yolo5'; did you mean 'yolov5'"),
+        ({"learning_rat": 0.1}, "did you mean 'learning_rate'"),
+        ({"learning_rate": 2}, "learning_rate: 2 is out of range; allowed: 0 to 1"),
+        ({"optimizer": "adamx"}, "did you mean 'adam'"),
+        ({"min_size": 100}, "does not apply to yolov5"),
+        ({"momentum": 0}, "nesterov: 0 or a momentum above 0"),
+        ({"optimizer": "adam", "beta2": 1}, "beta2: 1 would never take in a new gradient"),
+        ({"img_size": 640, "image_size": 640}, "is the same hyperparameter as img_size"),
+        (
+            {"model_name": "fasterrcnn_resnet18_fpn", "min_size": 800, "max_size": 700},
+            "min_size: 800 is above max_size 700",
+        ),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "-".join(map(str, x.values())),
+)
+def test_wrong_settings_are_refused_with_the_mend(given, line):
+    with pytest.raises(UserError) as refused:
+        resolve(TASK, given)
+    assert line in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_other_spellings_are_turned_into_the_one_name():
+    given = {"image_size": 320, "gradient_accumulation_step": 2, "box_iou_thresh": 0.4, "model_size": "extra_large"}
+    settings = resolve(TASK, given)
+    assert (settings["img_size"], settings["grad_accumulation_step"]) == (320, 2)
+    assert (settings["nms_iou_thresh"], settings["model_size"]) == (0.4, "xlarge")
+    assert find("box_nms_thresh", "fasterrcnn_resnet18_fpn").name == "nms_iou_thresh"
+
+
+def test_settings_that_others_leave_without_effect_are_said():
+    given = {"optimizer": "adamw", "momentum": 0.8, "step_lr_gamma": 0.1, "beta1": 0.8}
+    lines = without_effect(resolve(TASK, given), given)
+    assert len(lines) == 2
+    assert "momentum has no effect with optimizer: adamw" in lines[0]
+    assert "step_lr_gamma has no effect with lr_scheduler: warmup_cosine" in lines[1]
