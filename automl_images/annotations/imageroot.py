@@ -1,0 +1,153 @@
+"""Where the images of a source lie. A path in an annotation file is not trusted: none leaves the image root."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Sequence
+from functools import cached_property
+
+from automl_images import storage
+from automl_images.errors import UserError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+_STORES = frozenset(
+    [
+        "s3",
+        "s3a",
+        "minio",
+        "gs",
+        "gcs",
+        "az",
+        "abfs",
+        "abfss",
+        "adl",
+        "wasb",
+        "wasbs",
+        "oci",
+        "oss",
+        "hdfs",
+        "webhdfs",
+        "http",
+        "https",
+        "hf",
+        "memory",
+    ]
+)
+
+
+class ImageRoot:
+    """The folder below which images lie, and how a path in an annotation file becomes an address.
+
+    Args:
+        folder: the folder of the source; the root unless ``images`` is another.
+        images: another root, or ``PREFIX=URL``: addresses that begin with PREFIX (``AmlDatastore://store/``,
+            ``azureml://.../paths/``) are read below URL instead.
+    """
+
+    def __init__(self, folder: str, images: str | None = None):
+        self.prefix, self._target = _mapping(images)
+        self.given = bool(images) and not self.prefix
+        self.root = storage.absolute(images if images and not self.prefix else folder)
+        self._schemes = _STORES | {_scheme(self.root), _scheme(self._target)}
+
+    def resolve(self, path: str) -> str:
+        """Return the address of an image: a relative path is below the root, a URL on a store is taken as it is.
+
+        Raises:
+            UserError: the path leaves the root, chains file systems (``::``), or names an unknown kind of store.
+        """
+        if "::" in path or "\0" in path:
+            raise UserError(f"the image address '{storage.redact(path)!s}' is not plain: chained addresses are refused")
+        if self.prefix and _is_below(path, self.prefix):
+            return storage.join_inside(self._target, path[len(self.prefix) :].lstrip("/"))
+        scheme, found, rest = path.partition("://")
+        if found and scheme.lower() in ("file", "local"):
+            return self._absolute("/" + rest.lstrip("/"))
+        if found:
+            if scheme not in self._schemes:
+                raise UserError(
+                    f"the image address '{storage.redact(path)}' is of no known store; map it with "
+                    f"images: '{scheme}://...=URL'"
+                )
+            return path
+        if path.startswith("/"):
+            return self._absolute(path)
+        return storage.join_inside(self.root, path)
+
+    def find(self, path: str, folders: Sequence[str]) -> str:
+        """Return the address of an image that lies in one of ``folders`` or, if its name is unique, anywhere.
+
+        Args:
+            path: what the annotation file says, with or without a suffix.
+            folders: relative to the root, in the order of preference. An image that is nowhere is given the first.
+
+        Raises:
+            UserError: the path leaves the root, or several images have its name.
+        """
+        plain = path.replace("\\", "/")
+        if "://" in plain or "::" in plain or plain.startswith("/"):
+            return self.resolve(plain)
+        suffixes = [""] if plain.lower().endswith(IMAGE_SUFFIXES) else ["", *IMAGE_SUFFIXES]
+        tried = [posixpath.normpath(posixpath.join(folder, plain)) for folder in folders]
+        if all(place.startswith("../") for place in tried):
+            storage.join_inside(self.root, tried[0])
+        for suffix in suffixes:
+            for place in tried:
+                if place + suffix in self._files:
+                    return storage.join_inside(self.root, place + suffix)
+        wanted = "/" + posixpath.normpath(plain)
+        same = [
+            f
+            for suffix in suffixes
+            for f in self._by_name.get(posixpath.basename(plain) + suffix, ())
+            if f"/{f}".endswith(wanted + suffix)
+        ]
+        if len(same) > 1:
+            raise UserError(f"the image '{path}' may be {same[0]} or {same[1]} below {storage.redact(self.root)}")
+        return storage.join_inside(self.root, same[0] if same else tried[0])
+
+    @cached_property
+    def _files(self) -> frozenset[str]:
+        return frozenset(f for f in storage.files_below(self.root) if f.lower().endswith(IMAGE_SUFFIXES))
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for file in sorted(self._files):
+            found.setdefault(posixpath.basename(file), []).append(file)
+        return found
+
+    def _absolute(self, path: str) -> str:
+        if storage.is_local(self.root):
+            target, root = storage.local_path(path), storage.local_path(self.root)
+            if target.is_relative_to(root):
+                return storage.join_inside(self.root, str(target.relative_to(root)))
+            if target.resolve().is_relative_to(root.resolve()):
+                return str(target)
+        raise UserError(
+            f"the image '{path}' lies outside {storage.redact(self.root)}; name a folder above it with images: FOLDER"
+        )
+
+
+def _mapping(images: str | None) -> tuple[str, str]:
+    prefix, equals, target = (images or "").partition("=")
+    scheme = _scheme(prefix)
+    if not equals or not scheme or (scheme in _STORES and not ("://" in target or target.startswith("/"))):
+        return "", ""
+    if not target:
+        raise UserError(f"images: '{images}' maps to nothing; write PREFIX=URL")
+    return prefix, storage.absolute(target)
+
+
+def _is_below(path: str, prefix: str) -> bool:
+    return path.startswith(prefix) and (prefix.endswith("/") or path[len(prefix) :][:1] in ("", "/"))
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0] if "://" in url else ""
+
+
+def folder_of(url: str) -> str:
+    """Return the folder of a file."""
+    return os.path.dirname(storage.absolute(url))  # noqa: PTH120 (a URL is no Path)

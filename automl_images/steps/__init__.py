@@ -1,0 +1,1 @@
+"""One function a step: what the components and the commands both call."""

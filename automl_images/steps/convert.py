@@ -1,0 +1,94 @@
+"""convert: annotations in any format to checked records."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from automl_images.annotations import formats, jsonl
+from automl_images.annotations.checks import Checker
+from automl_images.errors import UserError
+from automl_images.tasks import get_task
+
+
+def convert(
+    source: str,
+    out: str,
+    task: str,
+    *,
+    format: str = "auto",
+    images: str | None = None,
+    on_error: str = "fail",
+    classes: list[str] | None = None,
+) -> dict[str, Any]:
+    """Read a source, check every record and its image, and write JSONL; ``out`` is written whole or not at all.
+
+    Args:
+        source: a file or folder, local or any fsspec URL.
+        out: the JSONL file to write.
+        task: the task's name.
+        format: ``jsonl``, ``coco``, ``voc`` or ``auto``.
+        images: the images' root, or ``PREFIX=URL``.
+        on_error: ``fail``, ``skip`` or ``fix``; see :mod:`automl_images.annotations.checks`.
+        classes: the only classes that may occur; None for any.
+
+    Returns:
+        ``images``, ``boxes``, ``classes`` and the counts of flaws.
+
+    Raises:
+        UserError: the source is not usable, or a flaw is refused.
+    """
+    get_task(task)
+    checker = Checker(on_error, classes)
+    jsonl.write(checker.check(formats.read(source, format, images, checker.broken)), out)
+    summary = checker.summary()
+    if not summary["images"]:
+        raise UserError(f"{source}: has no image that can be used ({summary['skipped_images']} were left out)")
+    return summary
+
+
+def convert_data(
+    task: str, data: Mapping[str, Any], training_out: str, validation_out: str, test_out: str
+) -> dict[str, Any]:
+    """Convert an experiment's data; the file of a set that the experiment does not have is left empty.
+
+    Args:
+        task: the task's name.
+        data: the experiment's ``data``.
+        training_out, validation_out, test_out: the JSONL files to write.
+
+    Returns:
+        {``training`` | ``validation`` | ``test``: what :func:`convert` returns}.
+
+    Raises:
+        UserError: as :func:`convert`; the line begins with the set's place in the experiment.
+    """
+    summaries: dict[str, Any] = {}
+    for name, out in (("training", training_out), ("validation", validation_out), ("test", test_out)):
+        wanted = data.get(name)
+        if not wanted:
+            jsonl.write([], out)
+            continue
+        try:
+            summaries[name] = convert(
+                wanted["source"],
+                out,
+                task,
+                format=wanted.get("format") or "auto",
+                images=wanted.get("images"),
+                on_error=data.get("on_error") or "fail",
+                classes=None if name == "training" else list(summaries["training"]["classes"]),
+            )
+        except UserError as error:
+            raise UserError(f"data.{name}: {error}") from None
+        print(f"{name}: {said(summaries[name])}", file=sys.stderr)
+    return summaries
+
+
+def said(summary: Mapping[str, Any]) -> str:
+    """Return a conversion's summary as a line for people."""
+    flaws = [f"{summary[k]} {k.replace('_', ' ')}" for k in summary if k.partition("_")[2] and summary[k]]
+    return "; ".join(
+        [f"{summary['images']} images, {summary['boxes']} boxes, {len(summary['classes'])} classes", *flaws]
+    )

@@ -1,0 +1,57 @@
+"""split: what trains and what validates."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from automl_images.annotations import read_records
+from automl_images.annotations.jsonl import copy, write
+from automl_images.annotations.split import split_random
+from automl_images.errors import UserError
+
+
+def split_data(
+    data: str,
+    validation: str | None,
+    training_out: str,
+    validation_out: str,
+    *,
+    ratio: float = 0.2,
+    seed: int = 0,
+    by: str = "random",
+) -> dict[str, Any]:
+    """Write the training and the validation records.
+
+    Args:
+        data: records (JSONL).
+        validation: records that validate; if there are any, both sets are kept as they are.
+        training_out, validation_out: the JSONL files to write.
+        ratio: in (0, 1), the share of ``data`` that validates.
+        seed: equal seeds split equally, on any machine.
+        by: ``random``.
+
+    Returns:
+        ``training`` and ``validation``: how many images each has.
+
+    Raises:
+        UserError: the ratio is out of range, or there are too few images.
+    """
+    if by != "random":
+        raise UserError(f"data.split.by: '{by}' is not built in this version; use random")
+    if not 0 < ratio < 1:
+        raise UserError(f"split_ratio: {ratio} is out of range; use a number between 0 and 1, both excluded")
+    records = list(read_records(data))
+    given = list(read_records(validation)) if validation else []
+    if given:
+        copy(data, training_out)
+        copy(str(validation), validation_out)
+        parts = records, given
+    elif len(records) < 2:
+        raise UserError(f"{data}: has {len(records)} image, too few to split; give data.validation")
+    else:
+        parts = split_random(records, ratio, seed)
+        write(parts[0], training_out)
+        write(parts[1], validation_out)
+    print(f"split: {len(parts[0])} images train, {len(parts[1])} validate", file=sys.stderr)
+    return {"training": len(parts[0]), "validation": len(parts[1])}
