@@ -1,0 +1,206 @@
+"""The ledger: the folder that the trials of a sweep share, on any store, with no server and no lock.
+
+    experiment.json                      what the fingerprint covers
+    runs/<id>.json                       one submission: its data, deadline, iterations, lanes
+    runs/<id>/claims/0007                the lane that took trial 7 in that submission
+    trials/0007.json                     written by trial 7 alone (by its lane if it died): state, settings, best, ...
+    trials/0007/                         checkpoint-<n>/ and the pointer `checkpoint`, model/, log
+    evaluations/0005/0007.2~<numbers>    attempt 2 of trial 7 at its evaluation after epoch 5: value, best so far, mean
+    ended/0007.2~<numbers>               its last numbers, once it has ended for any reason
+
+Objects are replaced whole or written once. An object that shows up late delays what depends on it and does no harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from automl_images import storage
+from automl_images.errors import UserError
+
+RUNNING, COMPLETED, TERMINATED, FAILED, SKIPPED = "running", "completed", "terminated", "failed", "skipped"
+
+
+def fingerprint(experiment: Mapping[str, Any]) -> str:
+    """Return 12 hexadecimal digits that stand for what an experiment trains, whatever its budget."""
+    text = json.dumps(experiment, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Ledger:
+    """One sweep's folder. Every method reads or writes the store; nothing is kept in memory.
+
+    Args:
+        url: the folder, local or on any fsspec store.
+    """
+
+    def __init__(self, url: str):
+        self.url = storage.absolute(url)
+
+    def _at(self, *parts: str) -> str:
+        return storage.join(self.url, *parts)
+
+    def _json(self, *parts: str) -> dict[str, Any]:
+        url = self._at(*parts)
+        try:
+            return json.loads(storage.read_bytes(url))
+        except FileNotFoundError:
+            raise UserError(f"{storage.redact(url)}: not found; is this a ledger, and of this sweep?") from None
+
+    def open(self, experiment: Mapping[str, Any]) -> None:
+        """Write experiment.json, or check that the one there is the same.
+
+        Raises:
+            UserError: the folder is the ledger of another experiment.
+        """
+        text = json.dumps(experiment, indent=1, sort_keys=True)
+        if not storage.create(self._at("experiment.json"), text) and self.experiment() != json.loads(text):
+            raise UserError(
+                f"{storage.redact(self.url)}: is the ledger of another experiment; use another name or --fresh"
+            )
+
+    def experiment(self) -> dict[str, Any]:
+        """Return what the fingerprint covers."""
+        return self._json("experiment.json")
+
+    def write_run(self, run: str, content: Mapping[str, Any]) -> None:
+        """Write one submission."""
+        storage.write(self._at("runs", f"{run}.json"), json.dumps(content, indent=1))
+
+    def run(self, run: str) -> dict[str, Any]:
+        """Return one submission."""
+        return self._json("runs", f"{run}.json")
+
+    def can_claim(self, run: str) -> bool:
+        """Return whether the store refuses to create an object twice, so that claims are exclusive."""
+        probe = self._at("runs", run, "probe")
+        storage.create(probe, "")
+        return not storage.create(probe, "")
+
+    def claim(self, run: str, trial: int, lane: int) -> bool:
+        """Take a trial for a lane; return whether it is this lane's, now or from before the lane was restarted."""
+        url = self._at("runs", run, "claims", f"{trial:04d}")
+        return storage.create(url, str(lane)) or storage.read_text(url) == str(lane)
+
+    def trial_folder(self, trial: int) -> str:
+        """Return the address of the trial's folder."""
+        return self._at("trials", f"{trial:04d}")
+
+    def trial(self, trial: int) -> dict[str, Any] | None:
+        """Return what a trial wrote, or None if it never started."""
+        try:
+            return json.loads(storage.read_bytes(self._at("trials", f"{trial:04d}.json")))
+        except FileNotFoundError:
+            return None
+
+    def write_trial(self, content: Mapping[str, Any]) -> None:
+        """Replace what trial ``content["trial"]`` wrote."""
+        storage.write(self._at("trials", f"{content['trial']:04d}.json"), json.dumps(content, indent=1))
+
+    def start_trial(self, trial: int, settings: Mapping[str, Any], sampled: list[str]) -> dict[str, Any]:
+        """Begin the next attempt at a trial and return its content; older attempts see it and end themselves."""
+        before = self.trial(trial)
+        attempt = before["attempt"] + 1 if before else 1
+        content = {
+            "trial": trial,
+            "state": RUNNING,
+            "attempt": attempt,
+            "settings": dict(settings),
+            "sampled": sampled,
+            "best": None,
+            "error": None,
+            "signal": None,
+            "reason": None,
+            "model": None,
+            "epochs": settings["number_of_epochs"],
+            "started": time.time(),
+            "ended": None,
+        }
+        self.write_trial(content)
+        if before and before["state"] == RUNNING:
+            storage.create(self._at("ended", f"{trial:04d}.{attempt - 1}~superseded"), "")
+        return content
+
+    def end_trial(self, content: Mapping[str, Any], state: str, **changes: Any) -> None:
+        """Write a trial's last state, and its last numbers for the others to judge by."""
+        content = {**content, **changes, "state": state, "ended": time.time()}
+        self.write_trial(content)
+        numbers = [e["numbers"] for e in self._evaluations(content["trial"]) if e["attempt"] == content["attempt"]]
+        storage.create(
+            self._at("ended", f"{content['trial']:04d}.{content['attempt']}~{numbers[-1] if numbers else ''}"), ""
+        )
+
+    def superseded(self, trial: int, attempt: int) -> bool:
+        """Return whether a later attempt at the trial has begun."""
+        return f"{trial:04d}.{attempt}~superseded" in storage.names(self._at("ended"))
+
+    def evaluate(self, trial: int, attempt: int, epoch: int, value: float, best: float, mean: float) -> None:
+        """Report an evaluation: one object, its numbers in its name."""
+        storage.write(
+            self._at("evaluations", f"{epoch:04d}", f"{trial:04d}.{attempt}~{value:.6g}~{best:.6g}~{mean:.6g}"), ""
+        )
+
+    def _evaluations(self, trial: int | None = None) -> list[dict[str, Any]]:
+        found = []
+        for path in storage.files_below(self._at("evaluations")):
+            epoch, _, name = path.partition("/")
+            who, _, numbers = name.partition("~")
+            index, _, attempt = who.partition(".")
+            if trial is None or int(index) == trial:
+                found.append(
+                    {
+                        "trial": int(index),
+                        "attempt": int(attempt),
+                        "epoch": int(epoch),
+                        "value": float(numbers.partition("~")[0]),
+                        "numbers": numbers,
+                    }
+                )
+        return sorted(found, key=lambda e: (e["trial"], e["epoch"], e["attempt"]))
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Return all trials that have started, by index, each with its ``evaluations`` and last ``epoch``.
+
+        Of two attempts' evaluations after the same epoch the later attempt's counts.
+        """
+        listed = [n for n in storage.names(self._at("trials")) if n.endswith(".json")]
+        contents = [json.loads(c) for c in storage.read_many([self._at("trials", n) for n in listed]) if c]
+        curves: dict[int, dict[int, float]] = {}
+        for e in self._evaluations():
+            curves.setdefault(e["trial"], {})[e["epoch"]] = e["value"]
+        for content in contents:
+            curve = curves.get(content["trial"], {})
+            content["evaluations"] = [{"epoch": epoch, "value": value} for epoch, value in curve.items()]
+            content["epoch"] = max(curve, default=0)
+        return contents
+
+    def model_url(self, trial: int) -> str:
+        """Return the address of the trial's model folder."""
+        return storage.join(self.trial_folder(trial), "model")
+
+    def write_checkpoint(self, trial: int, name: str, local: Any) -> None:
+        """Copy a checkpoint folder, then point at it, then remove the one before."""
+        folder = self.trial_folder(trial)
+        before = self.checkpoint(trial)
+        storage.put_folder(local, storage.join(folder, name))
+        storage.write(storage.join(folder, "checkpoint"), name)
+        if before and before != name:
+            storage.remove(storage.join(folder, before))
+
+    def checkpoint(self, trial: int) -> str | None:
+        """Return the name of the trial's last whole checkpoint, or None."""
+        try:
+            return storage.read_text(storage.join(self.trial_folder(trial), "checkpoint"))
+        except FileNotFoundError:
+            return None
+
+    def remove_checkpoints(self, trial: int) -> None:
+        """Remove what a trial that has ended no longer needs."""
+        folder = self.trial_folder(trial)
+        for name in storage.names(folder):
+            if name.startswith("checkpoint"):
+                storage.remove(storage.join(folder, name))

@@ -1,0 +1,170 @@
+"""The search space: for each hyperparameter an expression, in one mapping or in a list of conditional mappings.
+
+Expressions and their mathematics are Azure's: bounds of the ``log`` family are natural logarithms, and the ``q`` family
+rounds to multiples of q.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from automl_images.errors import UserError, nearest
+from automl_images.hyperparameters import check_model, find, resolve
+from automl_images.tasks import get_task
+
+ARITY = {
+    "choice": None,
+    "randint": 1,
+    "uniform": 2,
+    "quniform": 3,
+    "loguniform": 2,
+    "qloguniform": 3,
+    "normal": 2,
+    "qnormal": 3,
+    "lognormal": 2,
+    "qlognormal": 3,
+}
+
+
+@dataclass(frozen=True)
+class Expression:
+    """One hyperparameter's distribution: its kind and its arguments (the values, for ``choice``)."""
+
+    kind: str
+    arguments: tuple[Any, ...]
+
+    @property
+    def varies(self) -> bool:
+        """Whether two draws can differ."""
+        return self.kind != "choice" or len(self.arguments) > 1
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        """Return one value: an item, an int (``randint``: 0 up to, not including, its argument) or a float."""
+        a = self.arguments
+        if self.kind == "choice":
+            return a[int(rng.integers(len(a)))]
+        if self.kind == "randint":
+            return int(rng.integers(int(a[0])))
+        base = self.kind.removeprefix("q")
+        value = rng.uniform(a[0], a[1]) if base.endswith("uniform") else rng.normal(a[0], a[1])
+        if base.startswith("log"):
+            value = float(np.exp(value))
+        if self.kind.startswith("q"):
+            return float(np.round(value / a[2]) * a[2])
+        return float(value)
+
+    def bounds(self) -> tuple[float, float] | None:
+        """Return the least and greatest value, or None for choices and unbounded expressions."""
+        a = self.arguments
+        if self.kind == "randint":
+            return 0, int(a[0]) - 1
+        if not self.kind.endswith("uniform"):
+            return None
+        low, high = (float(np.exp(x)) if "log" in self.kind else float(x) for x in a[:2])
+        if self.kind.startswith("q"):
+            low, high = (float(np.round(x / a[2]) * a[2]) for x in (low, high))
+        return low, high
+
+
+Branch = dict[str, Expression]
+
+
+def parse_space(space: Mapping[str, Any] | list[Mapping[str, Any]] | None) -> list[Branch]:
+    """Return the conditional branches of a space as it stands in an experiment; one for a plain mapping.
+
+    A bare value stands for a choice of that one value.
+
+    Raises:
+        UserError: an expression is unknown or has wrong arguments; the line starts with its path in the experiment.
+    """
+    if not space:
+        return [{}]
+    branches = space if isinstance(space, list) else [space]
+    parsed = []
+    for i, branch in enumerate(branches):
+        where = f"sweep.space[{i}]" if isinstance(space, list) else "sweep.space"
+        if not isinstance(branch, Mapping):
+            raise UserError(f"{where}: is not a mapping of hyperparameters to expressions")
+        parsed.append({name: _expression(value, f"{where}.{name}") for name, value in branch.items()})
+    return parsed
+
+
+def _expression(value: Any, where: str) -> Expression:
+    if not isinstance(value, Mapping):
+        if isinstance(value, list):
+            raise UserError(f"{where}: a list is no expression; write {{choice: {value}}}")
+        return Expression("choice", (value,))
+    if len(value) != 1:
+        raise UserError(f"{where}: an expression has one key, such as choice or uniform; found {list(value)}")
+    kind, arguments = next(iter(value.items()))
+    if kind not in ARITY:
+        raise UserError(f"{where}: no expression is called '{kind}'; {nearest(str(kind), ARITY)}")
+    arguments = tuple(arguments) if isinstance(arguments, list | tuple) else (arguments,)
+    if kind == "choice":
+        if not arguments:
+            raise UserError(f"{where}: choice has no values")
+        return Expression(kind, arguments)
+    if len(arguments) != ARITY[kind] or any(isinstance(a, bool | str) or a is None for a in arguments):
+        raise UserError(f"{where}: {kind} takes {ARITY[kind]} numbers, found {list(arguments)}")
+    if kind.endswith("uniform") and arguments[0] > arguments[1]:
+        raise UserError(f"{where}: {kind} has its lower bound {arguments[0]} above its upper bound {arguments[1]}")
+    if kind.startswith("q") and arguments[2] <= 0:
+        raise UserError(f"{where}: {kind} rounds to multiples of {arguments[2]}, which must be above 0")
+    if kind.endswith("normal") and arguments[1] < 0:
+        raise UserError(f"{where}: {kind} has a negative standard deviation {arguments[1]}")
+    if kind == "randint" and arguments[0] < 1:
+        raise UserError(f"{where}: randint draws from 0 up to, not including, {arguments[0]}, which must be at least 1")
+    return Expression(kind, arguments)
+
+
+def check_space(task: str, branches: list[Branch], fixed: Mapping[str, Any], conditional: bool) -> None:
+    """Refuse a space that could propose settings which no trial can run.
+
+    Args:
+        task: the task's name.
+        branches: what :func:`parse_space` returned.
+        fixed: the experiment's fixed settings.
+        conditional: whether the experiment has a list of mappings, for the paths in error lines.
+
+    Raises:
+        UserError: a name or value is wrong for a model that the branch can choose; the line has its path.
+    """
+    for i, branch in enumerate(branches):
+        where = f"sweep.space[{i}]" if conditional else "sweep.space"
+        names = branch.get("model_name")
+        models = names.arguments if names else (fixed.get("model_name") or get_task(task).default_model,)
+        if names and names.kind != "choice":
+            raise UserError(f"{where}.model_name: models are named in a choice, not by {names.kind}")
+        for name, expression in branch.items():
+            if name in fixed:
+                raise UserError(f"{where}.{name}: is in settings too; give it in one of the two")
+            for model in models:
+                _check_expression(task, model, name, expression, f"{where}.{name}")
+        for model in models:
+            allowed = {n: v for n, v in fixed.items() if n != "model_name"}
+            try:
+                resolve(task, {**allowed, "model_name": model})
+            except UserError as error:
+                raise UserError(f"settings.{error}") from None
+
+
+def _check_expression(task: str, model: str, name: str, expression: Expression, where: str) -> None:
+    try:
+        if name == "model_name":
+            for choice in expression.arguments:
+                check_model(task, choice)
+            return
+        row = find(name, check_model(task, model))
+        if not row.sweepable:
+            raise UserError(
+                f"{name}: must be one for the whole sweep, or trials could not be compared; put it in settings"
+            )
+        bounds = expression.bounds()
+        for value in expression.arguments if expression.kind == "choice" else bounds or ():
+            row.check(round(value) if row.type == "int" and expression.kind == "quniform" else value)
+    except UserError as error:
+        raise UserError(f"{where}: {str(error).partition(': ')[2]}") from None

@@ -1,0 +1,90 @@
+"""The ledger on a local folder and in memory: attempts, claims, evaluations, checkpoints."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from automl_images import storage
+from automl_images.errors import UserError
+from automl_images.sweep.ledger import COMPLETED, RUNNING, Ledger, fingerprint
+
+SETTINGS = {"model_name": "yolov5", "number_of_epochs": 3}
+
+
+@pytest.fixture(params=["local", "memory"])
+def ledger(request, tmp_path):
+    url = str(tmp_path / "ledger") if request.param == "local" else f"memory://{tmp_path.name}"
+    made = Ledger(url)
+    made.open({"task": "t", "seed": 0})
+    return made
+
+
+def test_a_ledger_of_another_experiment_is_refused(ledger):
+    ledger.open({"seed": 0, "task": "t"})
+    with pytest.raises(UserError, match="is the ledger of another experiment"):
+        ledger.open({"task": "t", "seed": 1})
+
+
+def test_the_fingerprint_ignores_order_and_sees_values():
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 1, "b": 3})
+
+
+def test_a_trial_goes_from_running_to_completed_with_its_curve(ledger):
+    content = ledger.start_trial(3, SETTINGS, ["learning_rate"])
+    assert ledger.trial(3)["state"] == RUNNING
+    for epoch, value in enumerate((0.1, 0.4, 0.3), 1):
+        ledger.evaluate(3, 1, epoch, value, max(0.1, value), value)
+    ledger.end_trial(content, COMPLETED, best={"value": 0.4, "epoch": 2})
+    trial = ledger.trials()[0]
+    assert (trial["state"], trial["epoch"], trial["epochs"]) == (COMPLETED, 3, 3)
+    assert trial["evaluations"] == [{"epoch": 1, "value": 0.1}, {"epoch": 2, "value": 0.4}, {"epoch": 3, "value": 0.3}]
+    assert any(name.startswith("0003.1~0.3") for name in storage.names(f"{ledger.url}/ended"))
+
+
+def test_of_two_attempts_the_later_counts_and_the_earlier_sees_it(ledger):
+    ledger.start_trial(0, SETTINGS, [])
+    ledger.evaluate(0, 1, 1, 0.5, 0.5, 0.5)
+    assert not ledger.superseded(0, 1)
+    assert ledger.start_trial(0, SETTINGS, [])["attempt"] == 2
+    ledger.evaluate(0, 2, 1, 0.6, 0.6, 0.6)
+    assert ledger.superseded(0, 1)
+    assert not ledger.superseded(0, 2)
+    assert ledger.trials()[0]["evaluations"] == [{"epoch": 1, "value": 0.6}]
+
+
+def test_each_trial_is_claimed_by_one_lane(ledger):
+    assert ledger.can_claim("r")
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(lambda lane: [t for t in range(20) if ledger.claim("r", t, lane)], range(8)))
+    assert sorted(t for lane in taken for t in lane) == list(range(20))
+    lane = next(i for i, trials in enumerate(taken) if trials)
+    assert ledger.claim("r", taken[lane][0], lane), "a lane that comes back has its trials still"
+    assert not ledger.claim("r", taken[lane][0], lane + 1)
+    assert ledger.claim("another", taken[lane][0], lane + 1)
+
+
+def test_a_new_checkpoint_takes_the_place_of_the_old(ledger, tmp_path):
+    local = tmp_path / "c"
+    local.mkdir()
+    (local / "trainer.ckpt").write_bytes(b"1")
+    assert ledger.checkpoint(0) is None
+    ledger.write_checkpoint(0, "checkpoint-1", local)
+    (local / "trainer.ckpt").write_bytes(b"2")
+    ledger.write_checkpoint(0, "checkpoint-2", local)
+    folder = ledger.trial_folder(0)
+    assert ledger.checkpoint(0) == "checkpoint-2"
+    assert storage.read_bytes(f"{folder}/checkpoint-2/trainer.ckpt") == b"2"
+    assert not storage.exists(f"{folder}/checkpoint-1")
+    ledger.remove_checkpoints(0)
+    assert ledger.checkpoint(0) is None
+
+
+def test_trials_are_read_by_programs_as_they_stand(ledger):
+    ledger.start_trial(1, SETTINGS, [])
+    assert json.loads(storage.read_text(f"{ledger.url}/trials/0001.json"))["settings"] == SETTINGS
+
+
+def test_a_folder_that_is_no_ledger_is_said(tmp_path):
+    with pytest.raises(UserError, match="not found; is this a ledger"):
+        Ledger(str(tmp_path)).experiment()
