@@ -1,0 +1,133 @@
+"""What the detection metrics read: plain arrays per image, and how records and predictions become them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from automl_images.annotations.records import Box
+
+
+class Truth(NamedTuple):
+    """The ground truth of all images in flat arrays, in image order.
+
+    Attributes:
+        boxes: [n, 4] left, top, right, bottom in pixels.
+        labels: [n] class indices.
+        crowd: [n] whether a box is neither rewarded nor punished.
+        image: [n] index of the image each box is on.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    image: np.ndarray
+
+
+class Detections(NamedTuple):
+    """The detections of all images in flat arrays, in image order; ``scores`` is [n], the rest as in `Truth`."""
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    image: np.ndarray
+
+    def above(self, score: float) -> Detections:
+        """Return the detections whose score is strictly greater."""
+        keep = self.scores > score
+        return Detections(*(a[keep] for a in self))
+
+
+def truth_arrays(boxes: Iterable[Box], classes: Sequence[str], size: tuple[int, int]) -> dict[str, Any]:
+    """Return one image's ground truth as the metrics read it.
+
+    Args:
+        boxes: the record's boxes (corners as fractions of the image).
+        classes: the class names; a label is its place in them.
+        size: width and height in pixels.
+
+    Raises:
+        KeyError: a box has a class that is not in ``classes``.
+    """
+    index = {name: i for i, name in enumerate(classes)}
+    found = list(boxes)
+    return {
+        "boxes": _pixels([(b.topX, b.topY, b.bottomX, b.bottomY) for b in found], size),
+        "labels": np.array([index[b.label] for b in found], dtype=np.int64),
+        "crowd": np.array([b.isCrowd for b in found], dtype=bool),
+        "size": size,
+    }
+
+
+def detection_arrays(prediction: Mapping[str, Any], classes: Sequence[str], size: tuple[int, int]) -> dict[str, Any]:
+    """Return one image's prediction as the metrics read it: ``{"boxes": [{"box": {"topX", ...}, "label", "score"}]}``.
+
+    Raises:
+        KeyError: a box has a class that is not in ``classes``.
+    """
+    index = {name: i for i, name in enumerate(classes)}
+    found = prediction["boxes"]
+    corners = [tuple(b["box"][k] for k in ("topX", "topY", "bottomX", "bottomY")) for b in found]
+    return {
+        "boxes": _pixels(corners, size),
+        "scores": np.array([b["score"] for b in found], dtype=np.float64),
+        "labels": np.array([index[b["label"]] for b in found], dtype=np.int64),
+    }
+
+
+def flatten(
+    truth: Sequence[Mapping[str, Any]], detections: Sequence[Mapping[str, Any]], classes: Sequence[str]
+) -> tuple[Truth, Detections]:
+    """Join the arrays of all images and check them.
+
+    Args:
+        truth: one mapping an image: ``boxes`` [n, 4] left, top, right, bottom in pixels, ``labels`` [n] places in
+            ``classes``, and optionally ``crowd`` [n] bool (default: none is). Other keys are not read.
+        detections: one mapping for each of the same images: ``boxes``, ``scores`` [n], ``labels``.
+        classes: the class names.
+
+    Raises:
+        ValueError: the lists differ in length, as do arrays of an image; a label is not a place in ``classes``; a
+            coordinate or score is not finite; a box ends before it begins.
+    """
+    if len(truth) != len(detections):
+        raise ValueError(f"ground truth of {len(truth)} images, but detections of {len(detections)}")
+    no_crowd = [t.get("crowd") if t.get("crowd") is not None else np.zeros(len(t["labels"]), bool) for t in truth]
+    boxes, labels, crowd, image = _join(truth, no_crowd, bool, len(classes), "ground truth")
+    d_boxes, d_labels, scores, d_image = _join(
+        detections, [d["scores"] for d in detections], np.float64, len(classes), "detections"
+    )
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            f"detections: image {d_image[~np.isfinite(scores)][0]} has a score that is not a finite number"
+        )
+    return Truth(boxes, labels, crowd, image), Detections(d_boxes, d_labels, scores, d_image)
+
+
+def _pixels(corners: list, size: tuple[int, int]) -> np.ndarray:
+    return np.array(corners, dtype=np.float64).reshape(-1, 4) * (*size, *size)
+
+
+def _join(images: Sequence[Mapping[str, Any]], extra: Sequence[Any], kind: Any, classes: int, what: str):
+    boxes = [np.asarray(i["boxes"], dtype=np.float64).reshape(-1, 4) for i in images]
+    labels = [np.asarray(i["labels"], dtype=np.int64).reshape(-1) for i in images]
+    extra = [np.asarray(e, dtype=kind).reshape(-1) for e in extra]
+    for n, (b, name, e) in enumerate(zip(boxes, labels, extra, strict=True)):
+        if not len(b) == len(name) == len(e):
+            raise ValueError(
+                f"{what}: image {n} has {len(b)} boxes, {len(name)} labels and {len(e)} of the third array"
+            )
+    image = np.repeat(np.arange(len(images)), [len(b) for b in boxes])
+    box = np.concatenate([*boxes, np.zeros((0, 4))])
+    label = np.concatenate([*labels, np.zeros(0, dtype=np.int64)])
+    for wrong, why in (
+        (~np.isfinite(box).all(axis=1), "a coordinate that is not a finite number"),
+        ((box[:, 2:] < box[:, :2]).any(axis=1), "a box that ends before it begins"),
+        ((label < 0) | (label >= classes), f"a label outside the {classes} classes"),
+    ):
+        if wrong.any():
+            raise ValueError(f"{what}: image {image[wrong][0]} has {why}")
+    return box, label, np.concatenate([*extra, np.zeros(0, dtype=kind)]), image

@@ -1,0 +1,101 @@
+"""The figures of a detector: the one that ranks trials, Azure's own beside it, and COCO's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from automl_images.errors import UserError, nearest
+from automl_images.metrics.arrays import Detections, Truth, flatten
+from automl_images.metrics.coco import IOU_THRESHOLDS, Accumulated, accumulate, coco_figures
+from automl_images.metrics.voc import voc_figures
+
+METRIC_TYPES = ("voc", "coco", "coco_voc")
+
+
+def detection_metrics(
+    truth: Sequence[Mapping[str, Any]],
+    detections: Sequence[Mapping[str, Any]],
+    classes: Sequence[str],
+    metric_type: str,
+    iou_threshold: float,
+    score_threshold: float,
+) -> dict[str, Any]:
+    """Return the figures of a detector on a set of images.
+
+    Args:
+        truth, detections, classes: see `automl_images.metrics.arrays.flatten`. The detections should come before any
+            cut by score: a cut truncates the precision-recall curve, and a trial would be ranked by its threshold.
+        metric_type: how average precision is measured at ``iou_threshold``: ``voc`` and ``coco_voc`` by VOC's all-point
+            area, ``coco`` by COCO's 101 points and at most 100 detections per image and class. The two with ``coco``
+            bring COCO's figures too.
+        iou_threshold: in (0, 1]; from how much overlap a box is found.
+        score_threshold: in [0, 1]; the detector's working point, for the figures that need one.
+
+    Returns:
+        ``mean_average_precision``: on all detections; it ranks trials. ``mean_average_precision_above_threshold``: on
+        those with a score strictly above ``score_threshold``, as Azure reports it. ``precision``, ``recall``: over the
+        boxes of all classes with a score above the threshold, matched as VOC does for every metric type.
+        ``per_label_metrics``: {name: {``precision``, ``recall`` (above the threshold), ``average_precision`` (on all
+        detections), ``count`` (boxes to be found)}}, and with ``coco`` ``coco_map`` and ``coco_map_50``. ``coco``: the
+        twelve figures of `coco_map`, with ``coco`` only. ``metric_type``, ``iou_threshold``, ``score_threshold``: as
+        given. Every figure is a float in [0, 1], or None where it is undefined: average precision and recall without
+        ground truth, precision without detections. JSON-serialisable.
+
+    Raises:
+        UserError: ``metric_type`` is unknown.
+        ValueError: as `flatten`.
+    """
+    if metric_type not in METRIC_TYPES:
+        raise UserError(
+            f"validation_metric_type: '{metric_type}' is not a metric type; {nearest(metric_type, METRIC_TYPES)}"
+        )
+    flat_truth, everything = flatten(truth, detections, classes)
+    above = everything.above(score_threshold)
+    working_point = voc_figures(flat_truth, above, classes, iou_threshold)
+    tables = None
+    if metric_type != "voc":
+        thresholds = sorted({*IOU_THRESHOLDS, iou_threshold})
+        tables = accumulate(flat_truth, everything, len(classes), thresholds)
+    if metric_type == "coco":
+        assert tables is not None
+        mean, areas = _at(tables, classes, iou_threshold)
+        mean_above, _ = _at(accumulate(flat_truth, above, len(classes), [iou_threshold]), classes, iou_threshold)
+    else:
+        mean, areas = _voc(flat_truth, everything, classes, iou_threshold)
+        mean_above = working_point["map"]
+    result: dict[str, Any] = {
+        "mean_average_precision": mean,
+        "mean_average_precision_above_threshold": mean_above,
+        "precision": working_point["precision"],
+        "recall": working_point["recall"],
+        "per_label_metrics": {
+            name: {
+                "precision": figures["precision"],
+                "recall": figures["recall"],
+                "average_precision": areas[name],
+                "count": figures["count"],
+            }
+            for name, figures in working_point["per_class"].items()
+        },
+        "metric_type": metric_type,
+        "iou_threshold": iou_threshold,
+        "score_threshold": score_threshold,
+    }
+    if tables is not None:
+        coco = coco_figures(tables, classes, IOU_THRESHOLDS)
+        for name, figures in coco.pop("per_class").items():
+            result["per_label_metrics"][name] |= {f"coco_{key}": value for key, value in figures.items()}
+        result["coco"] = coco
+    return result
+
+
+def _at(tables: Accumulated, classes: Sequence[str], iou: float) -> tuple[float | None, dict[str, float | None]]:
+    return tables.average_precision([iou]), {n: tables.average_precision([iou], c) for c, n in enumerate(classes)}
+
+
+def _voc(
+    truth: Truth, detections: Detections, classes: Sequence[str], iou: float
+) -> tuple[float | None, dict[str, float | None]]:
+    figures = voc_figures(truth, detections, classes, iou)
+    return figures["map"], {name: f["average_precision"] for name, f in figures["per_class"].items()}

@@ -1,0 +1,147 @@
+"""COCO's figures agree with pycocotools, whatever the boxes."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from automl_images.metrics import coco_map
+
+CLASSES = ["a", "b", "c"]
+NAMES = ["map", "map_50", "map_75", "map_small", "map_medium", "map_large"]
+NAMES += ["mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large"]
+
+
+def image(boxes=(), labels=(), crowd=None, scores=None):
+    arrays = {"boxes": np.array(boxes, float).reshape(-1, 4), "labels": np.array(labels, int)}
+    if scores is not None:
+        return {**arrays, "scores": np.array(scores, float)}
+    return {**arrays, "crowd": np.array(crowd if crowd is not None else [False] * len(labels), bool)}
+
+
+def by_pycocotools(truth, detections, classes):
+    def annotations(images, key, name):
+        rows = []
+        for n, one in enumerate(images):
+            for (x0, y0, x1, y1), label, value in zip(one["boxes"].tolist(), one["labels"], one[key], strict=True):
+                side = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0)}
+                row = {"id": len(rows) + 1, "image_id": n + 1, "category_id": int(label) + 1, name: float(value)}
+                rows.append({**row, **side} | ({"iscrowd": int(value)} if name == "iscrowd" else {"iscrowd": 0}))
+        return rows
+
+    def dataset(rows):
+        coco = COCO()
+        coco.dataset = {
+            "images": [{"id": n + 1} for n in range(len(truth))],
+            "categories": [{"id": c + 1, "name": name} for c, name in enumerate(classes)],
+            "annotations": rows,
+        }
+        coco.createIndex()
+        return coco
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        parts = dataset(annotations(truth, "crowd", "iscrowd")), dataset(annotations(detections, "scores", "score"))
+        evaluation = COCOeval(*parts, iouType="bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
+
+
+def random_scene(seed, images, most):
+    """Boxes of all three sizes; detections are shifted ground truth, its copies and noise; scores with many ties."""
+    rng = np.random.default_rng(seed)
+    truth, detections = [], []
+    for _ in range(images):
+        n = int(rng.integers(0, most + 1))
+        corner, side = rng.uniform(0, 200, (n, 2)), np.exp(rng.uniform(1.5, 5.5, (n, 2)))
+        if rng.random() < 0.5:  # whole pixels give IoUs that lie exactly on a threshold
+            corner, side = corner.round(), side.round()
+        boxes, labels = np.hstack([corner, corner + side]), rng.integers(0, 3, n)
+        truth.append(image(boxes, labels, crowd=rng.random(n) < 0.2))
+        copies = rng.integers(0, 3, n)
+        shifted = np.repeat(boxes, copies, axis=0)
+        sides = np.repeat(side, copies, axis=0)
+        shifted = shifted + np.tile(sides, 2) * rng.normal(0, 0.08, (len(shifted), 4))
+        noise = rng.uniform(0, 200, (int(rng.integers(0, most + 1)), 2))
+        found = np.vstack([shifted, np.hstack([noise, noise + rng.uniform(1, 120, noise.shape)])])
+        found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 0.5)
+        names = np.concatenate([np.repeat(labels, copies), rng.integers(0, 3, len(noise))])
+        wrong = rng.random(len(names)) < 0.1
+        names[wrong] = rng.integers(0, 3, wrong.sum())
+        detections.append(image(found, names, scores=rng.integers(1, 12, len(found)) / 12))
+    return truth, detections
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), images=st.integers(1, 6), most=st.integers(0, 25))
+def test_figures_agree_with_pycocotools(seed, images, most):
+    truth, detections = random_scene(seed, images, most)
+    ours = coco_map(truth, detections, CLASSES)
+    theirs = by_pycocotools(truth, detections, CLASSES)
+    expected = [None if figure == -1 else pytest.approx(figure, abs=1e-6) for figure in theirs.stats]
+    assert [ours[name] for name in NAMES] == expected
+    for c, name in enumerate(CLASSES):
+        for key, table in (("map", theirs.eval["precision"]), ("map_50", theirs.eval["precision"][:1])):
+            cells = table[:, :, c, 0, -1]
+            expected = None if (cells == -1).all() else pytest.approx(cells[cells > -1].mean(), abs=1e-6)
+            assert ours["per_class"][name][key] == expected
+
+
+def test_more_than_a_hundred_detections_agree_with_pycocotools():
+    truth, detections = random_scene(seed=5, images=2, most=300)
+    assert max(np.bincount(d["labels"]).max() for d in detections) > 100
+    ours = coco_map(truth, detections, ["a", "b", "c"])
+    assert [ours[n] for n in NAMES] == pytest.approx(
+        by_pycocotools(truth, detections, CLASSES).stats.tolist(), abs=1e-6
+    )
+
+
+BOX, FAR = [10, 10, 50, 50], [90, 90, 120, 120]
+
+
+@pytest.mark.parametrize(
+    ("truth", "detections", "figure"),
+    [
+        pytest.param([], [], None, id="no images"),
+        pytest.param([image()], [image(scores=[])], None, id="an empty image"),
+        pytest.param([image()], [image([BOX], [0], scores=[0.9])], None, id="no ground truth"),
+        pytest.param([image([BOX], [0])], [image(scores=[])], 0.0, id="no detections"),
+        pytest.param([image([BOX], [0], [True])], [image([BOX], [0], scores=[0.9])], None, id="only crowd"),
+        pytest.param([image([BOX], [0])], [image([BOX], [1], scores=[0.9])], 0.0, id="the wrong class"),
+        pytest.param(
+            [image([BOX], [0]), image()], [image([BOX], [0], scores=[0.9]), image(scores=[])], 1.0, id="found"
+        ),
+        pytest.param([image([BOX], [0])], [image([FAR, BOX], [0, 0], scores=[0.9, 0.8])], 0.5, id="behind a false one"),
+    ],
+)
+def test_edge_cases(truth, detections, figure):
+    found = coco_map(truth, detections, CLASSES)
+    assert found["map"] == (None if figure is None else pytest.approx(figure))
+    assert found["per_class"]["c"] == {"map": None, "map_50": None}
+
+
+def test_only_the_asked_thresholds_count():
+    truth, detections = [image([[0, 0, 100, 100]], [0])], [image([[0, 0, 100, 60]], [0], scores=[1.0])]
+    assert coco_map(truth, detections, CLASSES, iou_thresholds=[0.5])["map"] == 1
+    strict = coco_map(truth, detections, CLASSES, iou_thresholds=[0.7, 0.8])
+    assert (strict["map"], strict["map_50"], strict["map_75"]) == (0, None, None)
+
+
+def test_only_so_many_detections_count():
+    far = [[x, 200, x + 10, 210] for x in range(0, 100, 10)]
+    truth = [image([BOX], [0])]
+    detections = [image([*far, BOX], [0] * 11, scores=[0.9] * 10 + [0.1])]
+    assert coco_map(truth, detections, CLASSES, max_detections=11)["mar_11"] == 1
+    assert coco_map(truth, detections, CLASSES, max_detections=10)["mar_10"] == 0
+    assert coco_map(truth, detections, CLASSES, max_detections=2)["mar_2"] == 0
+
+
+def test_nothing_is_printed(capfd):
+    coco_map(*random_scene(1, 3, 5), CLASSES)
+    assert capfd.readouterr() == ("", "")
