@@ -1,0 +1,1 @@
+"""The architectures, their weights, and the model folder."""

@@ -1,0 +1,55 @@
+"""From a model's name and settings to the network, with its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from automl_images.hyperparameters import check_model
+from automl_images.models import weights as _weights
+
+
+def build(task: str, settings: Mapping[str, Any], classes: Sequence[str], *, frozen_norms: bool = False) -> nn.Module:
+    """Return the network that ``settings["model_name"]`` names, with fresh weights.
+
+    Its ``losses(images, targets)`` and ``predict(images)`` take uint8 images and boxes in pixels, whatever the model.
+
+    Raises:
+        UserError: the task has no such model, or its package is not installed.
+    """
+    name = check_model(task, settings["model_name"])
+    if name == "yolov5":
+        from automl_images.models.yolov5 import YoloV5
+
+        return YoloV5(list(classes), dict(settings))
+    from automl_images.models.faster_rcnn import FasterRcnn
+
+    return FasterRcnn(classes, settings, frozen_norms=frozen_norms)
+
+
+def initial(
+    task: str, settings: Mapping[str, Any], classes: Sequence[str], weights: Mapping[str, Any]
+) -> tuple[nn.Module, str]:
+    """Return the network as training starts, and a line that says what its weights are.
+
+    Args:
+        task: the task's name.
+        settings: complete settings of the trial.
+        classes: the labels.
+        weights: the experiment's ``weights``: ``source`` (a path or URL) wins over ``pretrained`` (true or false).
+
+    Raises:
+        UserError: the weights cannot be read or do not fit.
+    """
+    source = weights.get("source")
+    if not source and not weights.get("pretrained"):
+        return build(task, settings, classes), "weights: fresh"
+    state = _weights.read_state_dict(source) if source else _weights.published(settings["model_name"])
+    # weights that were trained with learning norms bring their count of batches, frozen ones do not
+    learning_norms = any(name.endswith("num_batches_tracked") for name in state) and bool(source)
+    model = build(task, settings, classes, frozen_norms=not learning_norms)
+    loaded, afresh = _weights.load_fitting(model, state)
+    some = f", such as {afresh[0]}" if afresh else ""
+    return model, f"weights: {loaded} tensors from {source or 'the library'}; {len(afresh)} start afresh{some}"

@@ -1,0 +1,94 @@
+"""The model folder: all that prediction needs, wherever it is copied to.
+
+model.pt (state_dict)  settings.json  labels.json  metrics.json
+score.py  requirements.txt  automl_images-*.whl  README.md
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from automl_images.errors import UserError
+from automl_images.models.catalogue import build
+from automl_images.models.wheel import write_wheel
+
+_REQUIRED = ("torch", "torchvision")
+
+
+def save(
+    folder: Path,
+    model: nn.Module,
+    *,
+    task: str,
+    settings: Mapping[str, Any],
+    classes: Sequence[str],
+    metrics: Mapping[str, Any],
+) -> None:
+    """Write the weights and what describes them; ``score.py`` is serving's to add.
+
+    Args:
+        folder: made if absent.
+        model: the network, of :func:`automl_images.models.catalogue.build`.
+        task: the task's name.
+        settings: complete settings; predictions use the thresholds and sizes among them.
+        classes: the labels, in the network's order.
+        metrics: what the model reached, JSON-serialisable; ``epoch`` among them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    frozen = not any(name.endswith("num_batches_tracked") for name in model.state_dict())
+    torch.save({name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}, folder / "model.pt")
+    described = {"task": task, "frozen_norms": frozen, "settings": dict(settings)}
+    (folder / "settings.json").write_text(json.dumps(described, indent=1))
+    (folder / "labels.json").write_text(json.dumps(list(classes), indent=1))
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    wheel = write_wheel(folder)
+    needed = [*_REQUIRED, *(["ultralytics", "opencv-python-headless"] if settings["model_name"] == "yolov5" else [])]
+    pins = [f"{name}=={metadata.version(name)}" for name in needed]
+    (folder / "requirements.txt").write_text("\n".join([f"./{wheel.name}", *pins]) + "\n")
+    figures = "\n".join(f"| {k} | {v:.4f} |" for k, v in metrics.items() if isinstance(v, float))
+    options = "\n".join(f"| {k} | {v} |" for k, v in settings.items())
+    (folder / "README.md").write_text(
+        f"# {settings['model_name']}\n\nTask: {task}. Labels: {', '.join(classes)}.\n\n"
+        f"Trained by automl-images {metadata.version('automl-images')} with torch {torch.__version__}, "
+        f"Python {platform.python_version()}.\n\n"
+        f"## Metrics on validation\n\n| metric | value |\n| --- | --- |\n{figures}\n\n"
+        f"## Settings\n\n| setting | value |\n| --- | --- |\n{options}\n\n## Use\n\n"
+        "    pip install -r requirements.txt\n    python score.py image.jpg\n"
+    )
+
+
+def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.Module, str, dict[str, Any], list[str]]:
+    """Return the network, the task, the settings (``overrides`` applied) and the labels of a model folder.
+
+    Raises:
+        UserError: the folder is not a model folder, or its weights do not fit its settings.
+    """
+    described, classes, _ = _read(folder)
+    settings = {**described["settings"], **(overrides or {})}
+    model = build(described["task"], settings, classes, frozen_norms=described["frozen_norms"])
+    try:
+        state = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
+        model.load_state_dict(state)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: has no model.pt; is it a model folder?") from None
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"{folder}/model.pt: does not load: {str(error).splitlines()[0]}") from None
+    return model.eval(), described["task"], settings, classes
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
+    try:
+        return tuple(json.loads((folder / f"{n}.json").read_text()) for n in ("settings", "labels", "metrics"))  # type: ignore[return-value]
+    except FileNotFoundError as error:
+        name = Path(str(error.filename)).name
+        raise UserError(f"{folder}: has no {name}; is it a model folder?") from None
+    except ValueError as error:
+        raise UserError(f"{folder}: a .json file in it does not parse: {error}") from None
