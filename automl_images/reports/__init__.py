@@ -1,0 +1,1 @@
+"""What people see: HTML reports, drawings, the terminal."""

@@ -1,0 +1,122 @@
+"""Boxes drawn on images, readable on small ones too."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from automl_images.annotations.records import Box
+
+
+Colour = tuple[int, int, int]
+Rectangle = tuple[float, float, float, float]
+
+_PALETTE = ["2f7ed8", "f28e2b", "2fa866", "e0484b", "8e5bd0", "12a5c0", "e560ab", "d9a900", "a06a45", "7fb800"]
+_GREY = (128, 128, 128)
+_LEAST_SIDE, _MOST_TIMES = 640, 8
+
+
+def class_colours(classes: Iterable[str]) -> dict[str, Colour]:
+    """Return a colour for each class, as far apart as they come; the same order gives the same colours."""
+    colours: dict[str, Colour] = {}
+    for n, name in enumerate(dict.fromkeys(classes)):
+        if n < len(_PALETTE):
+            code = _PALETTE[n]
+            colours[name] = int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16)
+        else:  # the golden angle never comes back to a hue it has used
+            parts = colorsys.hsv_to_rgb(n * 0.618034 % 1, 0.75 if n % 2 else 0.55, 0.85 if n % 3 else 0.65)
+            colours[name] = tuple(round(255 * p) for p in parts)  # type: ignore[assignment]
+    return colours
+
+
+def draw_boxes(
+    image: Image.Image,
+    boxes: Sequence[Mapping[str, Any]],
+    colours: Mapping[str, Colour] | None = None,
+    truth: Iterable[Box] | None = None,
+) -> Image.Image:
+    """Return a copy of an image with boxes drawn on it.
+
+    An image whose longer side is below 640 pixels is enlarged, at most eightfold, so that labels can be read.
+
+    Args:
+        image: any mode.
+        boxes: ``{"box": {"topX", "topY", "bottomX", "bottomY"}, "label", "score"}``, corners as fractions of the
+            image; ``score`` may be absent. Solid lines and a label.
+        colours: of each class, from `class_colours`; one that is absent is grey. None: by the labels that occur.
+        truth: the ground truth, in lines of its class's colour dashed with white.
+
+    Returns:
+        An RGB image of the same shape or a multiple of it.
+    """
+    expected = list(truth or ())
+    if colours is None:
+        colours = class_colours(sorted({b["label"] for b in boxes} | {b.label for b in expected}))
+    longest = max(image.size)
+    times = min(_MOST_TIMES, max(1, _LEAST_SIDE / longest))
+    size = round(image.width * times), round(image.height * times)
+    canvas = image.convert("RGB").resize(size, Image.Resampling.BICUBIC) if times > 1 else image.convert("RGB").copy()
+    draw = ImageDraw.Draw(canvas)
+    width = max(3, round(max(size) / 280))
+    for box in expected:
+        _dashed(draw, _pixels(vars(box), size), colours.get(box.label, _GREY), width)
+    # The surest last, so that it lies on top; but it is the first to choose a place for its label.
+    for one in reversed(boxes):
+        x0, y0, x1, y1 = _pixels(one["box"], size)
+        colour = colours.get(one["label"], _GREY)
+        draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=tuple(c // 2 for c in colour))
+        draw.rectangle((x0, y0, x1, y1), outline=colour, width=width)
+    font = ImageFont.load_default(max(13, round(max(size) / 48)))
+    taken: list[Rectangle] = []
+    for one in boxes:
+        text = one["label"] if one.get("score") is None else f"{one['label']} {one['score']:.2f}"
+        _label(draw, _pixels(one["box"], size), text, colours.get(one["label"], _GREY), font, taken=taken)
+    return canvas
+
+
+def _pixels(box: Mapping[str, Any], size: tuple[int, int]) -> Rectangle:
+    w, h = size[0] - 1, size[1] - 1
+    x = sorted(min(max(box[k] * w, 0), w) for k in ("topX", "bottomX"))
+    y = sorted(min(max(box[k] * h, 0), h) for k in ("topY", "bottomY"))
+    return x[0], y[0], x[1], y[1]
+
+
+def _dashed(draw: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, width: int) -> None:
+    x0, y0, x1, y1 = box
+    draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=tuple(c // 2 for c in colour))
+    draw.rectangle(box, outline=(255, 255, 255), width=width)
+    dash = 4 * width
+    for start in range(0, int(x1 - x0), 2 * dash):
+        a, b = x0 + start, min(x0 + start + dash, x1)
+        draw.rectangle((a, y0, b, y0 + width - 1), fill=colour)
+        draw.rectangle((a, y1 - width + 1, b, y1), fill=colour)
+    for start in range(0, int(y1 - y0), 2 * dash):
+        a, b = y0 + start, min(y0 + start + dash, y1)
+        draw.rectangle((x0, a, x0 + width - 1, b), fill=colour)
+        draw.rectangle((x1 - width + 1, a, x1, b), fill=colour)
+
+
+def _label(
+    draw: ImageDraw.ImageDraw, box: Rectangle, text: str, colour: Colour, font: Any, *, taken: list[Rectangle]
+) -> None:
+    """Write a label at the first place around its box that is on the image and free."""
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    pad = max(2, round(font.size / 5))
+    w, h = right - left + 2 * pad, bottom - top + 2 * pad
+    width, height = draw.im.size
+    x0, y0, x1, y1 = box
+    places = [(x, y) for y in (y0 - h, y0, y1 - h, y1) for x in (x0, x1 - w)]
+    inside = [(min(max(x, 0), width - w), min(max(y, 0), height - h)) for x, y in places]
+    x, y = min(inside, key=lambda p: sum(_common((*p, p[0] + w, p[1] + h), t) for t in taken))
+    taken.append((x, y, x + w, y + h))
+    draw.rectangle(taken[-1], fill=colour)
+    bright = sum(c * f for c, f in zip(colour, (0.299, 0.587, 0.114), strict=True)) > 145
+    draw.text((x + pad - left, y + pad - top), text, fill=(0, 0, 0) if bright else (255, 255, 255), font=font)
+
+
+def _common(a: Rectangle, b: Rectangle) -> float:
+    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))

@@ -1,0 +1,44 @@
+"""One self-contained HTML page from a template: styles and images are inside, nothing is fetched, no scripts."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+from typing import Any
+
+from automl_images.reports import trials
+
+
+def render(template: str, **values: Any) -> str:
+    """Return the page that ``templates/<template>`` makes of ``values``; every text in them is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup, escape
+
+    environment = Environment(
+        loader=PackageLoader("automl_images.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "figure": trials.figure,
+        "setting": trials.setting,
+        "duration": trials.duration,
+        "plain": _plain,
+        "breakable": lambda name: escape(name).replace("_", Markup("_<wbr>")),
+    }
+    written = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return environment.get_template(template).render(written=written, **values)
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Return the bytes of a file of that media type as a ``data:`` address."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value, default=str, ensure_ascii=False)
+    return trials.setting(value)

@@ -1,0 +1,119 @@
+"""The leaderboard of a sweep, as one HTML file and as Markdown. Imports no plotting library."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from automl_images import storage
+from automl_images.reports import trials as view
+from automl_images.reports.chart import Line, line_chart
+from automl_images.reports.draw import class_colours
+from automl_images.reports.html import render
+from automl_images.reports.trials import Trial
+
+_COLOURED, _DRAWN = 10, 60
+
+
+def write_leaderboard(path_html: str, *, title: str, metric: str, trials: Sequence[Trial], best: int | None) -> None:
+    """Write a sweep's report: the best trial, all learning curves, every trial with its settings and its end.
+
+    Args:
+        path_html: where to write; any fsspec URL.
+        title: the page's heading.
+        metric: the name of the metric that ranks; higher is better.
+        trials: the ledger's trials, in any order and state.
+        best: the number of the selected trial; None if there is none.
+    """
+    order = view.ranked(trials)
+    drawn = [t for t in order if view.evaluations(t)]
+    # Up to ten trials have a colour each, and the table says which; of more only the best stands out.
+    colours = class_colours(str(t["trial"]) for t in drawn) if len(drawn) <= _COLOURED else {}
+    css = {n: "#{:02x}{:02x}{:02x}".format(*c) for n, c in colours.items()}
+    kept = drawn[:_DRAWN] + [t for t in drawn[_DRAWN:] if t["trial"] == best]
+    # The best is drawn last, on top.
+    lines = [
+        _line(t, t["trial"] == best, css.get(str(t["trial"]))) for t in sorted(kept, key=lambda t: t["trial"] == best)
+    ]
+    rows = []
+    for trial in order:
+        why = view.why(trial)
+        # Of a traceback the last line says what happened.
+        head = why.splitlines()[-1].strip() if why else ""
+        rows.append(
+            {
+                "trial": {"best": None, "attempt": 1, "epoch": 0, "epochs": None, "settings": {}, **trial},
+                "best": trial["trial"] == best,
+                "value": view.best_value(trial),
+                "seconds": view.seconds(trial),
+                "colour": css.get(str(trial["trial"])),
+                "why": head,
+                "rest": why if why != head else "",
+            }
+        )
+    page = render(
+        "leaderboard.html.j2",
+        title=title,
+        metric=metric,
+        tally=view.tally(trials),
+        rows=rows,
+        winner=next((row["trial"] for row in rows if row["best"]), None),
+        sampled=view.varying(sorted(trials, key=lambda t: t["trial"])),
+        curves=line_chart(lines, "epoch", metric) if lines else None,
+        left_out=len(drawn) - len(kept),
+        total=sum(view.seconds(t) or 0 for t in trials),
+    )
+    storage.write(path_html, page)
+
+
+def leaderboard_markdown(trials: Sequence[Trial], metric: str, best: int | None = None, limit: int = 50) -> str:
+    """Return a sweep's leaderboard as a Markdown table.
+
+    Args:
+        trials: the ledger's trials, in any order and state.
+        metric: the name of the metric that ranks; higher is better.
+        best: the number of the selected trial, which is set in bold; None if there is none.
+        limit: at most so many rows; the text says how many more there are.
+    """
+    order = view.ranked(trials)
+    sampled = view.varying(sorted(trials, key=lambda t: t["trial"]))
+    head = ["trial", "state", metric, *sampled, "epochs", "time", "why it ended"]
+    rows = [head, ["---"] * len(head)]
+    for trial in order[:limit]:
+        mark = "**" if trial["trial"] == best else ""
+        why = view.why(trial)
+        rows.append(
+            [
+                f"{mark}{trial['trial']}{mark}",
+                trial["state"],
+                f"{mark}{view.figure(view.best_value(trial))}{mark}",
+                *(_cell(view.setting(trial.get("settings", {}).get(name))) for name in sampled),
+                f"{trial.get('epoch') or 0} / {trial['epochs']}"
+                if trial.get("epochs")
+                else str(trial.get("epoch") or 0),
+                view.duration(view.seconds(trial)),
+                _cell(why.splitlines()[-1]) if why else "",
+            ]
+        )
+    rows[0] = [_cell(h) for h in head]
+    text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    more = f"\n\n{len(order) - limit} more trials are not shown." if len(order) > limit else ""
+    return f"{view.tally(trials)}\n\n{text}{more}\n"
+
+
+def _line(trial: Trial, best: bool, colour: str | None) -> Line:
+    points: list[tuple[float, float]] = [(e, v) for e, v in view.evaluations(trial)]
+    top = max(points, key=lambda p: p[1])
+    return Line(
+        points,
+        colour or ("var(--accent)" if best else "var(--faint)"),
+        f"trial {trial['trial']}, {trial['state']}: {view.figure(top[1])} at epoch {top[0]}",
+        strong=best,
+        mark=top if best else None,
+    )
+
+
+def _cell(text: str) -> str:
+    """Return a text that stays within a Markdown table's cell and is no markup."""
+    escaped = html.escape(" ".join(text.split()), quote=False)
+    return "".join(f"\\{c}" if c in "\\|`*_[]" else c for c in escaped)
