@@ -24,7 +24,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 run: setup
 	@test -d sample/JPEGImages || $(BIN)/automl-images sample-data sample
-	$(BIN)/python -m pipelines run $(EXPERIMENT) --predict sample/JPEGImages --predict-to prediction.png $(ARGS)
+	$(BIN)/python -m pipelines run $(EXPERIMENT) --predict sample/JPEGImages/000000.jpg $(ARGS)
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not full" $(ARGS)

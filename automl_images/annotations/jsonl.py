@@ -129,8 +129,8 @@ def _box(value: Any, index: int) -> Box:
     name = value.get("label")
     if not isinstance(name, str | int) or isinstance(name, bool) or str(name).strip() == "":
         raise UserError(f"{what} has no label")
-    corners = [number(value.get(key), f"{what}: {key}") for key in _CORNERS]
-    return Box(str(name), *corners, flag(value.get("isCrowd"), f"{what}: isCrowd"))
+    left, top, right, bottom = (number(value.get(key), f"{what}: {key}") for key in _CORNERS)
+    return Box(str(name), left, top, right, bottom, flag(value.get("isCrowd"), f"{what}: isCrowd"))
 
 
 def line_of(record: Record) -> str:
@@ -203,7 +203,10 @@ def read_records(url: str) -> Iterator[Record]:
                 try:
                     item = json.loads(line)
                     details = item.get("image_details") or {}
-                    boxes = [Box(b["label"], *(b[c] for c in _CORNERS), bool(b["isCrowd"])) for b in item["label"]]
+                    boxes = [
+                        Box(b["label"], b["topX"], b["topY"], b["bottomX"], b["bottomY"], bool(b["isCrowd"]))
+                        for b in item["label"]
+                    ]
                     image = item["image_url"]
                     if not (image.startswith("/") or "://" in image):
                         raise ValueError(image)

@@ -38,6 +38,8 @@ Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 class YoloV5(nn.Module):
     """YOLOv5 with the anchor-free head of ultralytics' ``yolov5{s,m,l,x}.yaml``, from random weights."""
 
+    gradient_clip = 10.0  # the gradient's norm is cut to it, as YOLOv5's recipe does: from scratch it would explode
+
     def __init__(self, classes: list[str], settings: dict[str, Any]) -> None:
         """Build the network.
 

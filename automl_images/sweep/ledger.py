@@ -1,7 +1,8 @@
 """The ledger: the folder that the trials of a sweep share, on any store, with no server and no lock.
 
     experiment.json                      what the fingerprint covers
-    runs/<id>.json                       one submission: its data, deadline, iterations, lanes
+    records/training.jsonl               what trials train on; validation.jsonl beside it
+    runs/<id>.json                       one submission: its deadline, iterations, lanes
     runs/<id>/claims/0007                the lane that took trial 7 in that submission
     trials/0007.json                     written by trial 7 alone (by its lane if it died): state, settings, best, ...
     trials/0007/                         checkpoint-<n>/ and the pointer `checkpoint`, model/, log

@@ -113,6 +113,7 @@ def fit(
                 Checkpoints(journal, Path(scratch, "checkpoint"), background),
             ],
             evaluated,
+            getattr(model, "gradient_clip", None),
         )
         say(
             f"{settings['model_name']}: {len(samples)} training and {len(scored)} validation images, "
@@ -143,7 +144,9 @@ def fit(
     return Fitted(evaluations.best, reason, bool(evaluations.reason))
 
 
-def _trainer(settings: Mapping[str, Any], callbacks: list[pl.Callback], evaluated: bool) -> pl.Trainer:
+def _trainer(
+    settings: Mapping[str, Any], callbacks: list[pl.Callback], evaluated: bool, clip: float | None
+) -> pl.Trainer:
     on_gpu = torch.cuda.is_available()
     return pl.Trainer(
         accelerator="gpu" if on_gpu else "cpu",
@@ -153,6 +156,7 @@ def _trainer(settings: Mapping[str, Any], callbacks: list[pl.Callback], evaluate
         accumulate_grad_batches=settings["grad_accumulation_step"],
         check_val_every_n_epoch=settings["evaluation_frequency"],
         limit_val_batches=None if evaluated else 0,
+        gradient_clip_val=clip,
         callbacks=callbacks,
         num_sanity_val_steps=0,
         logger=False,

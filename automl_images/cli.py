@@ -1,0 +1,281 @@
+"""``automl-images <step>``: the command of every image, and the same steps by hand.
+
+Exit codes: 0 success, 2 something that the caller can mend (one line on standard error), 1 a fault of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from automl_images import __version__
+from automl_images.errors import UserError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Labelled images in; a trained, evaluated, registered and served vision model out.",
+)
+
+DETECTION = "image-object-detection"
+Task = Annotated[str, typer.Option(help="The task, such as image-object-detection.")]
+Settings = Annotated[list[str], typer.Option("--set", help="A hyperparameter, NAME=VALUE; may be repeated.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def _print(result: Any, as_json: bool, line: str | None = None) -> None:
+    print(json.dumps(result, indent=1) if as_json or line is None else line)
+
+
+def _settings(given: list[str]) -> dict[str, Any]:
+    settings = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise UserError(f"--set {item}: write NAME=VALUE, such as learning_rate=0.01")
+        settings[name.strip()] = yaml.safe_load(value)
+    return settings
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="A folder or file, local or any fsspec URL.")],
+    out: Annotated[str, typer.Argument(help="The JSONL file to write.")],
+    task: Task = DETECTION,
+    format: Annotated[str, typer.Option(help="jsonl, coco, voc, or auto.")] = "auto",
+    images: Annotated[str | None, typer.Option(help="The images' root, or PREFIX=URL.")] = None,
+    on_error: Annotated[str, typer.Option(help="What to do with flawed records: fail, skip or fix.")] = "fail",
+    as_json: AsJson = False,
+) -> None:
+    """Turn Pascal VOC, COCO or JSONL annotations into checked records (JSONL)."""
+    from automl_images.steps import convert as step
+
+    summary = step.convert(source, out, task, format=format, images=images, on_error=on_error)
+    _print(summary, as_json, json.dumps(summary))
+
+
+@app.command()
+def split(
+    data: Annotated[str, typer.Argument(help="Records (JSONL).")],
+    training: Annotated[str, typer.Argument(help="The JSONL file to write for training.")],
+    validation: Annotated[str, typer.Argument(help="The JSONL file to write for validation.")],
+    split_ratio: Annotated[float, typer.Option(min=0, max=1, help="The share that validates.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Equal seeds split equally, on any machine.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Split records into training and validation."""
+    from automl_images.steps.split import split_data
+
+    summary = split_data(data, None, training, validation, ratio=split_ratio, seed=seed)
+    _print(summary, as_json, json.dumps(summary))
+
+
+@app.command()
+def plan(
+    experiment: Annotated[str, typer.Argument(help="The experiment (YAML or JSON); - is standard input.")],
+    training: Annotated[str, typer.Argument(help="Records to train on (JSONL).")],
+    validation: Annotated[str, typer.Argument(help="Records to score on (JSONL).")],
+    storage: Annotated[str, typer.Option(help="Where ledgers lie, if the experiment does not say.")] = "runs",
+    ledger: Annotated[str | None, typer.Option(help="The ledger's address, instead of a derived one.")] = None,
+    fresh: Annotated[bool, typer.Option(help="Start another ledger of the same experiment.")] = False,
+) -> None:
+    """Open the sweep's ledger and print its lanes, one JSON object a line."""
+    from automl_images import storage as files
+    from automl_images.steps.plan import plan_sweep
+
+    try:
+        content = yaml.safe_load(sys.stdin.read() if experiment == "-" else files.read_text(experiment))
+    except FileNotFoundError:
+        raise UserError(f"{experiment}: no such experiment") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{experiment}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or "task" not in content:
+        raise UserError(f"{experiment}: is not an experiment: it needs at least a task")
+    lanes = plan_sweep(content, training, validation, default_storage=storage, ledger=ledger, fresh=fresh)
+    print("\n".join(lanes))
+
+
+@app.command()
+def train(
+    training: Annotated[str | None, typer.Argument(help="Records to train on (JSONL).")] = None,
+    validation: Annotated[str | None, typer.Argument(help="Records to score on (JSONL).")] = None,
+    model: Annotated[str | None, typer.Argument(help="The model folder to write.")] = None,
+    task: Task = DETECTION,
+    settings: Settings = [],  # noqa: B006 (Typer's way)
+    pretrained: Annotated[bool, typer.Option(help="Start from the library's published weights.")] = True,
+    weights: Annotated[str | None, typer.Option(help="Start from this state_dict or model folder.")] = None,
+    seed: Annotated[int, typer.Option(help="What is drawn depends on it.")] = 0,
+    lane: Annotated[str | None, typer.Option(help="Run this lane of a sweep instead (a line of plan).")] = None,
+) -> None:
+    """Train once, or run one lane of a sweep. Run again after an interruption, it resumes."""
+    from automl_images.steps.train import train_lane, train_once
+
+    if lane:
+        print(train_lane(lane))
+        return
+    if not (training and validation and model):
+        raise UserError("train: give TRAINING, VALIDATION and MODEL, or a --lane")
+    result = train_once(
+        task,
+        training,
+        validation,
+        model,
+        settings=_settings(settings),
+        weights={"pretrained": pretrained, "source": weights},
+        seed=seed,
+    )
+    print(json.dumps(result))
+
+
+@app.command()
+def select(
+    ledger: Annotated[str, typer.Argument(help="The ledger's address.")],
+    report: Annotated[str | None, typer.Option(help="Write the leaderboard there (HTML).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the best trial of a sweep."""
+    from automl_images.steps.select import select_trial
+
+    chosen = select_trial(ledger, report=report)
+    value = "unranked" if chosen["value"] is None else f"{chosen['metric']} {chosen['value']:.4f}"
+    _print(chosen, as_json, f"trial {chosen['trial']}: {value}: {chosen['model']}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model folder.")],
+    data: Annotated[str, typer.Argument(help="Records (JSONL).")],
+    output: Annotated[str, typer.Argument(help="The folder to write metrics.json and report.html to.")],
+    as_json: AsJson = False,
+) -> None:
+    """Score a model: VOC and COCO mAP, per class, and a report."""
+    from automl_images.steps.evaluate import evaluate_model, summary_lines
+
+    result = evaluate_model(model, data, output)
+    _print(result, as_json, "\n".join(summary_lines(result)))
+
+
+@app.command()
+def register(
+    model: Annotated[str, typer.Argument(help="A model folder.")],
+    name: Annotated[str, typer.Argument(help="The name to register it under.")],
+    registry: Annotated[str, typer.Option(help="The registry's address.")] = "runs/registry",
+    metrics: Annotated[
+        str | None, typer.Option(help="metrics.json of an evaluation; null: the model folder's.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register a model folder under a name and the next version."""
+    from automl_images import storage
+    from automl_images.steps.register import register_model
+
+    source = metrics or storage.join(model, "metrics.json")
+    try:
+        figures = json.loads(storage.read_text(source))
+    except (FileNotFoundError, ValueError):
+        raise UserError(f"{source}: no metrics there that parse as JSON; give --metrics") from None
+    result = register_model(model, name, registry, figures, {})
+    _print(result, as_json, f"{result['name']} version {result['version']}: {result['uri']}")
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help="A model folder, local or on a store that the cluster reaches.")],
+    name: Annotated[str, typer.Argument(help="The name of the InferenceService.")],
+    output: Annotated[str, typer.Argument(help="The folder to write the manifest and a request to.")],
+    to: Annotated[str, typer.Option(help="manifest: write files; nothing is sent to a cluster.")] = "manifest",
+    image: Annotated[str | None, typer.Option(help="The container image that serves.")] = None,
+    example: Annotated[str | None, typer.Option(help="An image for the request.")] = None,
+) -> None:
+    """Write what serves a model on Kubernetes: a KServe InferenceService and a smoke request."""
+    from automl_images.steps.serve import serve_manifest
+
+    if to != "manifest":
+        raise UserError(f"--to {to}: this version writes a manifest; use --to manifest")
+    print(json.dumps(serve_manifest(model, name, output, image=image, example=example), indent=1))
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="A model folder.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    output: Annotated[Path | None, typer.Option(help="Draw the boxes: a file for one image, else a folder.")] = None,
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """Predict images; print JSON, one line an image."""
+    from automl_images.steps.predict import predict_images
+
+    for line in predict_images(model, images, output, _settings(settings)):
+        print(json.dumps(line))
+
+
+@app.command()
+def score(
+    model: Annotated[Path, typer.Argument(help="A local model folder.")],
+    request: Annotated[Path, typer.Argument(help="An image, or a JSON request.")],
+) -> None:
+    """Run a model folder's own score file on a request, as an endpoint would."""
+    from automl_images.serving import run_score_file
+
+    print(json.dumps(run_score_file(model, request.read_bytes())))
+
+
+@app.command("sample-data")
+def sample_data(
+    folder: Annotated[Path, typer.Argument(help="The folder to write.")],
+    images: Annotated[int, typer.Option(min=1, help="How many images.")] = 200,
+    size: Annotated[int, typer.Option(min=32, help="Their width and height in pixels.")] = 160,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal images.")] = 0,
+) -> None:
+    """Write a synthetic detection data set: textured shapes on cluttered backgrounds, Pascal VOC annotations."""
+    from automl_images.sample_data import make_sample
+
+    print(json.dumps(make_sample(folder, images=images, size=size, seed=seed)))
+
+
+@app.command()
+def hyperparameters(
+    task: Task = DETECTION,
+    model: Annotated[str | None, typer.Option(help="The model; its task's default if left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List a model's hyperparameters: type, range, default, effect."""
+    from automl_images.steps.hyperparameters import list_hyperparameters
+
+    rows = list_hyperparameters(task, model)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "type", "range", "default", "description")
+    for row in rows:
+        table.add_row(*(str(row[k]) for k in ("name", "type", "range", "default", "description")))
+    Console().print(table)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

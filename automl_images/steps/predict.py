@@ -1,0 +1,63 @@
+"""predict: a model folder's predictions for images, and the boxes drawn."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from automl_images import storage
+from automl_images.errors import UserError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+def predict_images(
+    model: str, images: Sequence[Path], output: Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield ``{"filename": ..., "boxes": [...]}`` for each image, in Azure's shape.
+
+    Args:
+        model: a model folder, local or on a store.
+        images: files, or folders whose images are taken.
+        output: where to draw: a file for a single image, else a folder.
+        overrides: settings to use instead of the model's, such as ``box_score_thresh``.
+
+    Raises:
+        UserError: a file is missing or no image, a setting is wrong, or the folder is not a model folder.
+    """
+    files = [f for path in images for f in _files(path)]
+    if not files:
+        raise UserError("predict: no image among the files and folders that were given")
+    from automl_images.data.images import load_image
+    from automl_images.hyperparameters import find
+    from automl_images.prediction.detector import Predictor
+    from automl_images.reports.draw import draw_boxes
+
+    with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
+        folder = storage.get_folder(model, Path(scratch))
+        predictor = Predictor(folder)
+        if overrides:
+            name = predictor.settings["model_name"]
+            checked = {find(k, name).name: find(k, name).check(v) for k, v in overrides.items()}
+            predictor = Predictor(folder, checked)
+    one = output is not None and len(files) == 1 and output.suffix.lower() in SUFFIXES
+    for file in files:
+        image = Image.fromarray(load_image(str(file)))
+        prediction = predictor.predict([image])[0]
+        if output is not None:
+            target = output if one else output / f"{file.stem}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draw_boxes(image, prediction["boxes"]).save(target)
+        yield {"filename": str(file), **prediction}
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
+    if not path.exists():
+        raise UserError(f"{path}: no such image")
+    return [path]

@@ -1,0 +1,178 @@
+"""train: one lane of a sweep runs trial after trial, each in a child process of its own.
+
+A trial that fails, or is killed, is recorded and never takes the lane with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from automl_images import storage
+from automl_images.steps.plan import plan_sweep
+from automl_images.steps.select import select_trial
+from automl_images.sweep import ledger as states
+from automl_images.sweep.ledger import Ledger
+
+
+def train_lane(lane: str) -> str:
+    """Run the trials of one lane.
+
+    Args:
+        lane: one of the JSON objects that :func:`automl_images.steps.plan.plan_sweep` returned. On a machine that runs
+            several lanes, ``AUTOML_IMAGES_LANES_HERE`` says how many, and each takes its share of GPUs and threads.
+
+    Returns:
+        A JSON object: ``{"ledger": address, "lane": i, "trials": {index: state}}``.
+    """
+    described = json.loads(lane)
+    shared, run, number, lanes = (
+        Ledger(described["ledger"]),
+        described["run"],
+        int(described["lane"]),
+        described["lanes"],
+    )
+    submission = shared.run(run)
+    done: dict[int, str] = {}
+    for trial in range(submission["iterations"]):
+        before = shared.trial(trial)
+        if before and finished(before):
+            continue
+        mine = shared.claim(run, trial, number) if submission["claims"] else trial % int(lanes) == number
+        if not mine:
+            continue
+        if time.time() > submission["deadline"]:
+            done[trial] = _skip(shared, trial, before)
+            continue
+        done[trial] = _run(shared, run, trial, number)
+    return json.dumps({"ledger": shared.url, "lane": number, "trials": done})
+
+
+def train_once(
+    task: str,
+    training: str,
+    validation: str,
+    model: str,
+    *,
+    settings: Mapping[str, Any],
+    weights: Mapping[str, Any],
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Train one setting: a sweep of one trial, whose ledger lies beside the model folder as ``<model>.ledger``.
+
+    Args:
+        task: the task's name.
+        training, validation: addresses of records (JSONL).
+        model: the address of the model folder to write.
+        settings: what differs from the defaults.
+        weights: ``pretrained`` and ``source``.
+        seed: what is drawn depends on it.
+
+    Returns:
+        What :func:`automl_images.steps.select.select_trial` returns, with ``model`` as asked for.
+
+    Raises:
+        UserError: something is wrong with the arguments or the data; the line says what.
+    """
+    experiment = {"task": task, "settings": dict(settings), "weights": dict(weights), "sweep": {"seed": seed}}
+    ledger = f"{model.rstrip('/')}.ledger"
+    for lane in plan_sweep(experiment, training, validation, ledger=ledger):
+        train_lane(lane)
+    best = select_trial(ledger)
+    storage.copy_folder(best["model"], storage.absolute(model))
+    return {**best, "model": storage.absolute(model)}
+
+
+def finished(trial: dict[str, Any]) -> bool:
+    """Return whether a trial is kept as it is by a further submission.
+
+    One that was killed from outside is not: the cause may have been the machine, so it resumes.
+    """
+    return trial["state"] in (states.COMPLETED, states.TERMINATED) or (
+        trial["state"] == states.FAILED and not trial.get("signal")
+    )
+
+
+def _skip(shared: Ledger, trial: int, before: dict[str, Any] | None) -> str:
+    if before is None:
+        shared.write_trial(
+            {
+                "trial": trial,
+                "state": states.SKIPPED,
+                "attempt": 0,
+                "settings": {},
+                "sampled": [],
+                "best": None,
+                "error": None,
+                "signal": None,
+                "reason": "timeout_hours: the time of the sweep was over before it started",
+                "model": None,
+                "epochs": 0,
+                "started": None,
+                "ended": time.time(),
+            }
+        )
+    return states.SKIPPED
+
+
+def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
+    print(f"trial {trial}: starting", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "automl_images.steps.trial", shared.url, run, str(trial)]
+    lines = []
+    with subprocess.Popen(
+        command, env=_share(lane), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            print(f"trial {trial}: {line}", end="", file=sys.stderr, flush=True)
+            lines.append(line)
+    log = storage.join(shared.trial_folder(trial), "log")
+    storage.write(log, (storage.read_text(log) if storage.exists(log) else "") + "".join(lines))
+    after = shared.trial(trial)
+    if child.returncode and after and after["state"] == states.RUNNING:
+        error, number = _died(child.returncode, lines)
+        shared.end_trial(after, states.FAILED, error=error, signal=number)
+    elif after is None:
+        raise RuntimeError(f"trial {trial} wrote nothing to the ledger:\n" + "".join(lines[-20:]))
+    state = (shared.trial(trial) or after)["state"]
+    print(f"trial {trial}: {state}", file=sys.stderr, flush=True)
+    return state
+
+
+def _died(code: int, lines: list[str]) -> tuple[str, int | None]:
+    if code > 0:
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+        return f"ended with exit code {code}: {last}", None
+    name = signal.Signals(-code).name
+    hint = "; often the kernel, out of memory: lower training_batch_size" if -code == signal.SIGKILL else ""
+    return f"killed by {name}{hint}", -code
+
+
+def _share(lane: int) -> dict[str, str]:
+    """Return the environment of a trial: on a machine that runs several lanes, its share of GPUs and threads."""
+    here = int(os.environ.get("AUTOML_IMAGES_LANES_HERE", "1"))
+    environment = dict(os.environ)
+    if here > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // here)))
+        visible = gpus()
+        if visible:
+            environment["CUDA_VISIBLE_DEVICES"] = visible[lane % len(visible)]
+    return environment
+
+
+def gpus() -> list[str]:
+    """Return the visible GPUs' names for CUDA_VISIBLE_DEVICES, found without torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [g for g in visible.split(",") if g and g != "-1"]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [str(i) for i, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]

@@ -1,0 +1,137 @@
+"""One trial in a process of its own: ``python -m automl_images.steps.trial LEDGER RUN TRIAL``.
+
+Exit codes: 0 the trial is completed or terminated, 2 it failed by something that can be mended, 1 by a fault of ours;
+the ledger has the same.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from automl_images import storage
+from automl_images.annotations import read_records
+from automl_images.errors import UserError
+from automl_images.hyperparameters import resolve, without_effect
+from automl_images.serving import write_score_file
+from automl_images.sweep import ledger as states
+from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.sampling import propose
+from automl_images.sweep.space import parse_space
+
+
+class LedgerJournal:
+    """Reports a trial to its ledger.
+
+    Args:
+        ledger: the ledger.
+        content: what :meth:`Ledger.start_trial` returned.
+        deadline: when the submission's time is over, in seconds since 1970.
+    """
+
+    def __init__(self, ledger: Ledger, content: dict[str, Any], deadline: float):
+        self.ledger, self.content, self.deadline = ledger, content, deadline
+        self.superseded = False
+
+    def evaluated(self, epoch: int, value: float, best: float, mean: float) -> str | None:
+        """Write the evaluation; a store that cannot be read or written never stops a training."""
+        trial, attempt = self.content["trial"], self.content["attempt"]
+        try:
+            self.ledger.evaluate(trial, attempt, epoch, value, best, mean)
+            self.superseded = self.ledger.superseded(trial, attempt)
+        except OSError as error:
+            print(f"ledger: {storage.redact(str(error))}; going on", file=sys.stderr, flush=True)
+        if self.superseded:
+            return "superseded: a later attempt at this trial is running"
+        if time.time() > self.deadline:
+            return "timeout_hours: the time of the sweep is over"
+        return None
+
+    def save_model(self, folder: Path) -> None:
+        """Replace the trial's model folder."""
+        write_score_file(folder)
+        storage.put_folder(folder, self.ledger.model_url(self.content["trial"]))
+
+    def save_checkpoint(self, folder: Path, epoch: int) -> None:
+        """Replace the trial's checkpoint."""
+        self.ledger.write_checkpoint(self.content["trial"], f"checkpoint-{epoch}", folder)
+
+
+def proposed(ledger: Ledger, trial: int) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Return a trial's complete settings, the names that were sampled, and lines on settings without effect."""
+    experiment = ledger.experiment()
+    branches = parse_space(experiment["space"])
+    sampled = propose(experiment["sampling"], branches, experiment["seed"], trial)
+    given = {**experiment["settings"], **sampled}
+    settings = resolve(experiment["task"], given)
+    return settings, sorted(sampled), without_effect(settings, given)
+
+
+def run_trial(ledger: Ledger, run: str, trial: int) -> None:
+    """Run a trial from where it is, and write how it ended.
+
+    Raises:
+        UserError: it failed; the ledger says so already.
+    """
+    before = ledger.trial(trial)
+    settings, sampled, notes = proposed(ledger, trial)
+    content = ledger.start_trial(trial, settings, sampled)
+    submission, experiment = ledger.run(run), ledger.experiment()
+    journal = LedgerJournal(ledger, content, submission["deadline"])
+    try:
+        from automl_images.training.fit import fit
+
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
+            checkpoint = _checkpoint(ledger, trial, Path(scratch)) if before else None
+            fitted = fit(
+                experiment["task"],
+                settings,
+                list(read_records(submission["training"])),
+                list(read_records(submission["validation"])),
+                journal,
+                weights=experiment["weights"],
+                seed=experiment["seed"] * 10_007 + trial,
+                checkpoint=checkpoint,
+            )
+    except Exception as error:
+        known = isinstance(error, UserError)
+        line = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0]
+        ledger.end_trial(content, states.FAILED, error=storage.redact(line))
+        raise
+    if journal.superseded:
+        return
+    state = states.TERMINATED if fitted.stopped else states.COMPLETED
+    ledger.end_trial(content, state, best=fitted.best, reason=fitted.reason, model=ledger.model_url(trial))
+    ledger.remove_checkpoints(trial)
+
+
+def _checkpoint(ledger: Ledger, trial: int, scratch: Path) -> Path | None:
+    name = ledger.checkpoint(trial)
+    if name is None:
+        return None
+    print(f"resuming trial {trial} after epoch {name.rpartition('-')[2]} ({name})", file=sys.stderr, flush=True)
+    return storage.get_folder(storage.join(ledger.trial_folder(trial), name), scratch)
+
+
+def main() -> int:
+    """Run the trial that the arguments name."""
+    url, run, trial = sys.argv[1:]
+    try:
+        run_trial(Ledger(url), run, int(trial))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
