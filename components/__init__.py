@@ -1,0 +1,1 @@
+"""The steps as Kubeflow components: one folder each, with its contract; the work is the library's."""

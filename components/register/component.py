@@ -1,0 +1,44 @@
+"""register: a version of the model under a name."""
+
+from kfp import dsl
+
+from components.images import LIGHT
+
+
+@dsl.component(base_image=LIGHT, install_kfp_package=False)
+def register(
+    name: str,
+    registry: str,
+    chosen: str,
+    evaluation: str,
+    experiment: str,
+    model: dsl.Output[dsl.Model],
+) -> str:
+    """Register the chosen model's folder under a name and the next version.
+
+    Args:
+        name: the name to register under.
+        registry: the registry's address; empty: beside the ledgers.
+        chosen: what select returned.
+        evaluation: what evaluate returned.
+        experiment: the experiment as JSON, for the lineage.
+        model: the registered version; its URI is the model folder's address.
+
+    Returns:
+        name, version, uri and aliases, as JSON.
+    """
+    import json
+
+    from automl_images.steps.entry import step
+
+    best, figures = json.loads(chosen), json.loads(evaluation)
+    target = registry or best["ledger"].rpartition("/ledgers/")[0] + "/registry"
+    with step("register", [best["model"], name, "--registry", target]):
+        from automl_images.steps.register import register_model
+
+        lineage = {"ledger": best["ledger"], "run": best["run"], "trial": best["trial"], "epoch": best["epoch"]}
+        lineage |= {"settings": best["settings"], "experiment": json.loads(experiment)}
+        result = register_model(best["model"], name, target, figures, lineage)
+        model.uri = result["uri"]
+        model.metadata.update({"name": name, "version": result["version"]})
+        return json.dumps(result)

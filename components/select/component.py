@@ -1,0 +1,42 @@
+"""select: the best trial of a sweep."""
+
+from kfp import dsl
+
+from components.images import LIGHT
+
+
+@dsl.component(base_image=LIGHT, install_kfp_package=False)
+def select(
+    name: str,
+    lanes: list[str],
+    trained: list[str],
+    leaderboard: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+) -> str:
+    """Choose the trial with the best primary metric, from the ledger.
+
+    Args:
+        name: the experiment's name.
+        lanes: what plan returned; says which ledger.
+        trained: what the lanes returned; makes select wait for them.
+        leaderboard: all trials, their curves and settings.
+        metrics: the best trial's value of the primary metric.
+
+    Returns:
+        The best trial as JSON: trial, metric, value, epoch, settings, model (the address of its model folder), ledger.
+    """
+    import json
+
+    from automl_images.steps.entry import step
+
+    described = json.loads(lanes[0])
+    with step("select", [described["ledger"], "--report", leaderboard.path]):
+        from automl_images.steps.select import select_trial
+
+        chosen = select_trial(described["ledger"], described["run"], report=leaderboard.path, title=name)
+        if chosen["value"] is not None:
+            metrics.log_metric(chosen["metric"], chosen["value"])
+        states = [t["state"] for t in chosen.pop("trials")]
+        for state in sorted(set(states)):
+            metrics.log_metric(f"trials {state}", states.count(state))
+        return json.dumps({**chosen, "ledger": described["ledger"], "run": described["run"]})

@@ -1,0 +1,5 @@
+"""The serve component."""
+
+from components.serve.component import serve
+
+__all__ = ["serve"]

@@ -1,0 +1,1 @@
+"""The pipeline of an experiment and its life: run here, compile, submit."""

@@ -1,0 +1,103 @@
+"""``python -m pipelines run | compile | submit | schema``: the life of an experiment's pipeline.
+
+Exit codes: 0 success, 2 something that the caller can mend (one line on standard error), 1 a fault of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automl_images.errors import UserError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Run an experiment's pipeline here, compile it, or submit it to Kubeflow.",
+)
+File = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file.")]
+Set = Annotated[list[str], typer.Option("--set", help="PATH=VALUE, such as sweep.iterations=4; may be repeated.")]
+
+
+@app.command()
+def run(
+    experiment: File,
+    overrides: Set = [],  # noqa: B006 (Typer's way)
+    root: Annotated[str, typer.Option(help="The folder of runs.")] = "runs",
+    fresh: Annotated[bool, typer.Option(help="Start over, even if this experiment has run before.")] = False,
+    predict: Annotated[Path | None, typer.Option(help="Then predict this image.")] = None,
+    predict_to: Annotated[Path, typer.Option(help="Where the predicted image is drawn.")] = Path("prediction.png"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Run the pipeline on this machine. Run again after an interruption, it resumes."""
+    from pipelines import run as local
+    from pipelines.experiment import load
+
+    loaded = load(experiment, overrides)
+    if predict is not None and not predict.is_file():
+        raise UserError(f"--predict {predict}: no such image")
+    summary = local.run(loaded, root=root, fresh=fresh)
+    print(json.dumps(summary, indent=1) if as_json else "\n".join(local.summary_text(summary)))
+    if predict is not None:
+        local.predict(summary, predict, predict_to)
+        print(f"predicted {predict}: {predict_to}", file=sys.stderr if as_json else sys.stdout)
+
+
+@app.command("compile")
+def compile_(
+    experiment: File,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The package to write.")] = Path("pipeline.yaml"),
+    overrides: Set = [],  # noqa: B006
+) -> None:
+    """Write the pipeline's package for Kubeflow Pipelines."""
+    from pipelines.experiment import load
+    from pipelines.pipeline import compile_package
+
+    compile_package(load(experiment, overrides), output)
+    print(output)
+
+
+@app.command()
+def submit(
+    experiment: File,
+    overrides: Set = [],  # noqa: B006
+    fresh: Annotated[bool, typer.Option(help="Start over, even if this experiment has run before.")] = False,
+) -> None:
+    """Send the pipeline to Kubeflow; submitted again, it goes on where it stopped."""
+    from pipelines.experiment import load
+    from pipelines.submit import submit as send
+
+    print(send(load(experiment, overrides), fresh=fresh))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of an experiment."""
+    from pipelines.experiment import Experiment
+
+    print(json.dumps(Experiment.model_json_schema(by_alias=True), indent=1))
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app(prog_name="python -m pipelines")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Exception as error:
+        from pipelines.run import StepFailed
+
+        if not isinstance(error, StepFailed):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""The experiment: one YAML file, checked before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from automl_images.errors import UserError, nearest
+from automl_images.steps.plan import check_experiment
+from components import images
+
+
+class Block(BaseModel):
+    """A block of the file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class Source(Block):
+    """One set of labelled images."""
+
+    source: str = Field(description="A folder or file, local or any fsspec URL.")
+    format: Literal["auto", "jsonl", "coco", "voc"] = "auto"
+    images: str | None = Field(None, description="The images' root, or PREFIX=URL; null: the source's folder.")
+
+
+class Split(Block):
+    """How validation is split off training."""
+
+    by: Literal["random"] = "random"
+    seed: int = 0
+
+
+class Data(Block):
+    """The labelled images."""
+
+    training: Source
+    validation: Source | None = Field(None, description="null: split off training.")
+    test: Source | None = Field(None, description="The best model is evaluated here; null: on validation.")
+    split_ratio: float = Field(0.2, gt=0, lt=1, description="The share of training that validates.")
+    split: Split = Split()
+    on_error: Literal["fail", "skip", "fix"] = Field("fail", description="What happens to a flawed record.")
+
+
+class Weights(Block):
+    """What a model starts from."""
+
+    pretrained: bool = Field(True, description="The library's published weights.")
+    source: str | None = Field(None, description="A state_dict or model folder to start from instead: path or URL.")
+
+
+class Sweep(Block):
+    """The search over hyperparameters; one iteration without a space is a single training."""
+
+    sampling: Literal["random", "grid"] = "random"
+    iterations: int = Field(1, ge=1, le=1000)
+    max_concurrent_iterations: int | None = Field(None, ge=1, le=100, description="null: all at once, 64 at most.")
+    timeout_hours: float = Field(168, gt=0, le=1440, description="Counted from each submission.")
+    seed: int = 0
+    space: dict[str, Any] | list[dict[str, Any]] = Field(default_factory=dict, description="name: an expression.")
+
+
+class Toleration(Block):
+    """A Kubernetes toleration."""
+
+    key: str | None = None
+    operator: Literal["Equal", "Exists"] | None = None
+    value: str | None = None
+    effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] | None = None
+    toleration_seconds: int | None = None
+
+
+class Resources(Block):
+    """What train and evaluate ask of the cluster."""
+
+    accelerator: str = "nvidia.com/gpu"
+    count: int = Field(1, ge=0, description="Accelerators a lane; 0: none.")
+    cpu: str | None = "8"
+    memory: str | None = "32Gi"
+    shared_memory: str | None = Field("8Gi", description="For /dev/shm, which the processes that load images need.")
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: list[Toleration] = Field(default_factory=list)
+
+
+class Images(Block):
+    """The container images."""
+
+    light: str = images.LIGHT
+    gpu: str = images.GPU
+    serve: str = images.SERVE
+
+
+class Cluster(Block):
+    """Where the pipeline is submitted, and what its pods are given."""
+
+    namespace: str = "kubeflow"
+    endpoint: str | None = Field(None, description="The address of the Kubeflow Pipelines API; null: found by kfp.")
+    service_account: str | None = None
+    images: Images = Images()
+    secret: str | None = Field(
+        "mlpipeline-minio-artifact", description="A secret with accesskey and secretkey of the object store."
+    )
+    object_store: str | None = Field(
+        None, description="The object store's S3 address; null: minio-service in the namespace."
+    )
+    cache_volume: str | None = Field(None, description="A volume claim that keeps downloaded weights.")
+
+
+class Register(Block):
+    """Where the model is registered."""
+
+    name: str | None = Field(None, description="null: the experiment's name.")
+    registry: str | None = Field(None, description="null: under storage.")
+
+
+class Serve(Block):
+    """How the model is served."""
+
+    to: Literal["manifest"] = "manifest"
+    name: str | None = Field(None, description="null: the experiment's name.")
+    resources: dict[str, str] | None = Field(None, description="The server's resource limits, such as cpu: 2.")
+
+
+class Experiment(Block):
+    """What to train on what, and where."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=63)
+    task: str
+    data: Data
+    primary_metric: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict, description="Hyperparameters fixed for every trial.")
+    weights: Weights = Weights()
+    sweep: Sweep = Sweep()
+    resources: Resources = Resources()
+    storage: str | None = Field(
+        None,
+        description="The root of ledgers and models; null: ./runs here, on a cluster "
+        "the bucket of the pipeline's artifacts.",
+    )
+    cluster: Cluster = Cluster()
+    register_: Register | None = Field(Register(), alias="register", description="null: not at all.")
+    serve: Serve | None = Field(Serve(), description="null: not at all.")
+
+    def lanes(self) -> int:
+        """Return how many lanes the sweep may have: the ParallelFor's parallelism."""
+        return min(self.sweep.iterations, self.sweep.max_concurrent_iterations or 64)
+
+    def trained(self) -> dict[str, Any]:
+        """Return what the plan step reads."""
+        keep = {"name", "task", "primary_metric", "settings", "weights", "sweep"}
+        return self.model_dump(include=keep)
+
+
+def load(path: str | Path, overrides: list[str] | None = None) -> Experiment:
+    """Return the experiment in a YAML file.
+
+    Args:
+        path: the file.
+        overrides: ``PATH=VALUE`` with dots in the path, such as ``data.training.source=s3://bucket/bccd``; the value is
+            YAML.
+
+    Raises:
+        UserError: the file is missing or no YAML; a key is unknown, a value wrong; the line names its path in the file.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"{path}: no such experiment") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: is not an experiment: its top level is no mapping")
+    for override in overrides or []:
+        _override(content, override)
+    try:
+        experiment = Experiment.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_first(error)}") from None
+    try:
+        check_experiment(experiment.trained())
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return experiment
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    *parents, last = name.strip().split(".")
+    if not equals or not last:
+        raise UserError(f"--set {override}: write PATH=VALUE, such as sweep.iterations=4")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: the value is not YAML; quote it") from None
+    at = content
+    for key in parents:
+        if not isinstance(at.get(key), dict):
+            at[key] = {}
+        at = at[key]
+    at[last] = value
+
+
+def _first(error: ValidationError) -> str:
+    """Return the first error as a line, and how many more there are."""
+    problems = error.errors(include_url=False, include_context=False)
+    problem = problems[0]
+    place = [str(p) for p in problem["loc"]]
+    said = f"{'.'.join(place)}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+    if problem["type"] == "extra_forbidden":
+        said = f"{'.'.join(place)}: unknown key; {nearest(place[-1], _keys(place[:-1]))}"
+    elif problem["type"] == "missing":
+        said = f"{'.'.join(place)}: is needed and missing"
+    elif not isinstance(problem["input"], dict):
+        said += f", not {problem['input']!r}"
+    return said + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
+
+
+def _keys(place: list[str]) -> list[str]:
+    """Return the keys that the block at a place may have."""
+    block: type[BaseModel] = Experiment
+    for part in place:
+        names = {f.alias or n: f for n, f in block.model_fields.items()}
+        if part in names:
+            kinds = [k for k in _kinds(names[part].annotation) if issubclass(k, BaseModel)]
+            block = kinds[0] if kinds else block
+    return [f.alias or n for n, f in block.model_fields.items()]
+
+
+def _kinds(annotation: Any) -> list[type]:
+    from typing import get_args
+
+    if isinstance(annotation, type) and not get_args(annotation):
+        return [annotation]
+    return [k for a in get_args(annotation) for k in _kinds(a)]

@@ -1,0 +1,148 @@
+"""The one DAG: convert, split, plan, a ParallelFor of train, select, evaluate, register, serve."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from kfp import compiler, dsl, kubernetes
+
+from components.convert import convert
+from components.evaluate import evaluate
+from components.plan import plan
+from components.register import register
+from components.select import select
+from components.serve import serve
+from components.split import split
+from components.train import train
+from pipelines.experiment import Cluster, Experiment, Resources
+
+RETRIES = 2
+
+
+def build(experiment: Experiment, *, parallelism: int | None = None, retries: int = RETRIES) -> Any:
+    """Return the pipeline of an experiment.
+
+    What shapes it is fixed here: parallelism, resources, images, secrets, which steps there are. The rest are the
+    pipeline's parameters, JSON texts with the experiment's values as defaults: a number inside a dictionary parameter
+    would come back as a float.
+
+    Args:
+        experiment: the experiment.
+        parallelism: lanes at once; None: what the experiment says.
+        retries: how often a step is tried again after a fault of the infrastructure.
+    """
+    cluster, resources = experiment.cluster, experiment.resources
+    registered, served = experiment.register_, experiment.serve
+
+    def light(task: dsl.PipelineTask) -> dsl.PipelineTask:
+        return _place(task.set_container_image(cluster.images.light), cluster, retries)
+
+    def heavy(task: dsl.PipelineTask) -> dsl.PipelineTask:
+        return _accelerate(_place(task.set_container_image(cluster.images.gpu), cluster, retries), resources)
+
+    @dsl.pipeline(name=_name(experiment.name), description=f"automl-images: {experiment.task}")
+    def pipeline(
+        task: str = experiment.task,
+        data: str = _json(experiment.data.model_dump()),
+        experiment_json: str = _json(experiment.trained()),
+        storage: str = experiment.storage or "",
+        register_name: str = (registered and registered.name) or experiment.name,
+        registry: str = (registered and registered.registry) or "",
+        serve_name: str = (served and served.name) or experiment.name,
+        fresh: bool = False,
+    ):
+        converted = light(convert(task=task, data=data))
+        parts = light(split(data=data, records=converted.outputs["training"], given=converted.outputs["validation"]))
+        planned = light(
+            plan(
+                experiment=experiment_json,
+                storage=storage,
+                run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+                fresh=fresh,
+                training=parts.outputs["training"],
+                validation=parts.outputs["validation"],
+            )
+        )
+        with dsl.ParallelFor(planned.outputs["Output"], parallelism=parallelism or experiment.lanes()) as lane:
+            trained = heavy(train(lane=lane))
+        chosen = light(
+            select(
+                name=experiment.name,
+                lanes=planned.outputs["Output"],
+                trained=dsl.Collected(trained.output),
+            )
+        )
+        evaluated = heavy(
+            evaluate(
+                name=experiment.name,
+                chosen=chosen.outputs["Output"],
+                validation=parts.outputs["validation"],
+                test=converted.outputs["test"],
+            )
+        )
+        model = chosen.outputs["Output"]
+        if registered:
+            version = light(
+                register(
+                    name=register_name,
+                    registry=registry,
+                    chosen=chosen.outputs["Output"],
+                    evaluation=evaluated.outputs["Output"],
+                    experiment=experiment_json,
+                )
+            )
+            model = version.outputs["Output"]
+        if served:
+            light(
+                serve(name=serve_name, model=model, image=cluster.images.serve, resources=_json(served.resources))
+            ).after(evaluated)
+
+    return pipeline
+
+
+def compile_package(experiment: Experiment, path: str | Path) -> None:
+    """Write the pipeline's package (YAML); the same experiment gives the same bytes."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(build(experiment), package_path=str(path))
+
+
+def _place(task: dsl.PipelineTask, cluster: Cluster, retries: int) -> dsl.PipelineTask:
+    """Give a task credentials and retries. Caching is off: an address does not tell what lies there."""
+    task.set_caching_options(False)
+    if retries:
+        task.set_retry(num_retries=retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
+    if cluster.secret:
+        keys = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+        kubernetes.use_secret_as_env(task, cluster.secret, keys, optional=True)
+        store = cluster.object_store or f"http://minio-service.{cluster.namespace}:9000"
+        task.set_env_variable("AWS_ENDPOINT_URL", store)
+    if cluster.cache_volume:
+        kubernetes.mount_pvc(task, cluster.cache_volume, "/cache")
+        task.set_env_variable("TORCH_HOME", "/cache/torch")
+    return task
+
+
+def _accelerate(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
+    """Ask for what training needs. All are constants: inside a loop, limits that are parameters lose their wiring."""
+    if resources.count:
+        task.set_accelerator_type(resources.accelerator).set_accelerator_limit(resources.count)
+    if resources.cpu:
+        task.set_cpu_limit(resources.cpu)
+    if resources.memory:
+        task.set_memory_limit(resources.memory)
+    if resources.shared_memory:
+        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=resources.shared_memory)  # noqa: S108
+    for key, value in resources.node_selector.items():
+        kubernetes.add_node_selector(task, key, value)
+    for toleration in resources.tolerations:
+        kubernetes.add_toleration(task, **toleration.model_dump(exclude_none=True))
+    return task
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _name(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

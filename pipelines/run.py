@@ -1,0 +1,156 @@
+"""Run an experiment's pipeline on this machine, and say what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from automl_images import storage
+from automl_images.annotations import read_records
+from automl_images.errors import UserError
+from automl_images.steps.evaluate import summary_lines
+from automl_images.steps.train import gpus
+from automl_images.sweep.ledger import Ledger
+from automl_images.tasks import get_task
+from pipelines.experiment import Experiment
+from pipelines.local import Runner
+from pipelines.pipeline import build
+from pipelines.view import View, tail
+
+
+class StepFailed(Exception):
+    """A step failed by a fault of ours; the text has the last lines of its log."""
+
+
+def run(experiment: Experiment, *, root: str = "runs", fresh: bool = False) -> dict[str, Any]:
+    """Run all steps in subprocesses, and write ``<root>/<name>/<time>/summary.json``.
+
+    Args:
+        experiment: the experiment.
+        root: the folder of runs; ledgers, models and the registry too, unless the experiment names a storage.
+        fresh: start another ledger even if there is one of this experiment.
+
+    Returns:
+        The summary: experiment, task, seconds, trials, best, evaluation, registered, model, report, leaderboard, logs,
+        folder.
+
+    Raises:
+        UserError: a step says what the user can mend.
+        StepFailed: a step failed otherwise.
+    """
+    started = time.monotonic()
+    folder = _new_folder(Path(root).absolute() / experiment.name)
+    here = len(gpus()) or os.cpu_count() or 1
+    console = Console(stderr=True)
+    if experiment.lanes() > here:
+        console.print(f"{experiment.lanes()} lanes are asked for; {here} run at a time on this machine", markup=False)
+    runner = Runner(folder, min(experiment.lanes(), here))
+    pipeline = build(experiment, parallelism=runner.parallelism, retries=0)
+    arguments = {"fresh": fresh, "storage": experiment.storage or str(Path(root).absolute())}
+    faults: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            runner.run(pipeline, **arguments)
+        except BaseException as error:
+            faults.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        View(runner, get_task(experiment.task).primary_metric, console).follow(thread.is_alive)
+    except BaseException:
+        runner.stop()
+        thread.join(timeout=10)
+        raise
+    if faults:
+        _explain(runner, faults[0])
+    summary = _summary(experiment, runner, folder, time.monotonic() - started)
+    storage.write(str(folder / "summary.json"), json.dumps(summary, indent=1))
+    return summary
+
+
+def _new_folder(parent: Path) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for count in range(1000):
+        folder = parent / (stamp + (f"-{count}" if count else ""))
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise RuntimeError(f"{parent}: a thousand runs began in one second")
+
+
+def _explain(runner: Runner, fault: BaseException) -> None:
+    task = runner.failed()
+    if task is None:
+        raise fault
+    known = task.error()
+    if known:
+        raise UserError(f"{task.step}: {known}")
+    lines = "\n".join(f"  {line}" for line in tail(task))
+    raise StepFailed(f"{task.step} failed with exit code {task.code}; the end of {task.log}:\n{lines}")
+
+
+def _summary(experiment: Experiment, runner: Runner, folder: Path, seconds: float) -> dict[str, Any]:
+    chosen, evaluation = (json.loads(runner.output(step)) for step in ("select", "evaluate"))
+    registered = json.loads(runner.output("register") or "null")
+    served = json.loads(runner.output("serve") or "null")
+    report = str(shutil.copy(evaluation["report"], folder / "report.html"))
+    ledger = Ledger(chosen["ledger"])
+    iterations = ledger.run(chosen["run"])["iterations"]
+    boards = sorted((folder / "steps").glob("*/select/leaderboard"))
+    leaderboard = str(shutil.copy(boards[-1], folder / "leaderboard.html"))
+    return {
+        "experiment": experiment.name,
+        "task": get_task(experiment.task).name,
+        "seconds": round(seconds, 1),
+        "trials": [t for t in ledger.trials() if t["trial"] < iterations],
+        "best": {k: chosen[k] for k in ("trial", "metric", "value", "epoch", "settings")},
+        "evaluation": {**evaluation, "report": report},
+        "registered": registered and {k: registered[k] for k in ("name", "version", "uri")},
+        "served": served,
+        "model": registered["uri"] if registered else chosen["model"],
+        "report": report,
+        "leaderboard": leaderboard,
+        "ledger": chosen["ledger"],
+        "logs": str(runner.logs),
+        "folder": str(folder),
+    }
+
+
+def summary_text(summary: dict[str, Any]) -> list[str]:
+    """Return a run's summary as lines for people, the last a command to paste."""
+    best = summary["best"]
+    value = "unranked" if best["value"] is None else f"{best['metric']} {best['value']:.4f}"
+    lines = [f"best: trial {best['trial']}, {value} at epoch {best['epoch']}", *summary_lines(summary["evaluation"])]
+    lines.append(f"leaderboard: {summary['leaderboard']}")
+    if summary["registered"]:
+        lines.append(f"registered: {summary['registered']['name']} version {summary['registered']['version']}")
+    lines.append(f"summary: {summary['folder']}/summary.json; logs: {summary['logs']}")
+    example = next(read_records(storage.join(summary["ledger"], "records", "validation.jsonl"))).image_url
+    lines.append(f"try it: automl-images predict {summary['model']} {example} --output prediction.png")
+    return lines
+
+
+def predict(summary: dict[str, Any], image: Path, output: Path) -> None:
+    """Predict one image with the run's model, in a process of its own, and draw it.
+
+    Raises:
+        UserError: the image does not open.
+    """
+    command = [sys.executable, "-m", "automl_images.cli", "predict", summary["model"], str(image)]
+    done = subprocess.run([*command, "--output", str(output)], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"predict: {done.stderr.strip().splitlines()[-1].removeprefix('error: ')}")

@@ -1,0 +1,133 @@
+"""What a person sees while a pipeline runs here: a line a step, and the trials."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from automl_images.reports.terminal import TrialTable
+from automl_images.steps.convert import said as conversion
+from automl_images.sweep.ledger import Ledger
+from pipelines.local import Runner, Task
+
+_TAIL = 20
+
+
+class View:
+    """Follows a runner on standard error: live on a terminal, plain lines elsewhere.
+
+    Args:
+        runner: what runs.
+        metric: the primary metric.
+        console: where to write.
+    """
+
+    def __init__(self, runner: Runner, metric: str, console: Console):
+        self.runner, self.console = runner, console
+        self.table = TrialTable(metric)
+        self._said: set[str] = set()
+        self._trials: list[dict[str, Any]] = []
+        self._ledger: Ledger | None = None
+
+    def follow(self, running: Callable[[], bool]) -> None:
+        """Show steps and trials until ``running`` says no."""
+        live: Live | None = None
+        listed, cost = 0.0, 0.0
+        try:
+            while True:
+                on = running()
+                if self._training() and live is None and self.console.is_terminal:
+                    live = Live(console=self.console, refresh_per_second=4, transient=True)
+                    live.start()
+                if self._training() and time.monotonic() - listed > max(1.0, 20 * cost):
+                    listed = time.monotonic()
+                    self._show_trials(live)
+                    cost = time.monotonic() - listed
+                if not self._training() and live is not None:
+                    live.stop()
+                    live = None
+                self._show_steps()
+                if not on:
+                    return
+                time.sleep(0.05 if not self._training() else 0.25)
+        finally:
+            if live is not None:
+                live.stop()
+
+    def _training(self) -> bool:
+        lanes = [t for t in self.runner.tasks if t.step == "train"]
+        return bool(lanes) and not self._ended(lanes)
+
+    def _ended(self, lanes: list[Task]) -> bool:
+        planned = self.runner.output("plan") or []
+        return all(t.code is not None for t in lanes) and (len(lanes) >= len(planned) or any(t.code for t in lanes))
+
+    def _show_trials(self, live: Live | None) -> None:
+        if self._ledger is None:
+            lanes = self.runner.output("plan")
+            if not lanes:
+                return
+            described = json.loads(lanes[0])
+            self._ledger = Ledger(described["ledger"])
+            self.table.total = self._ledger.run(described["run"])["iterations"]
+        trials = self._ledger.trials()
+        if live is not None:
+            live.update(self.table.render(trials))
+        else:
+            for line in self.table.lines(trials, self._trials):
+                self.console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        self._trials = trials
+
+    def _show_steps(self) -> None:
+        steps: dict[str, list[Task]] = {}
+        for task in list(self.runner.tasks):
+            steps.setdefault(task.step, []).append(task)
+        for step, tasks in steps.items():
+            if step in self._said or any(t.code is None for t in tasks) or (step == "train" and self._training()):
+                continue
+            self._said.add(step)
+            if step == "train":
+                self._show_trials(None)
+                if self.console.is_terminal:
+                    self.console.print(self.table.render(self._trials))
+            seconds = max(t.ended or 0 for t in tasks) - min(t.started for t in tasks)
+            failed = any(t.code for t in tasks)
+            line = f"{step:9} {seconds:8.1f} s  {'FAILED' if failed else self._note(step, tasks[-1].outputs)}"
+            self.console.print(
+                line.rstrip(), style="red" if failed else None, markup=False, highlight=False, soft_wrap=True
+            )
+
+    def _note(self, step: str, outputs: Mapping[str, Any]) -> str:
+        """Return in a few words what a step came to."""
+        value: Any = outputs.get("Output")
+        if step == "plan":
+            described = json.loads(value[0])
+            return f"{len(value)} lanes; ledger {described['ledger']}"
+        if step == "train":
+            return f"{len(self._trials)} trials"
+        result = json.loads(value) if isinstance(value, str) else {}
+        if step == "convert":
+            return "; ".join(f"{name}: {conversion(s)}" for name, s in result.items())
+        if step == "split":
+            return f"{result['training']} images train, {result['validation']} validate"
+        if step == "select":
+            figure = "unranked" if result["value"] is None else f"{result['metric']} {result['value']:.4f}"
+            return f"trial {result['trial']}: {figure} at epoch {result['epoch']}"
+        if step == "evaluate":
+            coco = result["coco"]
+            parts = {"VOC mAP": result["voc"]["map"], "COCO mAP": coco["map"], "COCO mAP@0.5": coco["map_50"]}
+            known = ", ".join(f"{k} {v:.4f}" for k, v in parts.items() if v is not None)
+            return f"{result['images']} images ({result['set']}): {known}"
+        if step == "register":
+            return f"{result['name']} version {result['version']}"
+        return str(result.get("manifest", ""))
+
+
+def tail(task: Task) -> list[str]:
+    """Return the last lines of a task's log."""
+    return task.log.read_text(errors="replace").rstrip().splitlines()[-_TAIL:]
