@@ -121,7 +121,9 @@ class Serve(Block):
 
     to: Literal["manifest"] = "manifest"
     name: str | None = Field(None, description="null: the experiment's name.")
-    resources: dict[str, str] | None = Field(None, description="The server's resource limits, such as cpu: 2.")
+    resources: dict[Literal["requests", "limits"], dict[str, str]] | None = Field(
+        None, description="Kubernetes' requests and limits of the server, such as limits: {cpu: '2'}."
+    )
 
 
 class Experiment(Block):

@@ -19,7 +19,7 @@ def serve(
         name: the InferenceService's name.
         model: JSON with the model folder's address under uri (what register returned) or model (what select did).
         image: the container image that serves.
-        resources: JSON with the container's resource limits; may be null.
+        resources: JSON with Kubernetes' requests and limits of the container; may be null.
         manifest: the folder with inferenceservice.yaml, request.json and smoke.sh.
 
     Returns:

@@ -1,0 +1,130 @@
+"""Requests in, answers out: what the score file and the server share.
+
+An image's bytes                                                  -> {"boxes": [...]}
+KServe V1  {"instances": [{"image": {"b64": "..."}}, ...]}        -> {"predictions": [{"boxes": [...]}, ...]}
+Azure v2   {"input_data": {"columns": ["image"], "data": [...]}}  -> [{"boxes": [...]}, ...]
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from automl_images.errors import UserError
+
+if TYPE_CHECKING:
+    from automl_images.prediction.detector import Predictor
+
+
+def answer(predictor: Predictor, request: bytes | str | Mapping[str, Any]) -> Any:
+    """Return the predictions for a request, in the shape that its form asks for (see the top of this file).
+
+    Args:
+        predictor: what :func:`automl_images.prediction.load_model` returned.
+        request: an image's bytes, or JSON as bytes, text or parsed. In both JSON forms an image is base64, as a bare
+            string, ``{"b64": ...}`` or ``{"image": {"b64": ...}}``.
+
+    Raises:
+        UserError: the request is malformed; the line says where.
+    """
+    if isinstance(request, bytes | bytearray | memoryview):
+        request = bytes(request)
+        if request.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
+            return predictor.predict([_open(request, "the request")])[0]
+    if isinstance(request, bytes | str):
+        request = _parse(request)
+    if isinstance(request, Mapping) and "instances" in request:
+        return {"predictions": predictor.predict(_images(request["instances"], "instances"))}
+    if isinstance(request, Mapping) and "input_data" in request:
+        return predictor.predict(_images(_column(request["input_data"]), "input_data.data"))
+    raise UserError("the request has no 'instances' (KServe V1) and no 'input_data' (Azure)")
+
+
+def find_model(root: str | Path) -> Path:
+    """Return the one folder with a ``model.pt``: ``root`` itself, or one at most two levels below.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    root = Path(root)
+    if (root / "model.pt").exists():
+        return root
+    found = sorted(path.parent for level in ("*", "*/*") for path in root.glob(f"{level}/model.pt"))
+    if len(found) != 1:
+        few = "no model folder" if not found else f"{len(found)} model folders"
+        raise UserError(f"{root}: has {few} there or at most two levels below; one is needed")
+    return found[0]
+
+
+def command(init: Callable[[], None], run: Callable[[Any], Any], arguments: Sequence[str]) -> int:
+    """Print as JSON what a score file answers to the request (an image or JSON) in a file; return the exit code."""
+    try:
+        if len(arguments) != 1:
+            raise UserError("give one file: python score.py image.jpg")
+        try:
+            request = Path(arguments[0]).read_bytes()
+        except OSError as error:
+            raise UserError(f"{arguments[0]}: cannot be read: {error.strerror}") from None
+        init()
+        print(json.dumps(run(request)))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parse(text: bytes | str) -> Any:
+    try:
+        return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"the request is not JSON: {error}") from None
+
+
+def _column(table: Any) -> list[Any]:
+    if not isinstance(table, Mapping) or not isinstance(table.get("data"), list):
+        raise UserError('input_data: write {"columns": ["image"], "data": [base64, ...]}')
+    columns = table.get("columns")
+    if not isinstance(columns, list) or "image" not in columns:
+        raise UserError("input_data.columns: has no 'image'")
+    place, cells = columns.index("image"), []
+    for i, value in enumerate(table["data"]):
+        row = [value] if isinstance(value, str) else value  # Azure writes a table of one column without inner lists
+        if not isinstance(row, list) or len(row) != len(columns):
+            raise UserError(f"input_data.data[{i}]: is not a row of {len(columns)} values")
+        cells.append(row[place])
+    return cells
+
+
+def _images(values: Any, where: str) -> list[Image.Image]:
+    if not isinstance(values, list) or not values:
+        raise UserError(f"{where}: is not a list of at least one image")
+    return [_open(_decode(value, f"{where}[{i}]"), f"{where}[{i}]") for i, value in enumerate(values)]
+
+
+def _decode(value: Any, where: str) -> bytes:
+    for key in ("image", "b64"):
+        if isinstance(value, Mapping) and key in value:
+            value = value[key]
+    if not isinstance(value, str):
+        raise UserError(f'{where}: is not an image as base64, "..." or {{"image": {{"b64": "..."}}}}')
+    try:
+        return base64.b64decode("".join(value.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise UserError(f"{where}: is not base64") from None
+
+
+def _open(data: bytes, where: str) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except Exception:  # Pillow's readers raise whatever their parsing meets
+        raise UserError(f"{where}: is not an image that opens ({len(data)} bytes)") from None
+    return image

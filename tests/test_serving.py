@@ -1,0 +1,279 @@
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from automl_images import storage
+from automl_images.errors import UserError
+from automl_images.hyperparameters import resolve
+from automl_images.prediction import load_model
+from automl_images.serving import kserve, run_score_file, write_score_file
+from automl_images.serving.requests import answer, find_model
+from automl_images.steps.serve import serve_manifest
+
+TASK = "image-object-detection"
+SMALL = {"model_name": "fasterrcnn_resnet18_fpn", "min_size": 64, "max_size": 96, "box_score_thresh": 0.0}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    import torch
+
+    from automl_images.models import catalogue, folder
+
+    torch.manual_seed(0)
+    settings, classes = resolve(TASK, SMALL), ["red", "blue"]
+    path = tmp_path_factory.mktemp("model")
+    network = catalogue.build(TASK, settings, classes)
+    folder.save(path, network, task=TASK, settings=settings, classes=classes, metrics={"epoch": 1})
+    write_score_file(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def images(squares):
+    return [Path(record.image_url).read_bytes() for record in squares[0][:2]]
+
+
+@pytest.fixture(scope="module")
+def predictor(model):
+    return load_model(model)
+
+
+@pytest.fixture(scope="module")
+def expected(predictor, images):
+    predictions = predictor.predict([Image.open(io.BytesIO(data)) for data in images])
+    assert all(p["boxes"] for p in predictions)
+    assert predictions[0] != predictions[1]
+    return predictions
+
+
+def b64(data):
+    return base64.b64encode(data).decode()
+
+
+def instances(wrap):
+    return lambda a, b: {"instances": [wrap(b64(a)), wrap(b64(b))]}
+
+
+FORMS = {
+    "kserve-image-b64": (instances(lambda s: {"image": {"b64": s}}), "predictions"),
+    "kserve-b64": (instances(lambda s: {"b64": s}), "predictions"),
+    "kserve-string": (instances(str), "predictions"),
+    "kserve-wrapped-lines": (instances(lambda s: "\n".join([s[:76], s[76:]])), "predictions"),
+    "azure-flat": (lambda a, b: {"input_data": {"columns": ["image"], "data": [b64(a), b64(b)]}}, None),
+    "azure-rows": (lambda a, b: {"input_data": {"columns": ["image"], "data": [[b64(a)], [b64(b)]]}}, None),
+    "azure-more-columns": (
+        lambda a, b: {"input_data": {"columns": ["id", "image"], "index": [0, 1], "data": [[7, b64(a)], [8, b64(b)]]}},
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(("form", "key"), FORMS.values(), ids=FORMS.keys())
+def test_json_requests_are_answered_in_their_own_form(model, predictor, images, expected, form, key):
+    request, wanted = form(*images), {key: expected} if key else expected
+    assert run_score_file(model, json.dumps(request).encode()) == wanted
+    assert answer(predictor, json.dumps(request)) == answer(predictor, request) == wanted
+
+
+def test_an_image_is_answered_with_one_prediction(model, images, expected):
+    assert [run_score_file(model, data) for data in images] == expected
+
+
+def cut_image():
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, "PNG")
+    return file.getvalue()[:-1000]
+
+
+MALFORMED = {
+    "neither": (b"hello", "the request: is not an image that opens"),
+    "cut-image": (cut_image(), "the request: is not an image that opens"),
+    "not-json": (b'{"instances": [', "the request is not JSON"),
+    "not-utf8": (b'{"instances": "\xff"}', "the request is not JSON"),
+    "text-not-json": ("hello", "the request is not JSON"),
+    "deep": (b"[" * 100_000, "the request is not JSON"),
+    "neither-key": ({"data": []}, "no 'instances'"),
+    "a-list": (b"[1]", "no 'instances'"),
+    "no-instances": ({"instances": []}, "instances: is not a list of at least one image"),
+    "instance-number": ({"instances": [3]}, r"instances\[0\]: is not an image as base64"),
+    "instance-other-key": ({"instances": [{"url": "a.jpg"}]}, r"instances\[0\]: is not an image as base64"),
+    "not-base64": ({"instances": ["%%%%"]}, r"instances\[0\]: is not base64"),
+    "base64-of-text": ({"instances": [{"image": {"b64": b64(b"hello")}}]}, r"instances\[0\]: is not an image that"),
+    "no-data": ({"input_data": {"columns": ["image"]}}, "input_data: write"),
+    "no-columns": ({"input_data": {"data": ["abc"]}}, "input_data.columns: has no 'image'"),
+    "short-row": ({"input_data": {"columns": ["id", "image"], "data": [["a"]]}}, r"input_data.data\[0\]: is not a row"),
+    "no-rows": ({"input_data": {"columns": ["image"], "data": []}}, "input_data.data: is not a list of at least one"),
+    "row-not-base64": ({"input_data": {"columns": ["image"], "data": ["%"]}}, r"input_data.data\[0\]: is not base64"),
+}
+
+
+@pytest.mark.parametrize(("request_", "line"), MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_request_is_refused_with_one_line(predictor, request_, line):
+    with pytest.raises(UserError, match=line) as refused:
+        answer(predictor, request_)
+    assert "\n" not in str(refused.value)
+
+
+def score(folder, *arguments, **environment):
+    cleared = {k: v for k, v in os.environ.items() if k != "AZUREML_MODEL_DIR"}
+    environment = {**cleared, "PYTHONPATH": str(Path(__file__).parents[1]), **environment}
+    command = [sys.executable, str(folder / "score.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_the_score_file_is_a_command(model, images, expected, tmp_path):
+    image = tmp_path / "image.png"
+    image.write_bytes(images[1])
+    done = score(model, image)
+    assert (done.returncode, json.loads(done.stdout)) == (0, expected[1])
+    for arguments in ([], [tmp_path / "absent.png"]):
+        failed = score(model, *arguments)
+        assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (2, "", 1), failed.stderr
+        assert failed.stderr.startswith("error: ")
+
+
+def test_the_score_file_loads_what_azure_names(model, images, expected, tmp_path):
+    (tmp_path / "INPUT_model").mkdir()
+    (tmp_path / "INPUT_model" / "model").symlink_to(model)
+    elsewhere, image = tmp_path / "code", tmp_path / "image.png"
+    elsewhere.mkdir()
+    write_score_file(elsewhere)
+    image.write_bytes(images[0])
+    assert json.loads(score(elsewhere, image, AZUREML_MODEL_DIR=str(tmp_path)).stdout) == expected[0]
+    assert "no model folder" in score(elsewhere, image).stderr
+
+
+def test_a_folder_scores_with_its_own_file_and_model(model, images, expected, tmp_path, monkeypatch):
+    monkeypatch.setenv("AZUREML_MODEL_DIR", str(tmp_path))  # has no model
+    assert run_score_file(model, images[0]) == expected[0]
+    assert os.environ["AZUREML_MODEL_DIR"] == str(tmp_path)
+    (tmp_path / "score.py").write_text("def init(): pass\ndef run(request): return ['mine', len(request)]\n")
+    assert run_score_file(tmp_path, b"abc") == ["mine", 3]
+    assert not [name for name in sys.modules if name.startswith("automl_images_score")]
+    with pytest.raises(UserError, match=r"has no score\.py"):
+        run_score_file(tmp_path / "absent", b"abc")
+
+
+@pytest.mark.parametrize(
+    ("places", "found"),
+    [([""], ""), (["a"], "a"), (["a/b"], "a/b"), (["a/b/c"], None), (["a", "b"], None), (["", "a"], "")],
+    ids=["here", "one-below", "two-below", "too-deep", "two", "nearest"],
+)
+def test_the_model_is_found_at_most_two_levels_below(tmp_path, places, found):
+    for place in places:
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / "model.pt").touch()
+    if found is None:
+        with pytest.raises(UserError, match="model folder"):
+            find_model(tmp_path)
+    else:
+        assert find_model(tmp_path) == tmp_path / found
+
+
+def test_the_step_writes_a_manifest_a_request_and_a_smoke_test(model, images, expected, tmp_path, capsys):
+    example = tmp_path / "example.png"
+    example.write_bytes(images[1])
+    written = serve_manifest(str(model), "Blood_Cells v2", str(tmp_path / "out"), example=str(example))
+    assert "cannot read" in capsys.readouterr().err
+    service = yaml.safe_load(Path(written["manifest"]).read_text())
+    assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    assert service["metadata"]["name"] == "blood-cells-v2"
+    container = service["spec"]["predictor"]["containers"][0]
+    assert {"name": "STORAGE_URI", "value": str(model)} in container["env"]
+    assert container["args"] == ["--model_dir", "/mnt/models", "--model_name", "blood-cells-v2"]
+    assert container["image"] == kserve.IMAGE
+    assert container["securityContext"]["runAsNonRoot"] and container["securityContext"]["readOnlyRootFilesystem"]
+    assert run_score_file(model, Path(written["request"]).read_bytes()) == {"predictions": [expected[1]]}
+    smoke = Path(written["smoke"])
+    assert os.access(smoke, os.X_OK)
+    assert "/v1/models/blood-cells-v2:predict" in smoke.read_text()
+    assert written["score"] == str(model / "score.py")
+
+
+def test_the_smoke_test_applies_waits_and_sends(model, tmp_path):
+    written = serve_manifest(str(model), "cells", str(tmp_path / "out"))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, says in {"kubectl": "http://cells.example.com", "curl": '{"predictions": []}'}.items():
+        (tools / name).write_text(f"#!/bin/sh\necho {name} \"$@\" >> {tmp_path}/calls\necho '{says}'\n")
+        (tools / name).chmod(0o755)
+    environment = {"PATH": f"{tools}:{os.environ['PATH']}", "NAMESPACE": "prod", "INGRESS": "http://localhost:8080"}
+    done = subprocess.run([written["smoke"]], capture_output=True, text=True, env=environment, check=True)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [c.split()[:4] for c in calls[:2]] == [["kubectl", "--namespace", "prod", c] for c in ("apply", "wait")]
+    assert "--header Host: cells.example.com" in calls[3]
+    assert calls[3].endswith("http://localhost:8080/v1/models/cells:predict")
+    assert '{"predictions": []}' in done.stdout
+
+
+def test_the_step_works_on_stores_and_without_an_example(model, tmp_path, capsys):
+    output = f"memory://serve-{uuid.uuid4().hex}"
+    storage.put_folder(model, f"{output}/model")
+    storage.remove(f"{output}/model/score.py")
+    written = serve_manifest(f"{output}/model", "cells", f"{output}/out", image="mine:1")
+    assert "KServe cannot read memory://" in capsys.readouterr().err
+    assert written["score"] is None
+    assert set(storage.names(f"{output}/out")) == {"inferenceservice.yaml", "request.json", "smoke.sh"}
+    assert "predictions" in run_score_file(model, storage.read_bytes(written["request"]))
+    local = tmp_path / "model"
+    storage.copy_folder(f"{output}/model", str(local))
+    assert serve_manifest(str(local), "cells", f"{output}/out")["score"] == str(local / "score.py")
+    assert (local / "score.py").read_text() == (model / "score.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("uri", "written", "note"),
+    [
+        ("s3://b/m", "s3://b/m", False),
+        ("minio://b/m/", "s3://b/m", False),
+        ("gs://b/m", "gs://b/m", False),
+        ("/data/m", "/data/m", True),
+        ("abfs://b/m", "abfs://b/m", True),
+    ],
+)
+def test_a_note_says_what_a_cluster_cannot_read(capsys, uri, written, note):
+    made = kserve.manifest("cells", uri, resources={"limits": {"nvidia.com/gpu": "1"}}, labels={"team": "lab"})
+    container = made["spec"]["predictor"]["containers"][0]
+    assert container["env"][0] == {"name": "STORAGE_URI", "value": written}
+    assert container["resources"] == {"limits": {"nvidia.com/gpu": "1"}}
+    assert made["metadata"]["labels"]["team"] == "lab"
+    assert bool(capsys.readouterr().err) == note
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("Blood_Cells", "blood-cells"), ("7up", "model-7up"), ("-a..b-", "a-b"), ("x" * 80, "x" * 53), ("cells", "cells")],
+)
+def test_names_are_made_to_fit_kubernetes(name, wanted):
+    assert kserve.kubernetes_name(name) == wanted
+
+
+def test_the_step_refuses_what_cannot_be_served(model, tmp_path):
+    text = tmp_path / "text.jpg"
+    text.write_text("no image")
+    for change, line in (
+        ({"model": str(tmp_path)}, "has no model.pt, settings.json, labels.json"),
+        ({"name": "___"}, "no letter or digit"),
+        ({"example": str(text)}, "is not an image that opens"),
+        ({"example": str(tmp_path / "absent.jpg")}, "is not there"),
+        ({"resources": {"cpu": "1"}}, "resources: has cpu; write Kubernetes' requests and limits"),
+    ):
+        with pytest.raises(UserError, match=line):
+            serve_manifest(**{"model": str(model), "name": "cells", "output": str(tmp_path / "out"), **change})
+        assert not (tmp_path / "out").exists()
+
+
+def test_the_server_says_what_is_missing():
+    block = "import sys; sys.modules['kserve'] = None; from automl_images.serving.server import main; main()"
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=False)
+    assert "UserError: the server needs KServe: pip install 'automl-images[serve]'" in done.stderr
