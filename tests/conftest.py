@@ -34,17 +34,46 @@ def draw_squares(folder: Path, count: int, size: int = 64, seed: int = 0) -> lis
     return records
 
 
-def write_jsonl(path: Path, records: list[Record]) -> Path:
-    """Write records as JSONL by hand, so that a test of a reader does not depend on our writer."""
+def write_jsonl(folder: Path, records: list[Record]) -> Path:
+    """Write records as annotations.jsonl by hand, so that a test of a reader does not depend on our writer."""
+    path = folder / "annotations.jsonl"
     lines = [
         {
             "image_url": r.image_url,
-            "image_details": {"format": r.format, "width": r.width, "height": r.height},
+            "image_details": {"format": r.format or "png", "width": r.width, "height": r.height},
             "label": [{**vars(b), "isCrowd": int(b.isCrowd)} for b in r.label],
         }
         for r in records
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def write_coco(folder: Path, records: list[Record]) -> Path:
+    """Write records as COCO's instances.json, images by their file names."""
+    names = sorted({b.label for r in records for b in r.label})
+    images = [
+        {"id": i, "file_name": Path(r.image_url).name, "width": r.width, "height": r.height}
+        for i, r in enumerate(records)
+    ]
+    annotations = [
+        {
+            "id": n,
+            "image_id": i,
+            "category_id": names.index(b.label) + 1,
+            "iscrowd": 0,
+            "bbox": [
+                b.topX * r.width,
+                b.topY * r.height,
+                (b.bottomX - b.topX) * r.width,
+                (b.bottomY - b.topY) * r.height,
+            ],
+        }
+        for n, (i, r, b) in enumerate((i, r, b) for i, r in enumerate(records) for b in r.label)
+    ]
+    path = folder / "instances.json"
+    categories = [{"id": c, "name": name} for c, name in enumerate(names, 1)]
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return path
 
 

@@ -164,7 +164,7 @@ class Ledger:
         return sorted(found, key=lambda e: (e["trial"], e["epoch"], e["attempt"]))
 
     def trials(self) -> list[dict[str, Any]]:
-        """Return all trials that have started, by index, each with its ``evaluations`` and last ``epoch``.
+        """Return all trials that have started, by index, each with its ``evaluations``, last ``epoch`` and ``best`` so far.
 
         Of two attempts' evaluations after the same epoch the later attempt's counts.
         """
@@ -177,6 +177,9 @@ class Ledger:
             curve = curves.get(content["trial"], {})
             content["evaluations"] = [{"epoch": epoch, "value": value} for epoch, value in curve.items()]
             content["epoch"] = max(curve, default=0)
+            if content["best"] is None and curve:
+                epoch = max(curve, key=lambda e: (curve[e], -e))
+                content["best"] = {"value": curve[epoch], "epoch": epoch}
         return contents
 
     def model_url(self, trial: int) -> str:

@@ -1,0 +1,164 @@
+"""The experiment file: what is wrong is named with its path, before anything runs."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from automl_images.errors import UserError
+from pipelines.experiment import Experiment, load
+from pipelines.submit import check_reachable, submit
+
+GOOD = {
+    "name": "cells",
+    "task": "image-object-detection",
+    "data": {"training": {"source": "s3://bucket/cells"}},
+    "settings": {"model_name": "fasterrcnn_resnet18_fpn"},
+}
+SPACE = {"learning_rate": {"uniform": [0.001, 0.01]}}
+
+
+def write(folder, **changes):
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump({**GOOD, **changes}))
+    return path
+
+
+BAD = {
+    "misspelt key": ({"dat": {}}, "dat: unknown key; did you mean 'data'?"),
+    "misspelt key below": ({"sweep": {"iteration": 3}}, "sweep.iteration: unknown key; did you mean 'iterations',"),
+    "missing key": ({"data": {}}, "data.training: is needed and missing"),
+    "wrong type": ({"sweep": {"iterations": "many"}}, "sweep.iterations: input should be a valid integer"),
+    "above its range": (
+        {"sweep": {"iterations": 1001}},
+        "sweep.iterations: input should be less than or equal to 1000",
+    ),
+    "concurrency": ({"sweep": {"max_concurrent_iterations": 101}}, "sweep.max_concurrent_iterations"),
+    "timeout": ({"sweep": {"timeout_hours": 1441}}, "sweep.timeout_hours"),
+    "split ratio": ({"data": {**GOOD["data"], "split_ratio": 1}}, "data.split_ratio: input should be less than 1"),
+    "format": (
+        {"data": {"training": {"source": "x", "format": "vco"}}},
+        "data.training.format: input should be 'auto'",
+    ),
+    "name": ({"name": "../x"}, "name: string should match pattern"),
+    "unknown task": ({"task": "image-detection"}, "no task is called 'image-detection'; did you mean"),
+    "foreign metric": ({"primary_metric": "accuracy"}, "primary_metric: 'accuracy' does not rank"),
+    "unknown model": ({"settings": {"model_name": "yolo5"}}, "did you mean 'yolov5'?"),
+    "setting out of range": ({"settings": {"learning_rate": -1}}, "settings.learning_rate: -1 is out of range"),
+    "unknown setting": ({"settings": {"learnin_rate": 0.1}}, "did you mean 'learning_rate'"),
+    "nesterov without momentum": (
+        {"settings": {"momentum": 0, "nesterov": True}},
+        "settings.momentum: 0 leaves nesterov",
+    ),
+    "same trials": ({"sweep": {"iterations": 3}}, "sweep.space: is needed when iterations is above 1"),
+    "space out of range": (
+        {"sweep": {"iterations": 2, "space": {"learning_rate": {"uniform": [0.1, 7]}}}},
+        "learning_rate",
+    ),
+    "unranked sweep": (
+        {"sweep": {"iterations": 2, "space": SPACE}, "settings": {"validation_metric_type": "none"}},
+        "leaves the trials of a sweep unranked",
+    ),
+    "pickled weights": ({"settings": {"model_name": "yolov5"}}, "weights.pretrained: yolov5 has no published weights"),
+    "early termination": ({"sweep": {"early_termination": {}}}, "sweep.early_termination: unknown key"),
+    "serving elsewhere": ({"serve": {"to": "kserve"}}, "serve.to: input should be 'manifest', not 'kserve'"),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), BAD.values(), ids=BAD)
+def test_wrong_experiments_are_refused_in_one_line(tmp_path, changes, said):
+    path = write(tmp_path, **changes)
+    with pytest.raises(UserError) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_ends_with_code_2_and_one_line(tmp_path):
+    path = write(tmp_path, dat={})
+    done = subprocess.run([sys.executable, "-m", "pipelines", "run", path], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {path}: dat: unknown key; did you mean 'data'?\n"
+
+
+def test_not_yaml(tmp_path):
+    path = tmp_path / "e.yaml"
+    path.write_text("a: [")
+    with pytest.raises(UserError, match="is not YAML"):
+        load(path)
+    with pytest.raises(UserError, match="no such experiment"):
+        load(tmp_path / "none.yaml")
+
+
+def test_fields_are_overridden(tmp_path):
+    overrides = [
+        "data.training.source=/data",
+        "sweep.space.learning_rate={choice: [0.1, 0.2]}",
+        "sweep.iterations=2",
+        "register=null",
+        "resources.node_selector.pool=gpu",
+    ]
+    experiment = load(write(tmp_path), overrides)
+    assert experiment.data.training.source == "/data"
+    assert experiment.sweep.space == {"learning_rate": {"choice": [0.1, 0.2]}}
+    assert experiment.register_ is None
+    assert experiment.resources.node_selector == {"pool": "gpu"}
+    assert experiment.lanes() == 2
+    with pytest.raises(UserError, match="--set name: write PATH=VALUE"):
+        load(write(tmp_path), ["name"])
+
+
+def test_the_schema_knows_every_key():
+    done = subprocess.run([sys.executable, "-m", "pipelines", "schema"], capture_output=True, text=True, check=True)
+    schema = json.loads(done.stdout)
+    assert set(schema["properties"]) == {f.alias or n for n, f in Experiment.model_fields.items()}
+    assert schema["additionalProperties"] is False
+
+
+LOCAL = {
+    "data.training.source": {"data": {"training": {"source": "sample"}}},
+    "data.training.images": {"data": {"training": {"source": "s3://a/b.jsonl", "images": "AmlDatastore://x=/here"}}},
+    "storage": {"storage": "/here"},
+    "weights.source": {"weights": {"source": "w.pt"}},
+    "register.registry": {"register": {"registry": "here"}},
+}
+
+
+@pytest.mark.parametrize("place", LOCAL)
+def test_submit_refuses_what_pods_do_not_reach(tmp_path, place):
+    with pytest.raises(UserError, match=f"^{place}: pods do not reach"):
+        check_reachable(load(write(tmp_path, **LOCAL[place])))
+
+
+class Client:
+    def __init__(self):
+        self.called = {}
+
+    def create_run_from_pipeline_func(self, pipeline, **arguments):
+        self.called = {"pipeline": pipeline, **arguments}
+        return type("Run", (), {"run_id": "r1"})
+
+
+def test_submit_sends_the_pipeline(tmp_path):
+    client = Client()
+    cluster = {"namespace": "team", "service_account": "runner"}
+    experiment = load(write(tmp_path, cluster=cluster))
+    assert submit(experiment, fresh=True, client=client) == "run r1"
+    assert client.called["namespace"] == "team"
+    assert client.called["service_account"] == "runner"
+    assert client.called["arguments"] == {"fresh": True}
+    assert client.called["pipeline"].pipeline_spec.pipeline_info.name == "cells"
+
+
+def test_an_unreachable_cluster_is_one_line(tmp_path):
+    class Broken:
+        def create_run_from_pipeline_func(self, *_, **__):
+            raise ConnectionError("https://user:secret@host refused\nmore")
+
+    with pytest.raises(UserError, match="does not take the run") as caught:
+        submit(load(write(tmp_path)), client=Broken())
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
