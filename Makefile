@@ -49,7 +49,7 @@ submit: setup
 	$(BIN)/python -m pipelines submit $(EXPERIMENT) $(ARGS)
 
 bench: setup
-	@set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+	@set -e; for benchmark in $$(ls benchmarks/*.py | grep -v -e __init__ -e report.py); do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info sample runs prediction.png $(OUT)

@@ -164,7 +164,7 @@ class Ledger:
         return sorted(found, key=lambda e: (e["trial"], e["epoch"], e["attempt"]))
 
     def trials(self) -> list[dict[str, Any]]:
-        """Return all trials that have started, by index, each with its ``evaluations``, last ``epoch`` and ``best`` so far.
+        """Return all trials that have started, by index, with ``evaluations``, last ``epoch`` and ``best`` so far.
 
         Of two attempts' evaluations after the same epoch the later attempt's counts.
         """
