@@ -262,7 +262,9 @@ def hyperparameters(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "type", "range", "default", "description")
+    table = Table()
+    for heading in ("name", "type", "range", "default", "description"):
+        table.add_column(heading, no_wrap=heading in ("name", "default"))
     for row in rows:
         table.add_row(*(str(row[k]) for k in ("name", "type", "range", "default", "description")))
     Console().print(table)

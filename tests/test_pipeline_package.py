@@ -9,6 +9,7 @@ from kfp import compiler, dsl
 from kfp.local.orchestrator.enhanced_dag_orchestrator import ParallelExecutor
 
 from pipelines.experiment import load
+from pipelines.local import Runner
 from pipelines.pipeline import compile_package
 
 EXPERIMENT = {
@@ -90,6 +91,29 @@ def test_no_accelerator(tmp_path):
     spec, _ = package(tmp_path, resources={"count": 0})
     container = spec["deploymentSpec"]["executors"]["exec-train"]["container"]
     assert "accelerator" not in container["resources"]
+
+
+@dsl.component(base_image="python", install_kfp_package=False)
+def nap(item: int) -> str:
+    import time
+
+    start = time.time()
+    time.sleep(1.5)
+    return f"{start} {time.time()}"
+
+
+@dsl.pipeline
+def naps():
+    with dsl.ParallelFor([1, 2, 3], parallelism=3) as item:
+        nap(item=item)
+
+
+def test_here_a_loop_has_the_parallelism_it_is_given(tmp_path):
+    runner = Runner(tmp_path, parallelism=3)
+    runner.run(naps)
+    times = [tuple(map(float, task.outputs["Output"].split())) for task in runner.tasks]
+    assert len(times) == 3
+    assert max(start for start, _ in times) < min(end for _, end in times)
 
 
 # Each of the following fails once kfp mends the limit: then its workaround in pipelines/ can go.

@@ -24,10 +24,6 @@ _TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*(?:[}\]]|$))')
 
 def candidates(source: str) -> list[str]:
     """Return the JSONL files that ``source`` is or holds, below it at any depth."""
-    return _candidates(source)
-
-
-def _candidates(source: str) -> list[str]:
     if not storage.is_dir(source):
         return [source] if source.lower().endswith((".jsonl", ".ndjson")) else []
     return [storage.join(source, f) for f in storage.files_below(source) if f.lower().endswith((".jsonl", ".ndjson"))]
@@ -63,7 +59,7 @@ def read(source: str, images: str | None = None, broken: Broken = refuse) -> Ite
     Raises:
         UserError: there is no such file, or, by ``broken``, a line has no image or no usable label.
     """
-    file = the_only(_candidates(source), source, "annotations (.jsonl)")
+    file = the_only(candidates(source), source, "annotations (.jsonl)")
     root = ImageRoot(source if storage.is_dir(source) else folder_of(file), images)
     beside = None if root.given else ImageRoot(folder_of(file))
     try:
