@@ -7,6 +7,7 @@ score.py  requirements.txt  automl_images-*.whl  README.md
 from __future__ import annotations
 
 import json
+import pickle
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -61,8 +62,17 @@ def save(
         f"Python {platform.python_version()}.\n\n"
         f"## Metrics on validation\n\n| metric | value |\n| --- | --- |\n{figures}\n\n"
         f"## Settings\n\n| setting | value |\n| --- | --- |\n{options}\n\n## Use\n\n"
-        "    pip install -r requirements.txt\n    python score.py image.jpg\n"
+        f"    pip install -r requirements.txt\n{_headless(pins)}    python score.py image.jpg\n"
     )
+
+
+def _headless(pins: Sequence[str]) -> str:
+    """Return the lines that put the OpenCV without windows in place of ultralytics' own, which needs X libraries."""
+    pin = [p for p in pins if p.startswith("opencv-python-headless")]
+    if not pin:
+        return ""
+    install = f"pip install --no-deps --force-reinstall {pin[0]}"
+    return f"    pip uninstall --yes opencv-python && {install}\n"
 
 
 def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.Module, str, dict[str, Any], list[str]]:
@@ -79,16 +89,21 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
         model.load_state_dict(state)
     except FileNotFoundError:
         raise UserError(f"{folder}: has no model.pt; is it a model folder?") from None
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"{folder}/model.pt: does not load: {str(error).splitlines()[0]}") from None
+    except (pickle.UnpicklingError, LookupError, AttributeError):  # their texts say nothing to act on
+        raise UserError(f"{folder}/model.pt: does not load: it is damaged or holds more than tensors") from None
+    except (RuntimeError, EOFError, ValueError, TypeError) as error:
+        raise UserError(f"{folder}/model.pt: does not load: {str(error).partition(chr(10))[0]}") from None
     return model.eval(), described["task"], settings, classes
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
     try:
-        return tuple(json.loads((folder / f"{n}.json").read_text()) for n in ("settings", "labels", "metrics"))  # type: ignore[return-value]
-    except FileNotFoundError as error:
+        read = tuple(json.loads((folder / f"{n}.json").read_text()) for n in ("settings", "labels", "metrics"))
+    except (FileNotFoundError, NotADirectoryError) as error:
         name = Path(str(error.filename)).name
         raise UserError(f"{folder}: has no {name}; is it a model folder?") from None
     except ValueError as error:
         raise UserError(f"{folder}: a .json file in it does not parse: {error}") from None
+    if not isinstance(read[0], dict) or not {"task", "settings", "frozen_norms"} <= read[0].keys():
+        raise UserError(f"{folder}: its settings.json has no task, settings and frozen_norms; is it a model folder?")
+    return read  # type: ignore[return-value]
