@@ -1,0 +1,182 @@
+"""Reports: what a person is shown of a sweep, an evaluation, an image."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from automl_images.annotations import Box
+from automl_images.metrics import detection_metrics, voc_map
+from automl_images.reports.draw import class_colours, draw_boxes
+from automl_images.reports.evaluation import write_evaluation
+from automl_images.reports.leaderboard import leaderboard_markdown, write_leaderboard
+from automl_images.reports.terminal import TrialTable
+
+METRIC = "mean_average_precision"
+
+
+def trial(number, state="completed", values=(0.1, 0.3), **changes):
+    curve = [{"epoch": i, "value": v} for i, v in enumerate(values, 1)]
+    best = max(curve, key=lambda e: e["value"]) if curve else None
+    return {
+        "trial": number,
+        "state": state,
+        "attempt": 1,
+        "settings": {"learning_rate": 0.01 * (number + 1), "model_name": "yolov5"},
+        "sampled": ["learning_rate"],
+        "best": best and {"metric": METRIC, **best},
+        "evaluations": curve,
+        "epoch": len(curve),
+        "epochs": 4,
+        "error": None,
+        "reason": None,
+        "started": 100.0,
+        "ended": None if state == "running" else 190.0,
+        **changes,
+    }
+
+
+SWEEP = [
+    trial(0),
+    trial(1, values=(0.2, 0.6)),
+    trial(2, "failed", (), error="Traceback\n<script>alert(1)</script> out of memory"),
+    trial(3, "running", (0.5,)),
+]
+
+
+def page(folder, trials=SWEEP, best=1):
+    path = folder / "leaderboard.html"
+    write_leaderboard(str(path), title="Cells & <more>", metric=METRIC, trials=trials, best=best)
+    return path.read_text()
+
+
+def test_the_leaderboard_ranks_and_explains(tmp_path):
+    text = page(tmp_path)
+    rows = re.findall(r'<tr class="[^"]*">\s*<td class="number">(\d*)</td>.*?</tr>', text, re.S)
+    assert rows == ["1", "2", "3", ""]
+    best = re.search(r'<tr class="best [^"]*">.*?</tr>', text, re.S).group()
+    assert "0.6000" in best and "0.02" in best
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; out of memory" in text
+    assert "<script" not in text
+    assert "Cells &amp; &lt;more&gt;" in text
+
+
+def test_pages_fetch_nothing(tmp_path):
+    assert not re.search(r'(src|href|url\()\s*=?\s*["\']?(https?:)?//', page(tmp_path))
+
+
+@pytest.mark.parametrize("trials", [[], [trial(0, "failed", (), error="x")], [trial(0, values=(0.4,))]], ids=len)
+def test_leaderboards_of_little(tmp_path, trials):
+    assert "</html>" in page(tmp_path, trials, best=None)
+
+
+def test_the_markdown_leaderboard_stays_a_table():
+    odd = trial(4, "failed", (), error="a | b\n*c*")
+    lines = leaderboard_markdown([*SWEEP, odd], METRIC, best=1, limit=4).splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(re.findall(r"\|", table[0]))}
+    assert "**0.6000**" in table[2]
+    assert lines[-1] == "1 more trials are not shown."
+
+
+def rendered(trials, width=120, total=None):
+    console = Console(file=io.StringIO(), width=width, height=40, force_terminal=True, color_system=None)
+    console.print(TrialTable(METRIC, total).render(trials))
+    return console.file.getvalue()
+
+
+def test_the_live_table():
+    text = rendered(SWEEP, total=6)
+    assert "1 running, 2 completed, 1 failed, 2 to come; best: trial 1 (*)" in text
+    row = next(line for line in text.splitlines() if line.strip().startswith("*1"))
+    assert "0.6000" in row and "2/4" in row and "1m 30s" in row and "0.02" in row
+    running = next(line for line in text.splitlines() if " running " in line)
+    assert "━" in running and "1/4" in running
+    assert "trial 2 failed: <script>" in text
+
+
+def test_a_low_terminal_keeps_the_best_and_the_running():
+    many = [trial(i, values=(0.001 * i,)) for i in range(200)] + [trial(200, "running", (0.0,))]
+    many[3] = trial(3, values=(0.9,))
+    lines = rendered(many).splitlines()
+    assert len(lines) <= 40
+    assert any(line.strip().startswith("*3 ") for line in lines)
+    assert any(line.strip().startswith("200 ") for line in lines)
+    assert "are not shown" in "".join(lines)
+
+
+def test_lines_say_only_what_is_new():
+    table = TrialTable(METRIC)
+    before = [trial(0, "running", (0.1,))]
+    assert table.lines(before, []) == [
+        "trial 0 starts: learning_rate=0.01",
+        f"trial 0: epoch 1 of 4, {METRIC} 0.1000, the best so far",
+    ]
+    assert table.lines(before, before) == []
+    now = [trial(0, "failed", (0.1, 0.05), error="boom"), trial(1, "running", ())]
+    assert table.lines(now, before) == [
+        f"trial 0: epoch 2 of 4, {METRIC} 0.0500, its best 0.1000",
+        f"trial 0 failed after 1m 30s at epoch 2 of 4, best {METRIC} 0.1000 at epoch 1: boom",
+        "trial 1 starts: learning_rate=0.02",
+    ]
+    again = [trial(0, "running", (0.1, 0.05), attempt=2)]
+    assert table.lines(again, now[:1]) == ["trial 0 starts again (attempt 2) after epoch 2: learning_rate=0.01"]
+
+
+BOX = {"box": {"topX": 0.25, "topY": 0.25, "bottomX": 0.75, "bottomY": 0.75}, "label": "a", "score": 0.9}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_boxes_are_drawn_where_they_are(mode):
+    image = Image.new(mode, (80, 40))
+    drawn = draw_boxes(image, [BOX])
+    assert drawn.size == (640, 320)
+    pixels = np.asarray(drawn)
+    colour = class_colours(["a"])["a"]
+    for x, y in ((160, 200), (478, 200), (320, 238)):
+        near = pixels[y - 3 : y + 4, x - 3 : x + 4].reshape(-1, 3)
+        assert (near == colour).all(axis=1).any()
+    assert not (pixels[150:200, 300:350] != 0).any()
+    assert not np.asarray(image.convert("L")).any()
+
+
+def test_large_images_keep_their_size():
+    assert draw_boxes(Image.new("RGB", (900, 700)), []).size == (900, 700)
+
+
+def test_classes_have_colours_of_their_own():
+    assert len(set(class_colours(map(str, range(80))).values())) == 80
+
+
+def test_an_evaluation_is_shown(tmp_path):
+    truth = [{"boxes": [[16, 16, 48, 48]], "labels": [0], "size": (64, 64)}]
+    found = [{"boxes": [[16, 16, 48, 48], [0, 0, 9, 9]], "scores": [0.9, 0.8], "labels": [0, 0]}]
+    classes = ["a<b", "never"]
+    example = (
+        Image.new("RGB", (64, 64)),
+        {"boxes": [{**BOX, "label": "a<b"}], "filename": "x.png"},
+        [Box("a<b", 0.25, 0.25, 0.75, 0.75)],
+    )
+    path = tmp_path / "r.html"
+    write_evaluation(
+        str(path),
+        title="T",
+        task="image-object-detection",
+        model={"trial": 3},
+        metrics=detection_metrics(truth, found, classes, "coco_voc", 0.5, 0.1),
+        curves=voc_map(truth, found, classes, 0.5)["curves"],
+        examples=[example],
+        classes=classes,
+        settings={"learning_rate": 0.01},
+    )
+    text = path.read_text()
+    assert "a&lt;b" in text and "a<b" not in text
+    row = re.search(r"a&lt;b</td>(.*?)</tr>", text, re.S).group(1)
+    assert re.findall(r">([^<\s]+)</td>", row) == ["1", "1.0000", "1.0000", "1.0000", "0.5000", "1.0000"]
+    assert text.count("data:image/png;base64") == 2
+    assert text.count("data:image/jpeg;base64") == 2
+    assert "x.png: 1 of 1 found, 0 false." in text
+    assert not re.search(r'(src|href)="https?:', text)
