@@ -79,6 +79,10 @@ def half_a_setting(folder):
     return train(folder, "--set", "learning_rate"), "--set learning_rate: write NAME=VALUE"
 
 
+def no_weights(folder):
+    return [*train(folder), "--weights", folder / "w.pt"], "weights.source: "
+
+
 def no_experiment(folder):
     return ["plan", folder / "e.yaml", folder / "t", folder / "v"], "e.yaml: no such experiment"
 

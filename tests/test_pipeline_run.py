@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -91,6 +92,9 @@ def test_what_a_run_leaves(first, workplace):
     assert [t["state"] for t in found["trials"]] == ["completed", "failed"]
     assert found["best"]["trial"] == 0
     assert found["best"]["settings"]["model_name"] == "yolov5"
+    assert Path(found["ledger"], "weights/yolov5.pt").exists()
+    trained = "".join(p.read_text() for p in Path(found["logs"]).glob("train-*.log"))
+    assert re.search(r"trial 0: .*weights: \d+ tensors from .*/weights/yolov5.pt; 0 start afresh", trained)
     assert found["registered"]["version"] == 1
     assert set(found["evaluation"]["per_label_metrics"]) == {"blue", "red"}
     assert found["evaluation"]["coco"]["map"] is not None

@@ -127,6 +127,7 @@ def plan_sweep(
     root = experiment.get("storage") or default_storage
     shared = Ledger(ledger or storage.join(root, "ledgers", folder))
     shared.open(covered)
+    staged = _stage(shared, covered["weights"]["source"])
     lanes = min(iterations, int(sweep.get("max_concurrent_iterations") or MOST_LANES))
     shared.write_run(
         run,
@@ -134,6 +135,7 @@ def plan_sweep(
             "run": run,
             "training": _keep(shared, "training", training),
             "validation": _keep(shared, "validation", validation),
+            "weights": {**covered["weights"], "source": staged},
             "iterations": iterations,
             "lanes": lanes,
             "deadline": time.time() + float(sweep.get("timeout_hours") or 168) * HOURS,
@@ -150,6 +152,24 @@ def _keep(shared: Ledger, name: str, records: str) -> str:
     """Copy records into the ledger, where every lane reaches them, and return their address."""
     url = storage.join(shared.url, "records", f"{name}.jsonl")
     storage.create(url, storage.read_bytes(records))
+    return url
+
+
+def _stage(shared: Ledger, source: str | None) -> str | None:
+    """Copy the weights that trials start from into the ledger, once, and return their address.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if not source:
+        return None
+    file = storage.join(source, "model.pt") if storage.is_dir(source) else source
+    url = storage.join(shared.url, "weights", file.rpartition("/")[2])
+    if not storage.exists(url):
+        try:
+            storage.write(url, storage.read_bytes(file))
+        except FileNotFoundError:
+            raise UserError(f"weights.source: {storage.redact(file)}: no such file") from None
     return url
 
 

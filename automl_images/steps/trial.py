@@ -95,7 +95,7 @@ def run_trial(ledger: Ledger, run: str, trial: int) -> None:
                 list(read_records(submission["training"])),
                 list(read_records(submission["validation"])),
                 journal,
-                weights=experiment["weights"],
+                weights=submission["weights"],
                 seed=experiment["seed"] * 10_007 + trial,
                 checkpoint=checkpoint,
             )

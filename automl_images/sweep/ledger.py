@@ -2,6 +2,7 @@
 
     experiment.json                      what the fingerprint covers
     records/training.jsonl               what trials train on; validation.jsonl beside it
+    weights/<file>                       what trials start from, if the experiment names a file
     runs/<id>.json                       one submission: its deadline, iterations, lanes
     runs/<id>/claims/0007                the lane that took trial 7 in that submission
     trials/0007.json                     written by trial 7 alone (by its lane if it died): state, settings, best, ...
