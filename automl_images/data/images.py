@@ -42,6 +42,6 @@ def load_image(url: str, where: str = "") -> np.ndarray:
             return to_rgb(image)
     except FileNotFoundError:
         raise UserError(f"{said}the image {storage.redact(url)} is not there") from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{said}the image {storage.redact(url)} does not open ({first[:100]})") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -33,6 +34,8 @@ def read_state_dict(source: str) -> dict[str, Tensor]:
 
             return load(data)
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, LookupError, AttributeError):  # their texts say nothing to act on
+        raise UserError(f"weights.source: {storage.redact(url)}: is damaged or holds more than tensors") from None
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"weights.source: {storage.redact(url)}: is no state_dict of tensors ({first[:120]})") from None
@@ -78,7 +81,7 @@ def published(model_name: str) -> dict[str, Tensor]:
     weights, prefix = sources[model_name]
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: the file is not the published one
         name = weights.url.rsplit("/", 1)[-1]
         raise UserError(
             f"weights.pretrained: {name} cannot be fetched ({error}); put it into {torch.hub.get_dir()}/checkpoints, "

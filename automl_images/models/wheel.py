@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib import metadata
 from pathlib import Path
 
-from wheel.wheelfile import WheelFile
-
 import automl_images
 
 _WHEEL = "Wheel-Version: 1.0\nGenerator: automl-images\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -14,6 +12,8 @@ _WHEEL = "Wheel-Version: 1.0\nGenerator: automl-images\nRoot-Is-Purelib: true\nT
 
 def write_wheel(folder: Path) -> Path:
     """Write ``automl_images-<version>-py3-none-any.whl`` into a folder and return its path."""
+    from wheel.wheelfile import WheelFile  # training has it; a served model folder, which is only read, need not
+
     version = automl_images.__version__
     root = Path(automl_images.__file__).parent
     info = f"automl_images-{version}.dist-info"
@@ -22,8 +22,13 @@ def write_wheel(folder: Path) -> Path:
         for file in sorted(root.rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
                 wheel.write(file, f"automl_images/{file.relative_to(root).as_posix()}")
-        described = metadata.metadata("automl-images").as_string().partition("\n\n")[0]
-        wheel.writestr(f"{info}/METADATA", described + "\n")
+        wheel.writestr(f"{info}/METADATA", _metadata())
         wheel.writestr(f"{info}/entry_points.txt", "[console_scripts]\nautoml-images = automl_images.cli:main\n")
         wheel.writestr(f"{info}/WHEEL", _WHEEL)
     return path
+
+
+def _metadata() -> str:
+    """Return the installed package's metadata without its long description, which no index will show."""
+    found = metadata.metadata("automl-images")
+    return "".join(f"{key}: {value}\n" for key, value in found.items() if key != "Description" and "\n" not in value)

@@ -23,6 +23,8 @@ from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.sampling import propose
 from automl_images.sweep.space import parse_space
 
+MOST = 300  # characters of an error that was not written for people
+
 
 class LedgerJournal:
     """Reports a trial to its ledger.
@@ -101,7 +103,7 @@ def run_trial(ledger: Ledger, run: str, trial: int) -> None:
             )
     except Exception as error:
         known = isinstance(error, UserError)
-        line = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0]
+        line = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0][:MOST]
         ledger.end_trial(content, states.FAILED, error=storage.redact(line))
         raise
     if journal.superseded:

@@ -79,7 +79,7 @@ def fit(
     samples, scored = Samples(training, classes), Samples(validation, classes)
     if not validation:
         raise UserError("validation data: has no image; raise split_ratio or give data.validation")
-    pl.seed_everything(seed, verbose=False)
+    pl.seed_everything(seed % 2**32, verbose=False)  # numpy takes no more; a trial's seed may be above
     model, said = catalogue.initial(task, settings, classes, weights)
     brings_its_own = getattr(model, "augmentation", None)
     augment = brings_its_own(samples.training, len(samples)) if brings_its_own else rcnn_augmentation(samples.training)
@@ -180,6 +180,6 @@ def _loading(workers: int) -> dict[str, Any]:
 def _quiet() -> None:
     """Silence Lightning's notes on hardware and workers, which tell a user of a trial nothing to act on."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for text in (".*does not have many workers.*", ".*number of training batches.*", ".*lr_scheduler.step.*"):
-        warnings.filterwarnings("ignore", message=text)
+    for text in ("does not have many workers", "number of training batches", "lr_scheduler.step", "no `val_data"):
+        warnings.filterwarnings("ignore", message=f".*{text}.*")
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -66,7 +66,10 @@ class DetectionTrial(pl.LightningModule):
         for name, value in losses.items():
             self._losses[name] = self._losses.get(name, 0) + value.detach()
         self._batches += 1
-        return sum(losses.values())  # type: ignore[return-value]
+        # Lightning divides by the batches of a full step; an epoch's last step may have fewer, and is their average too
+        full, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
+        here = min(full, batches - index // full * full)
+        return sum(losses.values()) * (full / here)
 
     def on_train_epoch_end(self) -> None:
         """Refuse to go on once a loss is not a number; it is looked at once an epoch, so as not to wait for the GPU."""
