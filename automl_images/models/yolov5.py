@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
@@ -267,8 +268,8 @@ def _seeded(seed: int) -> Iterator[None]:
 def _ultralytics(module: str) -> Any:
     """Import a module of ultralytics: offline, silent, its settings in a temporary folder.
 
-    Importing it replaces ``torch.save``, sets the number of OpenMP threads of child processes to one and changes how
-    arrays print; all of that is put back.
+    Importing it replaces ``torch.save`` and Pillow's ``Image.open``, sets the number of OpenMP threads of child
+    processes to one and changes how arrays print; all of that is put back.
 
     Raises:
         UserError: the package is missing.
@@ -276,7 +277,7 @@ def _ultralytics(module: str) -> Any:
     if "ultralytics" not in sys.modules:
         folder = tempfile.mkdtemp(prefix="automl-images-ultralytics-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        arrays, save = np.get_printoptions(), torch.save
+        arrays, save, opening = np.get_printoptions(), torch.save, Image.open
         tensors = {k: v for k, v in vars(torch._tensor_str.PRINT_OPTS).items() if k != "sci_mode"}
         with _environment(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false", YOLO_CONFIG_DIR=folder):
             try:
@@ -288,7 +289,7 @@ def _ultralytics(module: str) -> Any:
                     "model_name: yolov5 needs the package ultralytics (AGPL-3.0): pip install 'automl-images[yolo]'"
                 ) from error
             finally:
-                torch.save = save
+                torch.save, Image.open = save, opening
                 np.set_printoptions(**arrays)
                 torch.set_printoptions(**tensors)
     return importlib.import_module(f"ultralytics.{module}")
