@@ -1,0 +1,134 @@
+"""The architectures' own hyperparameters, by what the networks see and find."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision.ops import box_iou
+
+from automl_images.errors import UserError
+from automl_images.hyperparameters import resolve
+from automl_images.models.catalogue import build
+
+TASK = "image-object-detection"
+CLASSES = ["blue", "red"]
+RCNN = "fasterrcnn_resnet18_fpn"
+NO_BOX = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+
+
+def settings_of(name, **given):
+    sizes = {"img_size": 64} if name == "yolov5" else {"min_size": 64, "max_size": 64}
+    settings = resolve(TASK, {"model_name": name, **sizes, **given})
+    return settings | ({"model_size": "nano"} if name == "yolov5" and "model_size" not in given else {})
+
+
+def made(name, classes=CLASSES, **given):
+    torch.manual_seed(0)
+    return build(TASK, settings_of(name, **given), classes).eval()
+
+
+def noise(height, width, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 255, (3, height, width), dtype=np.uint8))
+
+
+def shapes_seen(module, work, times=1):
+    """Return the (height, width) of what goes into a module while some work is done."""
+    seen = []
+    hook = module.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape[-2:])))
+    for _ in range(times):
+        work()
+    hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("shortest", "longest", "expected"),
+    [(64, 1000, (64, 128)), (96, 1000, (96, 192)), (64, 64, (32, 64)), (64, 96, (64, 96))],
+)
+def test_faster_rcnn_scales_the_shorter_side_within_the_longer(shortest, longest, expected):
+    model = made(RCNN, min_size=shortest, max_size=longest)
+    assert shapes_seen(model.network.backbone, lambda: model.predict([noise(32, 64)])) == [expected]
+    assert float(model.predict([noise(32, 64)])[0]["boxes"].max()) <= 64  # in the picture's own pixels
+
+
+def test_faster_rcnn_keeps_so_many_boxes_and_no_overlapping_ones():
+    state = made(RCNN).state_dict()
+    state["network.roi_heads.box_predictor.cls_score.weight"] *= 50  # else all scores are alike
+
+    def found(**given):
+        model = made(RCNN, **given)
+        model.load_state_dict(state)
+        return model.predict([noise(64, 64)])[0]
+
+    all_of_them = found(box_detections_per_img=1000, nms_iou_thresh=1)
+    some, few = found(box_detections_per_img=1000, nms_iou_thresh=0.2), found(box_detections_per_img=3)
+    assert len(all_of_them["scores"]) > len(some["scores"]) > 3
+    assert len(found(box_detections_per_img=1000)["scores"]) > len(few["scores"]) == 3
+    assert torch.equal(few["scores"], found(box_detections_per_img=1000)["scores"][:3])
+    for label in (0, 1):
+        boxes = some["boxes"][some["labels"] == label]
+        assert (box_iou(boxes, boxes) - torch.eye(len(boxes))).max() <= 0.2
+
+
+class Scripted(nn.Module):
+    """Stands in for YOLOv5's network: three boxes of class 0 (IoU 0.6 and 0 with the first) and one of class 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(1))
+
+    def forward(self, batch):
+        centres = [[16, 16, 16, 16, 0.9, 0], [20, 16, 16, 16, 0.8, 0], [48, 48, 8, 8, 0.7, 0], [16, 16, 16, 16, 0, 0.6]]
+        return (torch.tensor(centres).T[None].repeat(len(batch), 1, 1), None)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "scores"), [(0.5, [0.9, 0.7, 0.6]), (0.65, [0.9, 0.8, 0.7, 0.6]), (0, [0.9, 0.7, 0.6])]
+)
+def test_yolo_drops_boxes_that_overlap_more_within_a_class(threshold, scores):
+    model = made("yolov5", nms_iou_thresh=threshold)
+    model.network = Scripted()
+    square, wide = model.predict([noise(64, 64), noise(64, 128)])
+    assert square["scores"].tolist() == pytest.approx(scores)
+    assert square["boxes"][0].tolist() == [8, 8, 24, 24]
+    assert wide["boxes"][0].tolist() == [16, 0, 48, 16]  # scaled by a half and padded by 16 above and below
+
+
+@pytest.mark.parametrize(("size", "side"), [(64, 64), (65, 96), (1, 32), (128, 128)])
+def test_yolo_scales_and_pads_to_a_square(size, side):
+    model = made("yolov5", img_size=size)
+    assert shapes_seen(model.network, lambda: model.predict([noise(40, 64)])) == [(side, side)]
+    assert shapes_seen(model.network, lambda: model.train().losses([noise(40, 64)] * 2, [NO_BOX] * 2)) == [(side, side)]
+
+
+@pytest.mark.parametrize(("flag", "sides"), [(0, {(64, 64)}), (1, {(32, 32), (64, 64), (96, 96)})])
+def test_yolo_varies_the_size_of_training_batches_alone(flag, sides):
+    model = made("yolov5", multi_scale=flag)
+    assert set(shapes_seen(model.network, lambda: model.predict([noise(64, 64)]), 5)) == {(64, 64)}
+    model.train()
+    assert set(shapes_seen(model.network, lambda: model.losses([noise(64, 64)] * 2, [NO_BOX] * 2), 15)) == sides
+
+
+def test_yolo_grows_with_its_size_and_knows_its_sizes():
+    count = [sum(p.numel() for p in made("yolov5", model_size=s).parameters()) for s in ("small", "medium")]
+    count.insert(0, sum(p.numel() for p in made("yolov5").parameters()))
+    assert count == sorted(count)
+    assert count[2] > 2 * count[1] > 4 * count[0]
+    with pytest.raises(UserError, match="model_size: 'tiny' is unknown"):
+        build(TASK, settings_of("yolov5") | {"model_size": "tiny"}, CLASSES)
+
+
+def test_yolo_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "ultralytics", raising=False)
+    real = __import__("importlib").import_module
+
+    def absent(name, *rest):
+        if name.startswith("ultralytics"):
+            raise ModuleNotFoundError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr("importlib.import_module", absent)
+    with pytest.raises(UserError, match=r"pip install 'automl-images\[yolo\]'"):
+        made("yolov5")

@@ -1,0 +1,174 @@
+"""What fit() evaluates, keeps, stops at and resumes from."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from automl_images.errors import UserError
+from automl_images.hyperparameters import resolve
+from automl_images.training import module as trial_module
+from automl_images.training.callbacks import Checkpoints
+from automl_images.training.fit import fit
+from tests.training_probe import PLAIN, PULLS, TASK, Journal, named, trainer
+
+
+@pytest.fixture
+def train(squares, tmp_path, monkeypatch):
+    return trainer(squares, tmp_path, monkeypatch)
+
+
+FLAT = [0.5] * 10
+LATE = [0.1, 0.2, 0.3] + [0.3] * 7
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "delay", "more", "last"),
+    [
+        (FLAT, 2, 1, {}, 3),
+        (FLAT, 4, 1, {}, 5),
+        (FLAT, 2, 3, {}, 5),
+        (FLAT, 2, 1, {"early_stopping": 0}, 10),
+        (FLAT, 2, 1, {"evaluation_frequency": 2}, 6),
+        (LATE, 2, 1, {}, 5),
+        (LATE, 1, 1, {}, 4),
+    ],
+)
+def test_early_stopping_counts_evaluations_without_improvement(train, values, patience, delay, more, last):
+    given = {"number_of_epochs": 10, "early_stopping_patience": patience, "early_stopping_delay": delay, **more}
+    _, fitted, journal = train(given, values=values)
+    assert journal.evaluations[-1][0] == last
+    assert (fitted.reason or "").startswith("early_stopping: ") is (last < 10)
+    assert not fitted.stopped
+
+
+@pytest.mark.parametrize(("frequency", "epochs"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
+def test_every_so_many_epochs_and_the_last_are_evaluated(train, frequency, epochs):
+    _, _, journal = train({"number_of_epochs": 5, "evaluation_frequency": frequency})
+    assert [e for e, *_ in journal.evaluations] == epochs
+
+
+def test_evaluation_changes_no_draw_of_training(train):
+    often, rarely, other = (
+        train({"number_of_epochs": 4, "evaluation_frequency": f}, seed=s)[0].calls for f, s in ((1, 1), (9, 1), (1, 2))
+    )
+    assert often == rarely
+    assert {draw for *_, draw in often}.isdisjoint(draw for *_, draw in other)
+    assert len({draw for *_, draw in often}) == len(often)
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "coco", "recall"),
+    [
+        ({}, 1 / 3, False, 1 / 3),
+        ({"validation_metric_type": "coco"}, 34 / 101, True, 1 / 3),
+        ({"validation_metric_type": "coco_voc"}, 1 / 3, True, 1 / 3),
+        ({"validation_iou_threshold": 0.6}, 1 / 3, False, 1 / 3),
+        ({"validation_iou_threshold": 0.7}, 0, False, 0),
+        ({"box_score_thresh": 0.95}, 1 / 3, False, 0),
+    ],
+    ids=named,
+)
+def test_the_metric_is_the_one_asked_for(train, given, value, coco, recall):
+    _, fitted, journal = train({"number_of_epochs": 1, **given})
+    assert fitted.best["value"] == journal.evaluations[0][1] == pytest.approx(value)
+    assert ("coco" in fitted.best["metrics"]) is coco
+    assert fitted.best["metrics"]["recall"] == pytest.approx(recall)
+
+
+def test_without_a_metric_the_last_epoch_is_kept(train):
+    probe, fitted, journal = train({"validation_metric_type": "none", "number_of_epochs": 3})
+    assert (probe.predicted, journal.evaluations, fitted.best, fitted.reason) == ([], [], None, None)
+    assert journal.saved == [3]
+    assert float(journal.model()["w"]) == probe.path[-1]
+
+
+def test_the_best_epochs_model_is_kept_and_means_are_reported(train):
+    given = {"number_of_epochs": 4, "training_batch_size": 6}
+    probe, fitted, journal = train(given, values=[0.1, 0.5, 0.5, 0.3])
+    assert (fitted.best["epoch"], fitted.best["value"], journal.saved) == (2, 0.5, [1, 2])
+    assert float(journal.model()["w"]) == probe.path[2] != probe.path[4]
+    rows = [(1, 0.1, 0.1, 0.1), (2, 0.5, 0.5, 0.3), (3, 0.5, 0.5, 1.1 / 3), (4, 0.3, 0.5, 0.35)]
+    np.testing.assert_allclose(journal.evaluations, rows)
+
+
+def test_the_journal_may_stop_a_trial(train):
+    probe, fitted, _ = train({"number_of_epochs": 9, "training_batch_size": 6}, stop_at=2)
+    assert (len(probe.calls), fitted.reason, fitted.stopped) == (2, "told to", True)
+
+
+def test_what_cannot_be_trained_is_one_line(train, squares, tmp_path):
+    with pytest.raises(UserError, match=r"diverged in epoch 2 .*lower learning_rate \(0\.1\)"):
+        train({"number_of_epochs": 3, "training_batch_size": 6}, pulls=[1.0, math.nan])
+    with pytest.raises(UserError, match="validation data: has no image"):
+        fit(TASK, resolve(TASK, PLAIN), squares[0], [], Journal(tmp_path), weights={}, seed=1)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"step_lr_gamma": 0.5, "step_lr_step_size": 1},
+        {"step_lr_gamma": 0.5, "step_lr_step_size": 2, "grad_accumulation_step": 2, "evaluation_frequency": 2},
+        {"lr_scheduler": "warmup_cosine", "optimizer": "adamw", "amsgrad": 1},
+        {"early_stopping_patience": 2, "early_stopping_delay": 2},
+    ],
+    ids=named,
+)
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_resumed_trial_is_the_uninterrupted_one(train, monkeypatch, given, after):
+    monkeypatch.setattr(Checkpoints, "SHARE", 0)
+    given = {"number_of_epochs": 5, "training_batch_size": 2, **given}
+    whole, fitted, journal = train(given)
+    done = sum(e <= after for e, *_ in journal.evaluations)
+    pulls = [*PULLS[(3 * after) % 8 :], *PULLS[: (3 * after) % 8]]
+    rest, again, later = train(given, pulls, checkpoint=journal.folder / f"checkpoint-{after}", name="resumed")
+    assert rest.calls == whole.calls[3 * after :]
+    assert rest.path[-1] == whole.path[-1]
+    assert (later.evaluations, again) == (journal.evaluations[done:], fitted)
+
+
+def test_a_seed_of_any_size_draws_its_own(train):
+    given = {"number_of_epochs": 1}
+    first, again, other = (train(given, seed=s)[0].calls for s in (2**40 + 1, 2**40 + 1, 2**40 + 2))
+    assert first == again != other
+
+
+def losses_of(captured):
+    """Return each evaluated epoch's summed loss, from the lines of progress."""
+    lines = [line for line in captured.readouterr().err.splitlines() if line.startswith("epoch ")]
+    return [sum(float(part.split()[-1]) for part in line.partition("; ")[2].split(", ")) for line in lines]
+
+
+def test_faster_rcnn_learns_and_resumes_to_the_same_bits(squares, tmp_path, monkeypatch, capsys):
+    rising, scored = iter(range(9)), []
+
+    def metrics(truth, found, *_):  # later is better, so that each epoch's model is kept
+        scored.append(found)
+        return {"mean_average_precision": float(next(rising))}
+
+    monkeypatch.setattr(trial_module, "detection_metrics", metrics)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # a GPU adds in any order
+    sizes = {"model_name": "fasterrcnn_resnet18_fpn", "min_size": 64, "max_size": 64}
+    settings = resolve(TASK, {**sizes, "number_of_epochs": 2, "warmup_cosine_lr_warmup_epochs": 1})
+    whole, resumed = Journal(tmp_path / "whole"), Journal(tmp_path / "resumed")
+    data = (squares[0][:4], squares[1][:2])
+    fit(TASK, settings, *data, whole, weights={}, seed=5)
+    fit(TASK, settings, *data, resumed, weights={}, seed=5, checkpoint=tmp_path / "whole" / "checkpoint-1")
+    assert (whole.saved, resumed.saved) == ([1, 2], [2])
+    expected, found = whole.model(), resumed.model()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    for a, b in zip(scored[1], scored[2], strict=True):
+        assert all(np.array_equal(a[k], b[k]) for k in a)
+    first, second, same = losses_of(capsys)
+    assert first > second == same
+
+
+def test_yolo_learns_squares(squares, tmp_path, capsys):
+    given = {"img_size": 64, "number_of_epochs": 40, "training_batch_size": 4, "evaluation_frequency": 10}
+    settings = resolve(TASK, {"model_name": "yolov5", **given, "optimizer": "adamw", "learning_rate": 0.003})
+    fitted = fit(TASK, settings | {"model_size": "nano"}, *squares, Journal(tmp_path), weights={}, seed=1)
+    assert fitted.best["value"] > 0.5
+    losses = losses_of(capsys)
+    assert len(losses) == 4
+    assert losses[-1] < 0.9 * losses[0]
