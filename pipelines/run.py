@@ -140,7 +140,9 @@ def summary_text(summary: dict[str, Any]) -> list[str]:
         lines.append(f"registered: {summary['registered']['name']} version {summary['registered']['version']}")
     lines.append(f"summary: {summary['folder']}/summary.json; logs: {summary['logs']}")
     example = next(read_records(storage.join(summary["ledger"], "records", "validation.jsonl"))).image_url
-    lines.append(f"try it: automl-images predict {summary['model']} {example} --output prediction.png")
+    beside = Path(sys.executable).with_name("automl-images")
+    command = "automl-images" if shutil.which("automl-images") or not beside.exists() else str(beside)
+    lines.append(f"try it: {command} predict {summary['model']} {example} --output prediction.png")
     return lines
 
 

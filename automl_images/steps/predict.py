@@ -35,7 +35,7 @@ def predict_images(
     from automl_images.data.images import load_image
     from automl_images.hyperparameters import find
     from automl_images.prediction.detector import Predictor
-    from automl_images.reports.draw import draw_boxes
+    from automl_images.reports.draw import class_colours, draw_boxes
 
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
         folder = storage.get_folder(model, Path(scratch))
@@ -51,7 +51,7 @@ def predict_images(
         if output is not None:
             target = output if one else output / f"{file.stem}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
-            draw_boxes(image, prediction["boxes"]).save(target)
+            draw_boxes(image, prediction["boxes"], class_colours(predictor.classes)).save(target)
         yield {"filename": str(file), **prediction}
 
 
