@@ -59,7 +59,7 @@ class Sweep(Block):
     iterations: int = Field(1, ge=1, le=1000)
     max_concurrent_iterations: int | None = Field(None, ge=1, le=100, description="null: all at once, 64 at most.")
     timeout_hours: float = Field(168, gt=0, le=1440, description="Counted from each submission.")
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     space: dict[str, Any] | list[dict[str, Any]] = Field(default_factory=dict, description="name: an expression.")
 
 

@@ -79,6 +79,10 @@ def half_a_setting(folder):
     return train(folder, "--set", "learning_rate"), "--set learning_rate: write NAME=VALUE"
 
 
+def negative_seed(folder):
+    return [*train(folder), "--seed", "-1"], "seed: -1 is negative"
+
+
 def no_weights(folder):
     return [*train(folder), "--weights", folder / "w.pt"], "weights.source: "
 

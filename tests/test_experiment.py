@@ -36,6 +36,7 @@ BAD = {
         "sweep.iterations: input should be less than or equal to 1000",
     ),
     "concurrency": ({"sweep": {"max_concurrent_iterations": 101}}, "sweep.max_concurrent_iterations"),
+    "negative seed": ({"sweep": {"seed": -1}}, "sweep.seed: input should be greater than or equal to 0"),
     "timeout": ({"sweep": {"timeout_hours": 1441}}, "sweep.timeout_hours"),
     "split ratio": ({"data": {**GOOD["data"], "split_ratio": 1}}, "data.split_ratio: input should be less than 1"),
     "format": (

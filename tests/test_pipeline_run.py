@@ -110,13 +110,17 @@ def test_what_a_run_leaves(first, workplace):
     assert (workplace / "prediction.png").stat().st_size > 0
 
 
-def test_a_second_run_keeps_what_is_done(first, workplace):
-    done = pipelines("run", "experiment.yaml", "--json", cwd=workplace)
+def test_a_second_run_keeps_what_is_done_and_evaluates_on_test_data(first, workplace):
+    done = pipelines("run", "experiment.yaml", "--json", "--set", "data.test={source: data}", cwd=workplace)
     assert done.returncode == 0, done.stderr
     again, before = json.loads(done.stdout), summary(workplace, 0)
     assert again["ledger"] == before["ledger"]
     assert [t["attempt"] for t in again["trials"]] == [1, 1]
     assert again["registered"] == before["registered"]
+    assert [(s["evaluation"]["set"], s["evaluation"]["images"]) for s in (before, again)] == [
+        ("validation", 2),
+        ("test", 8),
+    ]
 
 
 def test_a_step_that_fails_says_why(workplace):

@@ -134,14 +134,6 @@ class YoloV5(nn.Module):
             found.append({"boxes": boxes[keep], "scores": score[keep], "labels": label[keep]})
         return found
 
-    def decay_groups(self) -> list[dict[str, Any]]:
-        """Return two parameter groups for an optimiser: the weights, and biases and norms without weight decay."""
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        return [
-            {"params": [p for p in parameters if p.ndim > 1]},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-
     def augmentation(
         self, samples: Callable[[int], Sample], count: int, mosaic: float = 1.0
     ) -> Callable[[int, int], Sample]:

@@ -54,6 +54,8 @@ def check_experiment(experiment: Mapping[str, Any]) -> dict[str, Any]:
     check_space(task.name, branches, settings, conditional=isinstance(space, list))
     if iterations > 1 and settings.get("validation_metric_type") == "none":
         raise UserError("settings.validation_metric_type: none leaves the trials of a sweep unranked; use voc or coco")
+    if int(sweep.get("seed") or 0) < 0:
+        raise UserError(f"sweep.seed: {sweep['seed']} is negative; use a whole number from 0")
     weights = {"pretrained": True, "source": None, **(experiment.get("weights") or {})}
     _check_weights(task.name, settings, branches, weights)
     return {

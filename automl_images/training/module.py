@@ -71,7 +71,10 @@ class DetectionTrial(pl.LightningModule):
         here = min(full, batches - index // full * full)
         return sum(losses.values()) * (full / here)
 
-    def on_train_epoch_end(self) -> None:
+    def on_train_epoch_end(self) -> None:  # noqa: D102
+        self._check_losses()
+
+    def _check_losses(self) -> None:
         """Refuse to go on once a loss is not a number; it is looked at once an epoch, so as not to wait for the GPU."""
         losses = self.losses()
         if not all(np.isfinite(v) for v in losses.values()):
@@ -86,6 +89,7 @@ class DetectionTrial(pl.LightningModule):
         return {name: float(total) / max(1, self._batches) for name, total in self._losses.items()}
 
     def on_validation_epoch_start(self) -> None:  # noqa: D102
+        self._check_losses()  # before a model without use is scored and kept
         self._found = {}
 
     def validation_step(self, batch: tuple[list[Tensor], list[int]], _: int) -> None:  # noqa: D102
