@@ -2,10 +2,12 @@
 
     python -m components.readme [--check]
 
-With ``--check`` nothing is written; the exit code is 1 if a README is not what would be written.
+With ``--check`` nothing is written; the exit code is 1, and the files are named, if a README is not what would be
+written.
 """
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,25 +20,43 @@ STEPS = ("convert", "split", "plan", "train", "select", "evaluate", "register", 
 
 
 def readme(step: str) -> str:
-    """Return the README of a component."""
+    """Return the README of a component.
+
+    Raises:
+        ValueError: an input or output has no description in the component's docstring.
+    """
     component = getattr(importlib.import_module(f"components.{step}"), step)
-    said = docstring_parser.parse(component.python_func.__doc__)
-    texts = {p.arg_name: " ".join((p.description or "").split()) for p in said.params}
+    said = docstring_parser.parse(component.python_func.__doc__, docstring_parser.DocstringStyle.GOOGLE)
+    texts = {p.arg_name: p.description for p in said.params}
+    texts["Output"] = said.returns and said.returns.description  # KFP's name of what is returned
     metadata = yaml.safe_load((FOLDER / step / "metadata.yaml").read_text())
     spec = component.component_spec
-    lines = [f"# {step}", "", said.short_description or "", ""]
+    inputs, outputs = spec.inputs or {}, spec.outputs or {}
+    missing = [name for name in (*inputs, *outputs) if not texts.get(name)]
+    if missing:
+        raise ValueError(f"components/{step}/component.py: the docstring does not describe {', '.join(missing)}")
+
+    def row(name: str, part: Any, *more: str) -> tuple[str, ...]:
+        return f"`{name}`", part.type.partition("@")[0], *more, texts[name]
+
+    lines = [f"# {step}", "", said.short_description, ""]
     lines += [f"Stability: {metadata['stability']}. Image: `{spec.implementation.container.image}`.", ""]
-    lines += ["## Inputs", "", *_table(spec.inputs or {}, texts), ""]
-    returned = " ".join(((said.returns and said.returns.description) or "").split())
-    lines += ["## Outputs", "", *_table(spec.outputs or {}, {**texts, "Output": returned}), ""]
-    lines += ["## By hand", "", f"    automl-images {step} --help", ""]
+    lines += ["## Inputs", "", "| name | type | default | description |", "| --- | --- | --- | --- |"]
+    lines += [_line(row(name, part, _default(part))) for name, part in inputs.items()]
+    lines += ["", "## Outputs", "", "| name | type | description |", "| --- | --- | --- |"]
+    lines += [_line(row(name, part)) for name, part in outputs.items()]
+    lines += ["", "## By hand", "", f"    automl-images {step} --help", ""]
     lines += ["The step's log has the `docker run` line that repeats it.", ""]
     return "\n".join(lines)
 
 
-def _table(parts: dict[str, Any], texts: dict[str, str]) -> list[str]:
-    rows = [f"| `{name}` | {part.type.partition('@')[0]} | {texts[name]} |" for name, part in parts.items()]
-    return ["| name | type | description |", "| --- | --- | --- |", *rows]
+def _default(part: Any) -> str:
+    return f"`{json.dumps(part.default)}`" if part.optional else "required"
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    """Return a row of a Markdown table; a cell is one line and has no bar of its own."""
+    return f"| {' | '.join(' '.join(c.split()).replace('|', chr(92) + '|') for c in cells)} |"
 
 
 def main() -> int:

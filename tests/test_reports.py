@@ -10,12 +10,15 @@ from rich.console import Console
 
 from automl_images.annotations import Box
 from automl_images.metrics import detection_metrics, voc_map
+from automl_images.reports.chart import Line, line_chart
 from automl_images.reports.draw import class_colours, draw_boxes
 from automl_images.reports.evaluation import write_evaluation
 from automl_images.reports.leaderboard import leaderboard_markdown, write_leaderboard
 from automl_images.reports.terminal import TrialTable
 
 METRIC = "mean_average_precision"
+ERROR = "<script>alert(1)</script> out of [red]memory"
+ELSEWHERE = re.compile(r"""(src|href|url\(|@import)\s*=?\s*["']?(https?:)?//""")
 
 
 def trial(number, state="completed", values=(0.1, 0.3), **changes):
@@ -42,7 +45,7 @@ def trial(number, state="completed", values=(0.1, 0.3), **changes):
 SWEEP = [
     trial(0),
     trial(1, values=(0.2, 0.6)),
-    trial(2, "failed", (), error="Traceback\n<script>alert(1)</script> out of memory"),
+    trial(2, "failed", (), error=f"Traceback\n{ERROR}", settings={"learning_rate": "<i>"}),
     trial(3, "running", (0.5,)),
 ]
 
@@ -59,31 +62,30 @@ def test_the_leaderboard_ranks_and_explains(tmp_path):
     assert rows == ["1", "2", "3", ""]
     best = re.search(r'<tr class="best [^"]*">.*?</tr>', text, re.S).group()
     assert "0.6000" in best and "0.02" in best
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; out of memory" in text
-    assert "<script" not in text
-    assert "Cells &amp; &lt;more&gt;" in text
+    assert [row for row in re.findall(r"<tr.*?</tr>", text, re.S) if "&#9733;" in row] == [best]
+    assert "<summary>&lt;script&gt;alert(1)&lt;/script&gt; out of [red]memory</summary>" in text
+    assert "<script" not in text and "<i>" not in text
+    assert "Cells &amp; &lt;more&gt;" in text and not ELSEWHERE.search(text)
 
 
-def test_pages_fetch_nothing(tmp_path):
-    assert not re.search(r'(src|href|url\()\s*=?\s*["\']?(https?:)?//', page(tmp_path))
-
-
-@pytest.mark.parametrize("trials", [[], [trial(0, "failed", (), error="x")], [trial(0, values=(0.4,))]], ids=len)
+@pytest.mark.parametrize("trials", [[], [SWEEP[2]], [SWEEP[0]]], ids=["none", "failed", "one"])
 def test_leaderboards_of_little(tmp_path, trials):
     assert "</html>" in page(tmp_path, trials, best=None)
 
 
 def test_the_markdown_leaderboard_stays_a_table():
     odd = trial(4, "failed", (), error="a | b\n*c*")
-    lines = leaderboard_markdown([*SWEEP, odd], METRIC, best=1, limit=4).splitlines()
-    table = [line for line in lines if line.startswith("|")]
+    *table, _, more = leaderboard_markdown([*SWEEP, odd], METRIC, best=1, limit=4).splitlines()[2:]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(re.findall(r"\|", table[0]))}
     assert "**0.6000**" in table[2]
-    assert lines[-1] == "1 more trials are not shown."
+    assert more == "1 more trial is not shown."
+    whole = leaderboard_markdown([*SWEEP, odd], METRIC)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; out of \\[red\\]memory |" in whole
+    assert "| \\*c\\* |" in whole and "<" not in whole
 
 
-def rendered(trials, width=120, total=None):
-    console = Console(file=io.StringIO(), width=width, height=40, force_terminal=True, color_system=None)
+def rendered(trials, total=None, terminal=True):
+    console = Console(file=io.StringIO(), width=120, height=40, force_terminal=terminal, color_system=None)
     console.print(TrialTable(METRIC, total).render(trials))
     return console.file.getvalue()
 
@@ -95,7 +97,7 @@ def test_the_live_table():
     assert "0.6000" in row and "2/4" in row and "1m 30s" in row and "0.02" in row
     running = next(line for line in text.splitlines() if " running " in line)
     assert "━" in running and "1/4" in running
-    assert "trial 2 failed: <script>" in text
+    assert f"trial 2 failed: {ERROR}" in text
 
 
 def test_a_low_terminal_keeps_the_best_and_the_running():
@@ -106,6 +108,7 @@ def test_a_low_terminal_keeps_the_best_and_the_running():
     assert any(line.strip().startswith("*3 ") for line in lines)
     assert any(line.strip().startswith("200 ") for line in lines)
     assert "are not shown" in "".join(lines)
+    assert len(rendered(many, terminal=False).splitlines()) == 203
 
 
 def test_lines_say_only_what_is_new():
@@ -143,8 +146,26 @@ def test_boxes_are_drawn_where_they_are(mode):
     assert not np.asarray(image.convert("L")).any()
 
 
-def test_large_images_keep_their_size():
-    assert draw_boxes(Image.new("RGB", (900, 700)), []).size == (900, 700)
+def test_large_images_keep_their_size_and_their_pixels():
+    image = Image.new("RGB", (900, 700))
+    drawn = draw_boxes(image, [BOX], truth=[Box("b", 0.1, 0.1, 0.4, 0.4)])
+    assert drawn.size == image.size
+    assert drawn.getbbox() and not image.getbbox()
+
+
+def test_of_a_label_wider_than_the_image_the_beginning_is_seen():
+    image = Image.new("RGB", (60, 700))
+    one, other = (np.asarray(draw_boxes(image, [{**BOX, "label": a + "long" * 9}], {})) for a in "HL")
+    assert (one != other).any()
+
+
+@pytest.mark.parametrize("value", [0.5, 0.0, -0.2, 1e-12, 100.0])
+def test_a_chart_of_one_point_shows_it(value):
+    chart = line_chart([Line([(1, value)], "red", "t", mark=(1, value))], "epoch", METRIC)
+    ((x, y),) = chart["lines"][0]["dots"]
+    assert chart["left"] <= x <= chart["right"] and chart["top"] <= y <= chart["bottom"]
+    assert chart["lines"][0]["mark"] == (x, y)
+    assert len({text for _, text in chart["ticks_y"]}) == len(chart["ticks_y"]) > 1
 
 
 def test_classes_have_colours_of_their_own():
@@ -155,11 +176,8 @@ def test_an_evaluation_is_shown(tmp_path):
     truth = [{"boxes": [[16, 16, 48, 48]], "labels": [0], "size": (64, 64)}]
     found = [{"boxes": [[16, 16, 48, 48], [0, 0, 9, 9]], "scores": [0.9, 0.8], "labels": [0, 0]}]
     classes = ["a<b", "never"]
-    example = (
-        Image.new("RGB", (64, 64)),
-        {"boxes": [{**BOX, "label": "a<b"}], "filename": "x.png"},
-        [Box("a<b", 0.25, 0.25, 0.75, 0.75)],
-    )
+    prediction = {"boxes": [{**BOX, "label": "a<b"}], "filename": "x.png"}
+    example = Image.new("RGB", (64, 64)), prediction, [Box("a<b", 0.25, 0.25, 0.75, 0.75)]
     path = tmp_path / "r.html"
     write_evaluation(
         str(path),
@@ -179,4 +197,4 @@ def test_an_evaluation_is_shown(tmp_path):
     assert text.count("data:image/png;base64") == 2
     assert text.count("data:image/jpeg;base64") == 2
     assert "x.png: 1 of 1 found, 0 false." in text
-    assert not re.search(r'(src|href)="https?:', text)
+    assert not ELSEWHERE.search(text)

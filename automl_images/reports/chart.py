@@ -64,7 +64,7 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str) -> dict[str, A
 
 def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
     """Return five or so round numbers that span the range."""
-    if high <= low:
+    if high - low < 1e-9:  # flat, or as good as: ticks have ten decimals
         high = low + 1
     raw = (high - low) / 5
     power = 10 ** math.floor(math.log10(raw))

@@ -110,7 +110,8 @@ def _label(
     width, height = draw.im.size
     x0, y0, x1, y1 = box
     places = [(x, y) for y in (y0 - h, y0, y1 - h, y1) for x in (x0, x1 - w)]
-    inside = [(min(max(x, 0), width - w), min(max(y, 0), height - h)) for x, y in places]
+    # Of a label that is wider than the image the beginning is seen.
+    inside = [(max(min(x, width - w), 0), max(min(y, height - h), 0)) for x, y in places]
     x, y = min(inside, key=lambda p: sum(_common((*p, p[0] + w, p[1] + h), t) for t in taken))
     taken.append((x, y, x + w, y + h))
     draw.rectangle(taken[-1], fill=colour)

@@ -97,7 +97,8 @@ def leaderboard_markdown(trials: Sequence[Trial], metric: str, best: int | None 
         )
     rows[0] = [_cell(h) for h in head]
     text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    more = f"\n\n{len(order) - limit} more trials are not shown." if len(order) > limit else ""
+    hidden = len(order) - limit
+    more = f"\n\n{hidden} more {'trial is' if hidden == 1 else 'trials are'} not shown." if hidden > 0 else ""
     return f"{view.tally(trials)}\n\n{text}{more}\n"
 
 
