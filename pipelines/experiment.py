@@ -55,12 +55,17 @@ class Weights(Block):
 class Sweep(Block):
     """The search over hyperparameters; one iteration without a space is a single training."""
 
-    sampling: Literal["random", "grid"] = "random"
+    sampling: Literal["random", "grid", "sobol", "bayesian"] = "random"
     iterations: int = Field(1, ge=1, le=1000)
     max_concurrent_iterations: int | None = Field(None, ge=1, le=100, description="null: all at once, 64 at most.")
     timeout_hours: float = Field(168, gt=0, le=1440, description="Counted from each submission.")
     seed: int = Field(0, ge=0)
-    space: dict[str, Any] | list[dict[str, Any]] = Field(default_factory=dict, description="name: an expression.")
+    early_termination: dict[str, Any] | None = Field(
+        None, description="policy: bandit, median_stopping, truncation_selection, asha or none, and its keys."
+    )
+    space: Literal["auto"] | dict[str, Any] | list[dict[str, Any]] = Field(
+        default_factory=dict, description="name: an expression; auto, or none with several iterations: a curated one."
+    )
 
 
 class Toleration(Block):

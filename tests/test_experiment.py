@@ -53,7 +53,7 @@ BAD = {
         {"settings": {"momentum": 0, "nesterov": True}},
         "settings.momentum: 0 leaves nesterov",
     ),
-    "same trials": ({"sweep": {"iterations": 3}}, "sweep.space: is needed when iterations is above 1"),
+    "grid of a curated space": ({"sweep": {"iterations": 3, "sampling": "grid"}}, "grid sampling takes choices only"),
     "space out of range": (
         {"sweep": {"iterations": 2, "space": {"learning_rate": {"uniform": [0.1, 7]}}}},
         "learning_rate",
@@ -63,7 +63,19 @@ BAD = {
         "leaves the trials of a sweep unranked",
     ),
     "pickled weights": ({"settings": {"model_name": "yolov5"}}, "weights.pretrained: yolov5 has no published weights"),
-    "early termination": ({"sweep": {"early_termination": {}}}, "sweep.early_termination: unknown key"),
+    "unknown policy": ({"sweep": {"early_termination": {"policy": "bandits"}}}, "did you mean 'bandit'"),
+    "policy's key": (
+        {"sweep": {"early_termination": {"policy": "asha", "slack_factor": 1}}},
+        "sweep.early_termination.slack_factor: is not a key of asha",
+    ),
+    "bandit without slack": (
+        {"sweep": {"early_termination": {"policy": "bandit"}}},
+        "sweep.early_termination: bandit needs slack_factor or slack_amount",
+    ),
+    "truncation of all": (
+        {"sweep": {"early_termination": {"policy": "truncation_selection", "truncation_percentage": 100}}},
+        "sweep.early_termination.truncation_percentage: 100 is not a whole number of 1 to 99",
+    ),
     "serving elsewhere": ({"serve": {"to": "kserve"}}, "serve.to: input should be 'manifest', not 'kserve'"),
 }
 

@@ -7,6 +7,7 @@ import pytest
 
 from automl_images import storage
 from automl_images.errors import UserError
+from automl_images.sweep.evaluation import Evaluation
 from automl_images.sweep.ledger import COMPLETED, RUNNING, Ledger, fingerprint
 
 SETTINGS = {"model_name": "yolov5", "number_of_epochs": 3}
@@ -34,22 +35,22 @@ def test_a_trial_goes_from_running_to_completed_with_its_curve(ledger):
     content = ledger.start_trial(3, SETTINGS, ["learning_rate"])
     assert ledger.trial(3)["state"] == RUNNING
     for epoch, value in enumerate((0.1, 0.4, 0.3), 1):
-        ledger.evaluate(3, 1, epoch, value, max(0.1, value), value)
+        ledger.evaluate(Evaluation(3, 1, epoch, epoch, value, max(0.1, value), value))
     ledger.end_trial(content, COMPLETED, best={"value": 0.4, "epoch": 2})
     trial = ledger.trials()[0]
     assert (trial["state"], trial["epoch"], trial["epochs"]) == (COMPLETED, 3, 3)
     assert trial["evaluations"] == [{"epoch": 1, "value": 0.1}, {"epoch": 2, "value": 0.4}, {"epoch": 3, "value": 0.3}]
-    assert any(name.startswith("0003.1~0.3") for name in storage.names(f"{ledger.url}/ended"))
+    assert any(name.startswith("0003.1~3~3~0.3") for name in storage.names(f"{ledger.url}/ended"))
 
 
 def test_of_two_attempts_the_later_counts_and_the_earlier_sees_it(ledger):
     ledger.start_trial(0, SETTINGS, [])
-    ledger.evaluate(0, 1, 1, 0.5, 0.5, 0.5)
-    assert not ledger.superseded(0, 1)
+    first = Evaluation(0, 1, 1, 1, 0.5, 0.5, 0.5)
+    assert ledger.evaluate(first) == ([], False)
     assert ledger.start_trial(0, SETTINGS, [])["attempt"] == 2
-    ledger.evaluate(0, 2, 1, 0.6, 0.6, 0.6)
-    assert ledger.superseded(0, 1)
-    assert not ledger.superseded(0, 2)
+    second = Evaluation(0, 2, 1, 1, 0.6, 0.6, 0.6)
+    assert ledger.evaluate(second) == ([], False)
+    assert ledger.evaluate(first) == ([], True)
     assert ledger.trials()[0]["evaluations"] == [{"epoch": 1, "value": 0.6}]
 
 
@@ -88,3 +89,22 @@ def test_trials_are_read_by_programs_as_they_stand(ledger):
 def test_a_folder_that_is_no_ledger_is_said(tmp_path):
     with pytest.raises(UserError, match="not found; is this a ledger"):
         Ledger(str(tmp_path)).experiment()
+
+
+def test_peers_are_those_at_the_same_evaluation_and_those_that_ended_before(ledger):
+    def trial(index, *values):
+        content = ledger.start_trial(index, SETTINGS, [])
+        for n, value in enumerate(values, 1):
+            ledger.evaluate(Evaluation(index, 1, n, 2 * n, value, max(values[:n]), sum(values[:n]) / n))
+        return content
+
+    ledger.end_trial(trial(0, 0.9), COMPLETED)  # ended before the second evaluation: counts by its last
+    trial(1, 0.1, 0.2, 0.3)  # is further: counts by what it had at the second
+    trial(2, 0.5)  # has not come so far
+    ledger.end_trial(trial(3), COMPLETED)  # never evaluated
+    trial(4, 0.4)
+    peers, _ = ledger.evaluate(Evaluation(4, 1, 2, 4, 0.6, 0.6, 0.5))
+    assert [(p.trial, p.number, p.value, p.epoch) for p in sorted(peers, key=lambda p: p.trial)] == [
+        (0, 1, 0.9, 2),
+        (1, 2, 0.2, 4),
+    ]

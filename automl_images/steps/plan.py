@@ -14,9 +14,11 @@ from automl_images import storage
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve, without_effect
 from automl_images.sweep import ledger as states
+from automl_images.sweep.curated import AUTO, baseline, curated_space
 from automl_images.sweep.ledger import Ledger, fingerprint
 from automl_images.sweep.sampling import SAMPLERS, grid_size
 from automl_images.sweep.space import check_space, parse_space
+from automl_images.sweep.termination import early_termination
 from automl_images.tasks import check_primary_metric, get_task
 
 MOST_LANES = 64
@@ -41,9 +43,13 @@ def check_experiment(experiment: Mapping[str, Any]) -> dict[str, Any]:
     iterations = int(sweep.get("iterations") or 1)
     if sampling not in SAMPLERS:
         raise UserError(f"sweep.sampling: '{sampling}' is not built in this version; use {' or '.join(SAMPLERS)}")
+    weights = {"pretrained": True, "source": None, **(experiment.get("weights") or {})}
+    first: dict[str, Any] | None = None
+    if space == AUTO or (iterations > 1 and not space):
+        published_only = weights["pretrained"] and not weights["source"]
+        space = curated_space(task.name, settings, ["yolov5"] if published_only else [])
+        first = baseline(space)
     branches = parse_space(space)
-    if iterations > 1 and not any(branches):
-        raise UserError("sweep.space: is needed when iterations is above 1, or all trials would be the same")
     if sampling == "grid":
         grid_size(branches)
     if not any("model_name" in branch for branch in branches):
@@ -56,7 +62,9 @@ def check_experiment(experiment: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError("settings.validation_metric_type: none leaves the trials of a sweep unranked; use voc or coco")
     if int(sweep.get("seed") or 0) < 0:
         raise UserError(f"sweep.seed: {sweep['seed']} is negative; use a whole number from 0")
-    weights = {"pretrained": True, "source": None, **(experiment.get("weights") or {})}
+    rule = dict(sweep.get("early_termination") or {})
+    if early_termination(rule) and settings.get("validation_metric_type") == "none":
+        raise UserError("sweep.early_termination: has nothing to judge by with validation_metric_type: none")
     _check_weights(task.name, settings, branches, weights)
     return {
         "task": task.name,
@@ -65,7 +73,9 @@ def check_experiment(experiment: Mapping[str, Any]) -> dict[str, Any]:
         "weights": weights,
         "sampling": sampling,
         "space": space or {},
+        "baseline": first,
         "seed": int(sweep.get("seed") or 0),
+        "early_termination": rule,
     }
 
 

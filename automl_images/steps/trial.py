@@ -19,9 +19,11 @@ from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve, without_effect
 from automl_images.serving import write_score_file
 from automl_images.sweep import ledger as states
+from automl_images.sweep.evaluation import Evaluation
 from automl_images.sweep.ledger import Ledger
-from automl_images.sweep.sampling import propose
+from automl_images.sweep.sampling import ADAPTIVE, propose
 from automl_images.sweep.space import parse_space
+from automl_images.sweep.termination import Rule, early_termination
 
 MOST = 300  # characters of an error that was not written for people
 
@@ -33,25 +35,29 @@ class LedgerJournal:
         ledger: the ledger.
         content: what :meth:`Ledger.start_trial` returned.
         deadline: when the submission's time is over, in seconds since 1970.
+        rule: the sweep's early termination, or None.
     """
 
-    def __init__(self, ledger: Ledger, content: dict[str, Any], deadline: float):
+    def __init__(self, ledger: Ledger, content: dict[str, Any], deadline: float, rule: Rule | None):
         self.ledger, self.content, self.deadline = ledger, content, deadline
-        self.superseded = False
+        self.rule, self.superseded = rule, False
+        self.last: Evaluation | None = None
 
     def evaluated(self, epoch: int, value: float, best: float, mean: float) -> str | None:
-        """Write the evaluation; a store that cannot be read or written never stops a training."""
-        trial, attempt = self.content["trial"], self.content["attempt"]
+        """Write the evaluation and judge it; a store that cannot be read or written never stops a training."""
+        number = -(-epoch // self.content["settings"]["evaluation_frequency"])
+        mine = Evaluation(self.content["trial"], self.content["attempt"], number, epoch, value, best, mean)
+        self.last = mine
+        peers: list[Evaluation] = []
         try:
-            self.ledger.evaluate(trial, attempt, epoch, value, best, mean)
-            self.superseded = self.ledger.superseded(trial, attempt)
+            peers, self.superseded = self.ledger.evaluate(mine)
         except OSError as error:
             print(f"ledger: {storage.redact(str(error))}; going on", file=sys.stderr, flush=True)
         if self.superseded:
             return "superseded: a later attempt at this trial is running"
         if time.time() > self.deadline:
             return "timeout_hours: the time of the sweep is over"
-        return None
+        return self.rule.stop(mine, peers) if self.rule else None
 
     def save_model(self, folder: Path) -> None:
         """Replace the trial's model folder."""
@@ -64,10 +70,20 @@ class LedgerJournal:
 
 
 def proposed(ledger: Ledger, trial: int) -> tuple[dict[str, Any], list[str], list[str]]:
-    """Return a trial's complete settings, the names that were sampled, and lines on settings without effect."""
+    """Return a trial's complete settings, the names that were sampled, and lines on settings without effect.
+
+    A trial that has started before keeps its settings: what it would be proposed now may depend on the others.
+    """
     experiment = ledger.experiment()
     branches = parse_space(experiment["space"])
-    sampled = propose(experiment["sampling"], branches, experiment["seed"], trial)
+    before, after = ledger.trial(trial), int(experiment.get("baseline") is not None)
+    if before and before["settings"]:
+        sampled = {name: before["settings"][name] for name in before["sampled"]}
+    elif experiment.get("baseline") is not None and trial == 0:
+        sampled = dict(experiment["baseline"])
+    else:
+        others = ledger.trials() if experiment["sampling"] in ADAPTIVE else []
+        sampled = propose(experiment["sampling"], branches, experiment["seed"], trial - after, others)
     given = {**experiment["settings"], **sampled}
     settings = resolve(experiment["task"], given)
     return settings, sorted(sampled), without_effect(settings, given)
@@ -83,7 +99,8 @@ def run_trial(ledger: Ledger, run: str, trial: int) -> None:
     settings, sampled, notes = proposed(ledger, trial)
     content = ledger.start_trial(trial, settings, sampled)
     submission, experiment = ledger.run(run), ledger.experiment()
-    journal = LedgerJournal(ledger, content, submission["deadline"])
+    rule = early_termination(experiment.get("early_termination"))
+    journal = LedgerJournal(ledger, content, submission["deadline"], rule)
     try:
         from automl_images.training.fit import fit
 
@@ -104,12 +121,14 @@ def run_trial(ledger: Ledger, run: str, trial: int) -> None:
     except Exception as error:
         known = isinstance(error, UserError)
         line = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0][:MOST]
-        ledger.end_trial(content, states.FAILED, error=storage.redact(line))
+        ledger.end_trial(content, states.FAILED, journal.last, error=storage.redact(line))
         raise
     if journal.superseded:
         return
     state = states.TERMINATED if fitted.stopped else states.COMPLETED
-    ledger.end_trial(content, state, best=fitted.best, reason=fitted.reason, model=ledger.model_url(trial))
+    ledger.end_trial(
+        content, state, journal.last, best=fitted.best, reason=fitted.reason, model=ledger.model_url(trial)
+    )
     ledger.remove_checkpoints(trial)
 
 

@@ -7,7 +7,7 @@
     runs/<id>/claims/0007                the lane that took trial 7 in that submission
     trials/0007.json                     written by trial 7 alone (by its lane if it died): state, settings, best, ...
     trials/0007/                         checkpoint-<n>/ and the pointer `checkpoint`, model/, log
-    evaluations/0005/0007.2~<numbers>    attempt 2 of trial 7 at its evaluation after epoch 5: value, best so far, mean
+    evaluations/0005/0007.2~<numbers>    attempt 2 of trial 7 at its fifth evaluation: epoch, value, best so far, mean
     ended/0007.2~<numbers>               its last numbers, once it has ended for any reason
 
 Objects are replaced whole or written once. An object that shows up late delays what depends on it and does no harm.
@@ -18,11 +18,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from automl_images import storage
 from automl_images.errors import UserError
+from automl_images.sweep.evaluation import Evaluation, latest
 
 RUNNING, COMPLETED, TERMINATED, FAILED, SKIPPED = "running", "completed", "terminated", "failed", "skipped"
 
@@ -60,7 +61,9 @@ class Ledger:
             UserError: the folder is the ledger of another experiment.
         """
         text = json.dumps(experiment, indent=1, sort_keys=True)
-        if not storage.create(self._at("experiment.json"), text) and self.experiment() != json.loads(text):
+        if storage.create(self._at("experiment.json"), text):
+            storage.write(self._at("ended", ".keep"), "")  # S3 drivers list an empty folder's parent too
+        elif self.experiment() != json.loads(text):
             raise UserError(
                 f"{storage.redact(self.url)}: is the ledger of another experiment; use another name or --fresh"
             )
@@ -79,9 +82,7 @@ class Ledger:
 
     def can_claim(self, run: str) -> bool:
         """Return whether the store refuses to create an object twice, so that claims are exclusive."""
-        probe = self._at("runs", run, "probe")
-        storage.create(probe, "")
-        return not storage.create(probe, "")
+        return storage.creates_once(self._at("runs", run, "probe"))
 
     def claim(self, run: str, trial: int, lane: int) -> bool:
         """Take a trial for a lane; return whether it is this lane's, now or from before the lane was restarted."""
@@ -127,42 +128,43 @@ class Ledger:
             storage.create(self._at("ended", f"{trial:04d}.{attempt - 1}~superseded"), "")
         return content
 
-    def end_trial(self, content: Mapping[str, Any], state: str, **changes: Any) -> None:
-        """Write a trial's last state, and its last numbers for the others to judge by."""
+    def end_trial(self, content: Mapping[str, Any], state: str, last: Evaluation | None = None, **changes: Any) -> None:
+        """Write a trial's last state, and its last numbers for the others to judge by.
+
+        Args:
+            content: what the trial wrote so far.
+            state: completed, terminated or failed.
+            last: its last evaluation; None: looked for, as by a lane whose trial died.
+            changes: of the content.
+        """
         content = {**content, **changes, "state": state, "ended": time.time()}
         self.write_trial(content)
-        numbers = [e["numbers"] for e in self._evaluations(content["trial"]) if e["attempt"] == content["attempt"]]
-        storage.create(
-            self._at("ended", f"{content['trial']:04d}.{content['attempt']}~{numbers[-1] if numbers else ''}"), ""
-        )
+        trial, attempt = content["trial"], content["attempt"]
+        last = last or latest([e for e in self.evaluations() if e.trial == trial]).get(trial)
+        name = last.name().partition("~")[2] if last else ""
+        storage.create(self._at("ended", f"{trial:04d}.{attempt}~{name}"), "")
 
-    def superseded(self, trial: int, attempt: int) -> bool:
-        """Return whether a later attempt at the trial has begun."""
-        return f"{trial:04d}.{attempt}~superseded" in storage.names(self._at("ended"))
+    def evaluate(self, evaluation: Evaluation) -> tuple[list[Evaluation], bool]:
+        """Report an evaluation: one object, its numbers in its name. Then two listings tell what the others have.
 
-    def evaluate(self, trial: int, attempt: int, epoch: int, value: float, best: float, mean: float) -> None:
-        """Report an evaluation: one object, its numbers in its name."""
-        storage.write(
-            self._at("evaluations", f"{epoch:04d}", f"{trial:04d}.{attempt}~{value:.6g}~{best:.6g}~{mean:.6g}"), ""
-        )
+        Returns:
+            The other trials as a stopping rule at this evaluation may see them: those that reached it by their numbers
+            at it, those that ended before by their last; and whether a later attempt at this trial has begun.
+        """
+        folder = self._at("evaluations", f"{evaluation.number:04d}")
+        storage.write(storage.join(folder, evaluation.name()), "")
+        ended = storage.names(self._at("ended"))
+        here = latest(_parsed(storage.names(folder)))
+        reached = {f"{trial:04d}" for trial in here}
+        others = (n for n in ended if n.partition(".")[0] not in reached)
+        before = latest([e for e in _parsed(others) if e.number < evaluation.number])
+        peers = {**before, **here}
+        peers.pop(evaluation.trial, None)
+        return list(peers.values()), f"{evaluation.trial:04d}.{evaluation.attempt}~superseded" in ended
 
-    def _evaluations(self, trial: int | None = None) -> list[dict[str, Any]]:
-        found = []
-        for path in storage.files_below(self._at("evaluations")):
-            epoch, _, name = path.partition("/")
-            who, _, numbers = name.partition("~")
-            index, _, attempt = who.partition(".")
-            if trial is None or int(index) == trial:
-                found.append(
-                    {
-                        "trial": int(index),
-                        "attempt": int(attempt),
-                        "epoch": int(epoch),
-                        "value": float(numbers.partition("~")[0]),
-                        "numbers": numbers,
-                    }
-                )
-        return sorted(found, key=lambda e: (e["trial"], e["epoch"], e["attempt"]))
+    def evaluations(self) -> list[Evaluation]:
+        """Return all evaluations of all trials."""
+        return _parsed(path.rpartition("/")[2] for path in storage.files_below(self._at("evaluations")))
 
     def trials(self) -> list[dict[str, Any]]:
         """Return all trials that have started, by index, with ``evaluations``, last ``epoch`` and ``best`` so far.
@@ -172,8 +174,8 @@ class Ledger:
         listed = [n for n in storage.names(self._at("trials")) if n.endswith(".json")]
         contents = [json.loads(c) for c in storage.read_many([self._at("trials", n) for n in listed]) if c]
         curves: dict[int, dict[int, float]] = {}
-        for e in self._evaluations():
-            curves.setdefault(e["trial"], {})[e["epoch"]] = e["value"]
+        for e in sorted(self.evaluations(), key=lambda e: (e.trial, e.epoch, e.attempt)):
+            curves.setdefault(e.trial, {})[e.epoch] = e.value
         for content in contents:
             curve = curves.get(content["trial"], {})
             content["evaluations"] = [{"epoch": epoch, "value": value} for epoch, value in curve.items()]
@@ -209,3 +211,7 @@ class Ledger:
         for name in storage.names(folder):
             if name.startswith("checkpoint"):
                 storage.remove(storage.join(folder, name))
+
+
+def _parsed(names: Iterable[str]) -> list[Evaluation]:
+    return [e for e in map(Evaluation.parse, names) if e is not None]

@@ -12,6 +12,7 @@ from automl_images.errors import UserError
 from automl_images.sweep.space import Branch
 
 SAMPLERS = ("random", "grid")
+ADAPTIVE: tuple[str, ...] = ()
 
 
 def grid_size(branches: list[Branch]) -> int:
@@ -30,7 +31,7 @@ def grid_size(branches: list[Branch]) -> int:
     return sum(math.prod(len(e.arguments) for e in branch.values()) for branch in branches)
 
 
-def propose(sampling: str, branches: list[Branch], seed: int, index: int) -> dict[str, Any]:
+def propose(sampling: str, branches: list[Branch], seed: int, index: int, trials: Any = ()) -> dict[str, Any]:
     """Return the sampled settings of trial ``index``; equal arguments give equal settings on any machine.
 
     Random draws a branch, then its expressions in the order of their names, from a generator seeded with (seed, index).
