@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 import time
 import uuid
@@ -17,7 +18,7 @@ from automl_images.sweep import ledger as states
 from automl_images.sweep.curated import AUTO, baseline, curated_space
 from automl_images.sweep.ledger import Ledger, fingerprint
 from automl_images.sweep.sampling import SAMPLERS, grid_size
-from automl_images.sweep.space import check_space, parse_space
+from automl_images.sweep.space import Branch, check_space, parse_space
 from automl_images.sweep.termination import early_termination
 from automl_images.tasks import check_primary_metric, get_task
 
@@ -133,6 +134,8 @@ def plan_sweep(
         if points != iterations:
             print(f"grid: {points} points, {iterations} iterations: {min(points, iterations)} trials", file=sys.stderr)
         iterations = min(points, iterations)
+    else:
+        _say_repeats(parse_space(covered["space"]), iterations)
     run = run or f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     name = experiment.get("name") or "experiment"
     folder = f"{name}-{fingerprint(covered)}" + (f"-{run}" if fresh else "")
@@ -158,6 +161,19 @@ def plan_sweep(
     again = f"; {len(kept)} are done already" if kept else ""
     print(f"ledger {storage.redact(shared.url)}: {iterations} trials in {lanes} lanes{again}", file=sys.stderr)
     return [json.dumps({"ledger": shared.url, "run": run, "lane": i, "lanes": lanes}) for i in range(lanes)]
+
+
+def _say_repeats(branches: list[Branch], iterations: int) -> None:
+    """Say when a space of choices has fewer points than there are trials, so that some have equal settings."""
+    if any(e.kind not in ("choice", "randint") for branch in branches for e in branch.values()):
+        return
+    sizes = [[e.arguments[0] if e.kind == "randint" else len(e.arguments) for e in b.values()] for b in branches]
+    points = sum(math.prod(s) for s in sizes)
+    if points < iterations and iterations > 1:
+        print(
+            f"note: the space has {points} points for {iterations} trials, so some repeat; grid tries each once",
+            file=sys.stderr,
+        )
 
 
 def _keep(shared: Ledger, name: str, records: str) -> str:

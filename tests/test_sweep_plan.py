@@ -1,0 +1,76 @@
+"""plan: what it writes, says and refuses."""
+
+import json
+
+import pytest
+
+from automl_images.steps.plan import plan_sweep
+from automl_images.steps.train import finished
+from automl_images.sweep.ledger import Ledger
+
+SETTINGS = {"model_name": "fasterrcnn_resnet18_fpn"}
+SPACE = {"learning_rate": {"choice": [0.1, 0.01, 0.001]}}
+
+
+@pytest.fixture
+def plan(tmp_path):
+    for name in ("t", "v"):
+        (tmp_path / name).write_text("{}\n")
+
+    def plan(data="t", settings=SETTINGS, fresh=False, **sweep):
+        sweep = {"iterations": 2, "space": SPACE, **sweep}
+        content = {"name": "e", "task": "image-object-detection", "settings": settings, "sweep": sweep}
+        paths = str(tmp_path / data), str(tmp_path / "v")
+        lanes = plan_sweep(content, *paths, default_storage=str(tmp_path), fresh=fresh)
+        return [json.loads(lane) for lane in lanes]
+
+    return plan
+
+
+def test_the_same_experiment_has_the_same_ledger_whatever_its_budget(plan, tmp_path):
+    first = plan()
+    assert plan(iterations=3, max_concurrent_iterations=1, timeout_hours=1)[0]["ledger"] == first[0]["ledger"]
+    others = [plan(seed=1), plan(sampling="grid"), plan(settings={**SETTINGS, "momentum": 0.5}), plan(fresh=True)]
+    others.append(plan(early_termination={"policy": "median_stopping"}))
+    (tmp_path / "u").write_text("{ }\n")
+    others.append(plan(data="u"))
+    assert len({o[0]["ledger"] for o in others} | {first[0]["ledger"]}) == len(others) + 1
+
+
+@pytest.mark.parametrize(
+    ("iterations", "at_once", "lanes"), [(2, None, 2), (5, 3, 3), (200, None, 64), (200, 100, 100)]
+)
+def test_lanes(plan, iterations, at_once, lanes):
+    found = plan(iterations=iterations, max_concurrent_iterations=at_once)
+    assert [lane["lane"] for lane in found] == list(range(lanes))
+    assert {lane["lanes"] for lane in found} == {lanes}
+
+
+def test_a_grid_has_as_many_trials_as_points(plan, capsys):
+    (lane, *_) = plan(sampling="grid", iterations=9)
+    assert Ledger(lane["ledger"]).run(lane["run"])["iterations"] == 3
+    assert "grid: 3 points, 9 iterations: 3 trials" in capsys.readouterr().err
+
+
+def test_repeats_are_said(plan, capsys):
+    plan(iterations=3)
+    assert "repeat" not in capsys.readouterr().err
+    plan(iterations=4)
+    assert "note: the space has 3 points for 4 trials, so some repeat" in capsys.readouterr().err
+    plan(iterations=4, space={"learning_rate": {"uniform": [0.1, 0.2]}})
+    assert "repeat" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("state", "signal", "kept"),
+    [
+        ("completed", None, True),
+        ("terminated", None, True),
+        ("failed", None, True),
+        ("failed", 9, False),
+        ("running", None, False),
+        ("skipped", None, False),
+    ],
+)
+def test_what_a_further_submission_keeps(state, signal, kept):
+    assert finished({"state": state, "signal": signal}) is kept
