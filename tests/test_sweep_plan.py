@@ -37,9 +37,7 @@ def test_the_same_experiment_has_the_same_ledger_whatever_its_budget(plan, tmp_p
     assert len({o[0]["ledger"] for o in others} | {first[0]["ledger"]}) == len(others) + 1
 
 
-@pytest.mark.parametrize(
-    ("iterations", "at_once", "lanes"), [(2, None, 2), (5, 3, 3), (200, None, 64), (200, 100, 100)]
-)
+@pytest.mark.parametrize(("iterations", "at_once", "lanes"), [(2, None, 2), (5, 3, 3), (99, None, 64), (99, 80, 80)])
 def test_lanes(plan, iterations, at_once, lanes):
     found = plan(iterations=iterations, max_concurrent_iterations=at_once)
     assert [lane["lane"] for lane in found] == list(range(lanes))
@@ -54,11 +52,11 @@ def test_a_grid_has_as_many_trials_as_points(plan, capsys):
 
 def test_repeats_are_said(plan, capsys):
     plan(iterations=3)
-    assert "repeat" not in capsys.readouterr().err
+    assert "so some repeat" not in capsys.readouterr().err
     plan(iterations=4)
     assert "note: the space has 3 points for 4 trials, so some repeat" in capsys.readouterr().err
     plan(iterations=4, space={"learning_rate": {"uniform": [0.1, 0.2]}})
-    assert "repeat" not in capsys.readouterr().err
+    assert "so some repeat" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
