@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -49,13 +50,32 @@ class Expression:
             return a[int(rng.integers(len(a)))]
         if self.kind == "randint":
             return int(rng.integers(int(a[0])))
-        base = self.kind.removeprefix("q")
-        value = rng.uniform(a[0], a[1]) if base.endswith("uniform") else rng.normal(a[0], a[1])
-        if base.startswith("log"):
-            value = float(np.exp(value))
-        if self.kind.startswith("q"):
-            return float(np.round(value / a[2]) * a[2])
-        return float(value)
+        value = rng.uniform(a[0], a[1]) if self.kind.endswith("uniform") else rng.normal(a[0], a[1])
+        return self.rounded(float(np.exp(value)) if "log" in self.kind else value)
+
+    def rounded(self, value: float) -> float:
+        """Return a value as a multiple of q, in the q family."""
+        q = self.arguments[2] if self.kind.startswith("q") else None
+        return float(value) if q is None else float(np.round(value / q) * q)
+
+    def quantile(self, u: float) -> Any:
+        """Return the value below which a share ``u``, in [0, 1), of the draws lies."""
+        a = self.arguments
+        if self.kind == "choice":
+            return a[min(int(u * len(a)), len(a) - 1)]
+        if self.kind == "randint":
+            return min(int(u * int(a[0])), int(a[0]) - 1)
+        if self.kind.endswith("uniform"):
+            value = a[0] + u * (a[1] - a[0])
+        else:
+            value = a[0] + a[1] * NormalDist().inv_cdf(min(max(u, 1e-12), 1 - 1e-12))
+        return self.rounded(float(np.exp(value)) if "log" in self.kind else value)
+
+    def probability(self, value: float) -> float:
+        """Return the share of the draws of a normal expression that lies below ``value``."""
+        mean, deviation = self.arguments[:2]
+        at = float(np.log(max(value, 1e-300))) if "log" in self.kind else value
+        return NormalDist(mean, deviation).cdf(at) if deviation > 0 else 0.5
 
     def bounds(self) -> tuple[float, float] | None:
         """Return the least and greatest value, or None for choices and unbounded expressions."""

@@ -1,0 +1,134 @@
+"""Bayesian sampling: Optuna's tree-structured Parzen estimator, asked afresh by each trial from what the ledger holds.
+
+Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization"; multivariate and grouped (Falkner et al. 2018), so
+that conditional spaces work: each branch has parameters of its own. Trials that still run count as if they would end
+badly (Optuna's constant liar), so that trials in parallel spread out.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from automl_images.sweep.space import Branch, Expression
+
+STARTUP = 10
+_BRANCH = "branch"
+_EDGE = 1e-9
+
+
+def known(branches: list[Branch], trials: Sequence[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
+    """Return the trials that the space could have proposed, each with its branch; the others tell it nothing."""
+    found = []
+    for trial in trials:
+        settings = trial["settings"]
+        for i, branch in enumerate(branches):
+            if set(branch) == set(trial["sampled"]) and all(_fits(e, settings[n]) for n, e in branch.items()):
+                found.append((i, trial))
+                break
+    return found
+
+
+def valued(trials: Sequence[tuple[int, Mapping[str, Any]]]) -> int:
+    """Return how many of the trials have ended with a value."""
+    return sum(t["state"] != "running" and _value(t) is not None for _, t in trials)
+
+
+def ask(
+    branches: list[Branch], trials: Sequence[tuple[int, Mapping[str, Any]]], seed: int, index: int
+) -> dict[str, Any]:
+    """Return the settings that are to be tried next.
+
+    Args:
+        branches: the space.
+        trials: what :func:`known` returned; at least one has a value.
+        seed, index: what is drawn depends on them and on the trials.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    draws = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of features that Optuna calls experimental
+        sampler = optuna.samplers.TPESampler(
+            seed=draws, n_startup_trials=1, multivariate=True, group=True, constant_liar=True
+        )
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        for i, trial in trials:
+            frozen = _frozen(optuna, branches, i, trial)
+            if frozen is not None:
+                study.add_trial(frozen)
+        asked = study.ask()
+        chosen = asked.suggest_categorical(_BRANCH, list(range(len(branches)))) if len(branches) > 1 else 0
+        return {
+            name: _from_parameter(e, asked._suggest(f"{chosen}.{name}", _distribution(optuna, e)))
+            for name, e in branches[chosen].items()
+        }
+
+
+def _frozen(optuna: Any, branches: list[Branch], branch: int, trial: Mapping[str, Any]) -> Any:
+    value, running = _value(trial), trial["state"] == "running"
+    if value is None and not running:
+        return None
+    parameters: dict[str, Any] = {}
+    distributions: dict[str, Any] = {}
+    if len(branches) > 1:
+        parameters[_BRANCH] = branch
+        distributions[_BRANCH] = optuna.distributions.CategoricalDistribution(list(range(len(branches))))
+    for name, e in branches[branch].items():
+        parameters[f"{branch}.{name}"] = _to_parameter(e, trial["settings"][name])
+        distributions[f"{branch}.{name}"] = _distribution(optuna, e)
+    state = optuna.trial.TrialState.RUNNING if running else optuna.trial.TrialState.COMPLETE
+    return optuna.trial.create_trial(
+        state=state, value=None if running else value, params=parameters, distributions=distributions
+    )
+
+
+def _value(trial: Mapping[str, Any]) -> float | None:
+    value = (trial.get("best") or {}).get("value")
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _distribution(optuna: Any, e: Expression) -> Any:
+    """Return Optuna's distribution of an expression; the normal family is asked for as a quantile."""
+    kinds, bounds = optuna.distributions, e.bounds()
+    if e.kind == "choice":
+        return kinds.CategoricalDistribution(list(range(len(e.arguments))))
+    if e.kind == "randint":
+        return kinds.IntDistribution(0, int(e.arguments[0]) - 1)
+    if bounds is None:
+        return kinds.FloatDistribution(_EDGE, 1 - _EDGE)
+    low, high = (math.exp(a) for a in e.arguments[:2]) if "log" in e.kind else e.arguments[:2]
+    return kinds.FloatDistribution(float(low), float(high), log="log" in e.kind)
+
+
+def _from_parameter(e: Expression, parameter: Any) -> Any:
+    if e.kind == "choice":
+        return e.arguments[parameter]
+    if e.kind == "randint":
+        return int(parameter)
+    return e.quantile(parameter) if e.bounds() is None else e.rounded(float(parameter))
+
+
+def _to_parameter(e: Expression, value: Any) -> Any:
+    if e.kind == "choice":
+        return list(e.arguments).index(value)
+    if e.kind == "randint":
+        return int(value)
+    if e.bounds() is None:
+        return min(max(e.probability(value), _EDGE), 1 - _EDGE)
+    low, high = (math.exp(a) for a in e.arguments[:2]) if "log" in e.kind else e.arguments[:2]
+    return min(max(float(value), float(low)), float(high))
+
+
+def _fits(e: Expression, value: Any) -> bool:
+    if e.kind == "choice":
+        return value in e.arguments
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    bounds = e.bounds()
+    return ("log" not in e.kind or value >= 0) and (bounds is None or bounds[0] <= value <= bounds[1])
