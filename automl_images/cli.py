@@ -270,6 +270,33 @@ def hyperparameters(
     Console().print(table)
 
 
+sweep = typer.Typer(no_args_is_help=True, help="Look at a sweep: live, or as it stands.")
+app.add_typer(sweep, name="sweep")
+LedgerAddress = Annotated[str, typer.Argument(help="The ledger's address, local or on any store.")]
+
+
+@sweep.command("watch")
+def sweep_watch(
+    ledger: LedgerAddress,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the ledger.")] = 2.0,
+) -> None:
+    """Follow a sweep until its trials have ended, or Ctrl-C: a live table on a terminal, lines elsewhere."""
+    from automl_images.steps.watch import watch_trials
+
+    watch_trials(ledger, every)
+
+
+@sweep.command("show")
+def sweep_show(ledger: LedgerAddress, as_json: AsJson = False) -> None:
+    """Print a sweep's trials, once."""
+    from automl_images.steps.watch import read_trials, show_trials
+
+    if as_json:
+        _print(read_trials(ledger), as_json)
+    else:
+        show_trials(ledger)
+
+
 def main() -> None:
     """Run the command line."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 WIDTH, HEIGHT = 900, 340
@@ -13,13 +13,17 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 14, 44
 
 @dataclass
 class Line:
-    """One line of a chart: points (x, y), a CSS colour, the text that appears under the pointer."""
+    """One line of a chart: points (x, y), a CSS colour, the text that appears under the pointer.
+
+    ``mark`` is a point to dot; ``end`` is what marks the last point: ``terminated``, ``failed`` or nothing.
+    """
 
     points: list[tuple[float, float]]
     colour: str
     title: str
     strong: bool = False
-    mark: tuple[float, float] | None = field(default=None)
+    mark: tuple[float, float] | None = None
+    end: str | None = None
 
 
 def line_chart(lines: Sequence[Line], x_label: str, y_label: str) -> dict[str, Any]:
@@ -27,8 +31,8 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str) -> dict[str, A
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
     ticks_x, ticks_y = (
-        _ticks(min(xs, default=0), max(xs, default=1), whole=True),
-        _ticks(min([0, *ys]), max(ys, default=1)),
+        round_ticks(min(xs, default=0), max(xs, default=1), whole=True),
+        round_ticks(min([0, *ys]), max(ys, default=1)),
     )
     x0, x1, y0, y1 = ticks_x[0], ticks_x[-1], ticks_y[0], ticks_y[-1]
 
@@ -53,6 +57,7 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str) -> dict[str, A
                 "points": " ".join(f"{x},{y}" for x, y in map(place, line.points)),
                 "dots": [place(p) for p in line.points] if len(line.points) == 1 else [],
                 "mark": place(line.mark) if line.mark else None,
+                "end": (*place(line.points[-1]), line.end) if line.end and line.points else None,
                 "colour": line.colour,
                 "title": line.title,
                 "strong": line.strong,
@@ -62,8 +67,8 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str) -> dict[str, A
     }
 
 
-def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
-    """Return five or so round numbers that span the range."""
+def round_ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    """Return five or so round numbers, at least two, that span the range; integers if ``whole``."""
     if high - low < 1e-9:  # flat, or as good as: ticks have ten decimals
         high = low + 1
     raw = (high - low) / 5

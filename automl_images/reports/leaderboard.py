@@ -10,13 +10,16 @@ from automl_images.reports import trials as view
 from automl_images.reports.chart import Line, line_chart
 from automl_images.reports.draw import class_colours
 from automl_images.reports.html import render
+from automl_images.reports.importance import importance
+from automl_images.reports.parallel import evenly, parallel_chart
+from automl_images.reports.timeline import timeline
 from automl_images.reports.trials import Trial
 
-_COLOURED, _DRAWN = 10, 60
+_COLOURED, _DRAWN = 10, 100
 
 
 def write_leaderboard(path_html: str, *, title: str, metric: str, trials: Sequence[Trial], best: int | None) -> None:
-    """Write a sweep's report: the best trial, all learning curves, every trial with its settings and its end.
+    """Write a sweep's report: the best trial, learning curves, what the settings did, when trials ran, every trial.
 
     Args:
         path_html: where to write; any fsspec URL.
@@ -30,7 +33,7 @@ def write_leaderboard(path_html: str, *, title: str, metric: str, trials: Sequen
     # Up to ten trials have a colour each, and the table says which; of more only the best stands out.
     colours = class_colours(str(t["trial"]) for t in drawn) if len(drawn) <= _COLOURED else {}
     css = {n: "#{:02x}{:02x}{:02x}".format(*c) for n, c in colours.items()}
-    kept = drawn[:_DRAWN] + [t for t in drawn[_DRAWN:] if t["trial"] == best]
+    kept = evenly(drawn, _DRAWN, best)
     # The best is drawn last, on top.
     lines = [
         _line(t, t["trial"] == best, css.get(str(t["trial"]))) for t in sorted(kept, key=lambda t: t["trial"] == best)
@@ -51,6 +54,9 @@ def write_leaderboard(path_html: str, *, title: str, metric: str, trials: Sequen
                 "rest": why if why != head else "",
             }
         )
+    sampled = view.varying(sorted(trials, key=lambda t: t["trial"]))
+    shares, no_shares = importance(trials)
+    names = [*shares, *(n for n in sampled if n not in shares)]
     page = render(
         "leaderboard.html.j2",
         title=title,
@@ -58,9 +64,15 @@ def write_leaderboard(path_html: str, *, title: str, metric: str, trials: Sequen
         tally=view.tally(trials),
         rows=rows,
         winner=next((row["trial"] for row in rows if row["best"]), None),
-        sampled=view.varying(sorted(trials, key=lambda t: t["trial"])),
+        sampled=sampled,
         curves=line_chart(lines, "epoch", metric) if lines else None,
-        left_out=len(drawn) - len(kept),
+        evaluated=len(drawn),
+        ends={line.end for line in lines},
+        states=[s for s in view.STATES if s != "skipped" and any(t["state"] == s for t in trials)],
+        parallel=parallel_chart(trials, metric, names, best) if sampled else None,
+        shares=shares,
+        no_shares=no_shares,
+        timeline=timeline(trials, best),
         total=sum(view.seconds(t) or 0 for t in trials),
     )
     storage.write(path_html, page)
@@ -111,6 +123,7 @@ def _line(trial: Trial, best: bool, colour: str | None) -> Line:
         f"trial {trial['trial']}, {trial['state']}: {view.figure(top[1])} at epoch {top[0]}",
         strong=best,
         mark=top if best else None,
+        end=trial["state"] if trial["state"] in ("terminated", "failed") else None,
     )
 
 

@@ -1,0 +1,83 @@
+"""How much each hyperparameter mattered in a sweep, by Optuna's PED-ANOVA, which also takes conditional spaces.
+
+Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces", IJCAI 2023,
+https://arxiv.org/abs/2304.10255.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from automl_images.reports import trials as view
+from automl_images.reports.parallel import column, scale
+from automl_images.reports.trials import Trial
+
+LEAST = 8
+_TOP = 0.1  # the share of trials that counts as good, but at least so many trials:
+_TOP_TRIALS = 5
+
+
+def importance(trials: Sequence[Trial]) -> tuple[dict[str, float], str]:
+    """Return each sampled setting's share of the importance for being among the best trials, greatest first.
+
+    Completed and terminated trials with a value count.
+
+    Args:
+        trials: the ledger's trials; a trial's ``sampled`` names the settings that it has.
+
+    Returns:
+        The shares, which add up to 1, and an empty text; or nothing and why there are none.
+    """
+    counted = [t for t in trials if t["state"] in ("completed", "terminated") and view.best_value(t) is not None]
+    if len(counted) < LEAST:
+        return {}, f"At least {LEAST} trials must have ended with a value before the importance says anything."
+    values = [view.best_value(t) or 0.0 for t in counted]
+    if max(values) - min(values) < 1e-12:
+        return {}, "All trials have the same value, so that no hyperparameter shows an effect."
+    columns = {n: column(counted, n) for n in view.varying(counted)}
+    columns = {n: c for n, c in columns.items() if len(set(c.values())) > 1}
+    if not columns:
+        return {}, "No sampled hyperparameter differs between the trials that have a value."
+
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    def distribution(values: list[Any]) -> BaseDistribution:
+        kind, (low, high) = scale(values)
+        if kind == "text":
+            return CategoricalDistribution(tuple(sorted(set(values))))
+        if all(isinstance(v, int) for v in values):
+            return IntDistribution(int(low), int(high))
+        return FloatDistribution(low, high, log=kind == "log")
+
+    distributions = {n: distribution(list(c.values())) for n, c in columns.items()}
+    said = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.create_study(direction="maximize")
+        frozen = []
+        for trial, value in zip(counted, values, strict=True):
+            names = [n for n, c in columns.items() if trial["trial"] in c]
+            frozen.append(
+                optuna.trial.create_trial(
+                    params={n: columns[n][trial["trial"]] for n in names},
+                    distributions={n: distributions[n] for n in names},
+                    value=value,
+                )
+            )
+        study.add_trials(frozen)
+        top = min(0.5, max(_TOP, _TOP_TRIALS / len(counted)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            raw = get_param_importances(
+                study, evaluator=PedAnovaImportanceEvaluator(target_quantile=top), params=list(columns), normalize=False
+            )
+    finally:
+        optuna.logging.set_verbosity(said)
+    total = sum(raw.values())
+    if total < 1e-9:
+        return {}, "The best trials' settings are spread as all trials' are: no hyperparameter shows an effect."
+    return {n: v / total for n, v in sorted(raw.items(), key=lambda item: -item[1])}, ""

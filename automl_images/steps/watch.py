@@ -1,0 +1,152 @@
+"""watch: a sweep's ledger as a table, once or live, wherever it lies."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from automl_images import storage
+from automl_images.steps.train import finished
+from automl_images.sweep import ledger as states
+from automl_images.sweep.ledger import Ledger
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_COST = 5  # a ledger that is slow to read is read more rarely: so many times as long passes in between
+_WIDE = 200  # columns of a table that goes to a file
+
+
+def read_trials(ledger: str) -> list[dict[str, Any]]:
+    """Return a ledger's trials as JSON holds them; numbers that are not finite are None.
+
+    Raises:
+        UserError: there is no ledger.
+    """
+    shared = Ledger(ledger)
+    shared.experiment()
+    return json.loads(json.dumps(shared.trials()), parse_constant=lambda _: None)
+
+
+def show_trials(ledger: str, console: Console | None = None) -> None:
+    """Print a ledger's trials as a table.
+
+    Args:
+        ledger: the ledger's address.
+        console: where to; standard output if None.
+
+    Raises:
+        UserError: there is no ledger.
+    """
+    shared = Ledger(ledger)
+    table = _table(shared)
+    run = newest_run(shared)
+    table.total = run["iterations"] if run else None
+    (console or _console()).print(table.render(shared.trials()))
+
+
+def watch_trials(ledger: str, every: float = 2.0, console: Console | None = None) -> None:
+    """Show a ledger's trials until none runs and those of its newest submission have ended, or until Ctrl-C.
+
+    On a terminal a table is kept up to date; elsewhere a line is printed for all that is new.
+
+    Args:
+        ledger: the ledger's address.
+        every: seconds between two looks at the ledger, at the least.
+        console: where to; standard output if None.
+
+    Raises:
+        UserError: there is no ledger.
+    """
+    from rich.live import Live
+
+    shared, console = Ledger(ledger), console or _console()
+    table = _table(shared)
+    live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+    before: list[dict[str, Any]] = []
+    try:
+        with live or nullcontext():
+            while True:
+                start = time.monotonic()
+                run = newest_run(shared)
+                table.total = run["iterations"] if run else None
+                trials = shared.trials()
+                if live:
+                    live.update(table.render(trials), refresh=True)
+                for line in [] if live else table.lines(trials, before):
+                    _say(console, line)
+                before = trials
+                if ended(trials, run):
+                    break
+                time.sleep(max(every, _COST * (time.monotonic() - start)))
+    except KeyboardInterrupt:
+        return
+    if not live:
+        _say(console, _outcome(before, table.metric))
+
+
+def newest_run(ledger: Ledger) -> dict[str, Any] | None:
+    """Return the submission that was written last, with ``written`` (unix seconds); None if there is none."""
+    folder = storage.join(ledger.url, "runs")
+    found = []
+    for name in storage.names(folder):
+        if name.endswith(".json"):
+            found.append((_written(storage.join(folder, name)), name.removesuffix(".json")))
+    if not found:
+        return None
+    written, name = max(found)
+    return {**ledger.run(name), "written": written}
+
+
+def ended(trials: list[dict[str, Any]], run: dict[str, Any] | None) -> bool:
+    """Return whether nothing more is to be expected of a sweep.
+
+    A trial that ended before the submission and that the submission will resume has not ended.
+
+    Args:
+        trials: the ledger's trials.
+        run: the newest submission; None: whatever has started counts.
+    """
+    if any(t["state"] == states.RUNNING for t in trials):
+        return False
+    if run is None:
+        return bool(trials)
+    done = {t["trial"] for t in trials if finished(t) or (t.get("ended") or 0) >= run["written"]}
+    return done.issuperset(range(run["iterations"])) or time.time() > run["deadline"]
+
+
+def _written(url: str) -> float:
+    files, path = storage.filesystem(url)
+    try:
+        return files.modified(path).timestamp()
+    except NotImplementedError:  # a store that tells no times: then names decide, which begin with the time
+        return 0.0
+
+
+def _table(shared: Ledger) -> Any:
+    from automl_images.reports.terminal import TrialTable
+
+    return TrialTable(shared.experiment()["primary_metric"])
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _outcome(trials: list[dict[str, Any]], metric: str) -> str:
+    from automl_images.reports import trials as view
+
+    leader = view.best_trial(trials)
+    value = next((view.best_value(t) for t in trials if t["trial"] == leader), None)
+    best = "none has a value" if leader is None else f"the best is trial {leader}, {metric} {view.figure(value)}"
+    return f"ended: {view.tally(trials)}; {best}"
