@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -134,19 +135,56 @@ def write(url: str, data: bytes | str) -> None:
 def create(url: str, data: bytes | str) -> bool:
     """Write a file if none is there; return whether this call wrote it.
 
-    Exclusive between processes and machines on local folders, ``memory://`` and stores with conditional writes.
+    Exclusive between processes and machines where :func:`creates_once` says so; elsewhere it looks, then writes.
     """
     data = data.encode() if isinstance(data, str) else data
     fs, path = filesystem(url)
-    try:
-        if not isinstance(fs, LocalFileSystem):
-            fs.pipe_file(path, data, mode="create")
+    for pause in (0.1, 0.2, 0.4, 0.8, 1.6, None):
+        try:
+            if not isinstance(fs, LocalFileSystem):
+                fs.pipe_file(path, data, mode="create")
+                return True
+            with _beside(Path(path), data) as temporary:
+                os.link(temporary, path)  # atomic, and unlike O_EXCL never shows an empty file
             return True
-        with _beside(Path(path), data) as temporary:
-            os.link(temporary, path)  # atomic, and unlike O_EXCL never shows an empty file
+        except FileExistsError:
+            return False
+        except OSError as error:
+            status = _http_status(error)
+            if status == 412:  # s3fs makes a FileExistsError only of AWS's own wording
+                return False
+            if status == 501:  # a store without conditional writes
+                if fs.exists(path):
+                    return False
+                fs.pipe_file(path, data)
+                return True
+            if status != 409 or pause is None:  # 409: another write to it is under way, whose end decides
+                raise
+            time.sleep(pause)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def creates_once(url: str) -> bool:
+    """Return whether the store of ``url`` itself refuses to create an object twice; ``url`` is there afterwards."""
+    fs, path = filesystem(url)
+    write(url, "")
+    if isinstance(fs, LocalFileSystem):
+        return not create(url, "")
+    if not fs.async_impl and type(fs).pipe_file is fsspec.AbstractFileSystem.pipe_file:
+        return False  # fsspec's own looks, then writes
+    try:
+        fs.pipe_file(path, b"", mode="create")
     except FileExistsError:
-        return False
-    return True
+        return True
+    except OSError as error:
+        return _http_status(error) == 412
+    return False
+
+
+def _http_status(error: OSError) -> int | None:
+    """Return the HTTP status of the S3 answer that an error was made of."""
+    response = getattr(error.__cause__, "response", None)
+    return response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
 
 
 @contextlib.contextmanager
@@ -164,8 +202,10 @@ def names(url: str) -> list[str]:
     """Return the sorted names in a folder, without hidden ones; an absent folder has none."""
     fs, path = filesystem(url)
     try:
+        if isinstance(fs, LocalFileSystem):  # in a fifth of the time that fsspec's listing takes
+            return sorted(n for n in os.listdir(path) if n[0] != ".")  # noqa: PTH208
         found = fs.ls(path, detail=False)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     listed = (str(p).rstrip("/").rsplit("/", 1)[-1] for p in found)
     return sorted(n for n in listed if n and not n.startswith("."))

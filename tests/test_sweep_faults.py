@@ -1,0 +1,190 @@
+"""A sweep whose trials and lanes are killed, planned and run again; and two submissions at once on one ledger."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from automl_images.steps.plan import plan_sweep
+from automl_images.steps.trial import proposed
+from automl_images.sweep.ledger import COMPLETED, FAILED, RUNNING, Ledger
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")
+
+TRIALS, LANES, KILLED = 10, 2, 2
+EVALUATIONS, PAUSE = 4, 0.12
+
+# a lane as it is, but for the command of its children; the trial as it is, but for the training
+LANE = f"""
+import subprocess, sys
+from automl_images.steps import train
+from automl_images.sweep.ledger import Ledger
+
+class Popen(subprocess.Popen):
+    def __init__(self, command, **options):
+        assert command[1:3] == ["-m", "automl_images.steps.trial"], command
+        super().__init__([sys.executable, __file__, *command[3:]], **options)
+
+def trial(url, run, index):
+    import time
+    from pathlib import Path
+    from automl_images.annotations import read_records
+    from automl_images.steps.trial import LedgerJournal, proposed
+    ledger = Ledger(url)
+    settings, sampled, _ = proposed(ledger, index)
+    content = ledger.start_trial(index, settings, sampled)
+    journal = LedgerJournal(ledger, content, ledger.run(run)["deadline"], None)
+    with Path(url, "pids").open("a") as pids:
+        pids.write(f"{{index}} {{content['attempt']}} {{__import__('os').getpid()}}\\n")
+    for epoch in range(1, {EVALUATIONS} + 1):
+        time.sleep({PAUSE})
+        if journal.evaluated(epoch, epoch / 10, epoch / 10, epoch / 20):
+            return
+    ledger.end_trial(content, "completed", journal.last, best={{"metric": "m", "value": epoch / 10, "epoch": epoch}},
+                     model=ledger.model_url(index))
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2:
+        train.subprocess.Popen = Popen
+        print(train.train_lane(sys.argv[1]))
+    else:
+        trial(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+"""
+
+
+@pytest.fixture
+def lanes(tmp_path):
+    """Return a function that plans the sweep and starts its lanes, each a process in a group of its own."""
+    (tmp_path / "lane.py").write_text(LANE)
+    (tmp_path / "records.jsonl").write_text("")
+    experiment = {
+        "name": "killed",
+        "task": "image-object-detection",
+        "settings": {"number_of_epochs": EVALUATIONS},
+        "storage": str(tmp_path),
+        "sweep": {
+            "iterations": TRIALS,
+            "max_concurrent_iterations": LANES,
+            "seed": 5,
+            "space": {"model_name": "fasterrcnn_resnet18_fpn", "learning_rate": {"loguniform": [-9, -3]}},
+        },
+    }
+    started = []
+
+    def start():
+        records = str(tmp_path / "records.jsonl")
+        planned = plan_sweep(experiment, records, records)
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        command = [sys.executable, str(tmp_path / "lane.py")]
+        running = [
+            subprocess.Popen(
+                [*command, lane], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                start_new_session=True,
+            )
+            for lane in planned
+        ]  # fmt: skip
+        started.extend(running)
+        return Ledger(json.loads(planned[0])["ledger"]), running
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def begun(ledger):
+    """Return the (trial, attempt, pid) of each trial's process, in the order of their beginning."""
+    file = Path(ledger.url, "pids")
+    return [tuple(map(int, line.split())) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def ended(processes):
+    """Wait for lanes and return what they say of their trials, together."""
+    said = [json.loads(process.communicate(timeout=60)[0])["trials"] for process in processes]
+    assert not set(said[0]) & set(said[1]), "no trial is run by two lanes"
+    return {int(trial): state for lane in said for trial, state in lane.items()}
+
+
+def settings(ledger):
+    return {t["trial"]: t["settings"] for t in ledger.trials()}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_trials_and_lanes_are_made_up_for(lanes, seed):
+    draw = random.Random(seed)
+    ledger, running = lanes()
+    victims = set(draw.sample(range(1, TRIALS - 3), KILLED))
+    killed = {}
+    deadline = time.monotonic() + 60
+    while len(killed) < KILLED:
+        assert time.monotonic() < deadline
+        for trial, _, pid in begun(ledger):
+            if trial in victims and trial not in killed:
+                time.sleep(draw.uniform(0, EVALUATIONS * PAUSE * 0.7))
+                os.kill(pid, signal.SIGKILL)
+                killed[trial] = pid
+        time.sleep(0.01)
+    while ledger.trial(max(killed))["state"] == RUNNING:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    lost = running[draw.randrange(LANES)]
+    os.killpg(lost.pid, signal.SIGKILL)  # with the trial that it runs, as when a machine goes
+    lost.wait()
+    others = [process for process in running if process is not lost]
+    said = json.loads(others[0].communicate(timeout=60)[0])["trials"]
+    assert len(said) >= 1
+
+    before = {t["trial"]: t for t in ledger.trials()}
+    assert {t for t, content in before.items() if content["state"] == FAILED} == victims
+    assert all("killed by SIGKILL" in before[t]["error"] for t in victims)
+    orphans = {t for t, content in before.items() if content["state"] == RUNNING}
+    assert len(orphans) <= 1
+
+    again, running = lanes()
+    assert again.url == ledger.url
+    retried = ended(running)
+    trials = {t["trial"]: t for t in ledger.trials()}
+    assert sorted(trials) == list(range(TRIALS))
+    assert {t["state"] for t in trials.values()} == {COMPLETED}
+    assert {t for t, content in trials.items() if content["attempt"] == 2} == victims | orphans
+    assert {t for t, content in trials.items() if content["attempt"] == 1} == set(range(TRIALS)) - victims - orphans
+    done = {t for t, content in before.items() if content["state"] == COMPLETED}
+    assert set(retried) == set(range(TRIALS)) - done, "what is done is not done again"
+    for trial in done:
+        assert {k: trials[trial][k] for k in ("started", "ended")} == {
+            k: before[trial][k] for k in ("started", "ended")
+        }
+    for trial, content in trials.items():
+        assert content["settings"] == proposed(ledger, trial)[0]
+        assert [e["epoch"] for e in content["evaluations"]] == list(range(1, EVALUATIONS + 1))
+        assert content["error"] is None
+        if trial in before:
+            assert content["settings"] == before[trial]["settings"]
+    assert len({content["settings"]["learning_rate"] for content in trials.values()}) == TRIALS
+
+    idle = ended(lanes()[1])
+    assert idle == {}, "a third submission finds nothing to do"
+
+
+def test_two_submissions_at_once_do_no_harm(lanes):
+    (ledger, first), (same, second) = lanes(), lanes()
+    assert same.url == ledger.url
+    for processes in (first, second):
+        assert set(ended(processes).values()) <= {COMPLETED, RUNNING}
+    trials = {t["trial"]: t for t in ledger.trials()}
+    assert sorted(trials) == list(range(TRIALS))
+    assert {t["state"] for t in trials.values()} == {COMPLETED}
+    for trial, content in trials.items():
+        assert content["settings"] == proposed(ledger, trial)[0]
+        assert [e["epoch"] for e in content["evaluations"]] == list(range(1, EVALUATIONS + 1))
+    attempts = {}
+    for trial, attempt, _ in begun(ledger):
+        attempts[trial] = max(attempt, attempts.get(trial, 0))
+    assert attempts == {t: content["attempt"] for t, content in trials.items()}, "the last attempt is the one kept"
