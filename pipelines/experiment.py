@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from automl_images.errors import UserError, nearest
-from automl_images.steps.plan import check_experiment
+from automl_images.steps.plan import MOST_LANES, check_experiment
 from components import images
 
 
@@ -57,7 +57,7 @@ class Sweep(Block):
 
     sampling: Literal["random", "grid", "sobol", "bayesian"] = "random"
     iterations: int = Field(1, ge=1, le=1000)
-    max_concurrent_iterations: int | None = Field(None, ge=1, le=100, description="null: all at once, 64 at most.")
+    max_concurrent_iterations: int | None = Field(None, ge=1, le=100, description="null: all at once, 100 at most.")
     timeout_hours: float = Field(168, gt=0, le=1440, description="Counted from each submission.")
     seed: int = Field(0, ge=0)
     early_termination: dict[str, Any] | None = Field(
@@ -153,7 +153,7 @@ class Experiment(Block):
 
     def lanes(self) -> int:
         """Return how many lanes the sweep may have: the ParallelFor's parallelism."""
-        return min(self.sweep.iterations, self.sweep.max_concurrent_iterations or 64)
+        return min(self.sweep.iterations, self.sweep.max_concurrent_iterations or MOST_LANES)
 
     def trained(self) -> dict[str, Any]:
         """Return what the plan step reads."""

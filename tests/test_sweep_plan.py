@@ -37,7 +37,7 @@ def test_the_same_experiment_has_the_same_ledger_whatever_its_budget(plan, tmp_p
     assert len({o[0]["ledger"] for o in others} | {first[0]["ledger"]}) == len(others) + 1
 
 
-@pytest.mark.parametrize(("iterations", "at_once", "lanes"), [(2, None, 2), (5, 3, 3), (99, None, 64), (99, 80, 80)])
+@pytest.mark.parametrize(("iterations", "at_once", "lanes"), [(2, None, 2), (5, 3, 3), (150, None, 100), (99, 80, 80)])
 def test_lanes(plan, iterations, at_once, lanes):
     found = plan(iterations=iterations, max_concurrent_iterations=at_once)
     assert [lane["lane"] for lane in found] == list(range(lanes))

@@ -48,7 +48,7 @@ def scale(values: Iterable[Any]) -> tuple[str, tuple[float, float]]:
 def parallel_chart(trials: Sequence[Trial], metric: str, names: Sequence[str], best: int | None) -> dict[str, Any]:
     """Return the places in pixels of one line a trial across one axis a setting, and the metric's axis last.
 
-    A line has a gap where its trial did not sample the setting. At most 150 trials, evenly by rank,, and 11 settings
+    A line has a gap where its trial did not sample the setting. At most 150 trials, evenly by rank, and 11 settings
     that vary are placed.
 
     Args:
@@ -63,7 +63,7 @@ def parallel_chart(trials: Sequence[Trial], metric: str, names: Sequence[str], b
     """
     valued = [t for t in view.ranked(trials) if view.best_value(t) is not None]
     columns = {n: column(valued, n) for n in names}
-    varying = [n for n, c in columns.items() if len(set(c.values())) > 1 or 0 < len(c) < len(valued)]
+    varying = [n for n, c in columns.items() if len(set(c.values())) > 1]
     # Settings that few trials have stand at the left, those of one branch side by side, so that lines seldom break; of
     # the others the most interesting stands next to the metric.
     shown = sorted(varying[:_AXES], key=lambda n: (len(columns[n]), sorted(columns[n]), -varying.index(n)))

@@ -22,7 +22,7 @@ from automl_images.sweep.space import Branch, check_space, parse_space
 from automl_images.sweep.termination import early_termination
 from automl_images.tasks import check_primary_metric, get_task
 
-MOST_LANES = 64
+MOST_LANES = 100
 HOURS = 3600.0
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from automl_images.sweep.space import Branch, Expression
 
 STARTUP = 10
+CANDIDATES = 64  # more than Optuna's 24: one candidate here is a point in all dimensions
 _BRANCH = "branch"
 _EDGE = 1e-9
 
@@ -55,7 +56,12 @@ def ask(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of features that Optuna calls experimental
         sampler = optuna.samplers.TPESampler(
-            seed=draws, n_startup_trials=1, multivariate=True, group=True, constant_liar=True
+            seed=draws,
+            n_startup_trials=1,
+            n_ei_candidates=CANDIDATES,
+            multivariate=True,
+            group=True,
+            constant_liar=True,
         )
         study = optuna.create_study(direction="maximize", sampler=sampler)
         for i, trial in trials:

@@ -42,7 +42,7 @@ def propose(
     draws a branch, then its expressions in the order of their names, from a generator seeded with (seed, index). Grid
     counts through the branches one after another, the last name fastest. Sobol is point ``index`` of a scrambled
     sequence with a dimension for the branch and one for each name (Sobol 1967; Owen 1998). Bayesian reads the other
-    trials (:mod:`automl_images.sweep.bayesian`), and is random until ten have a value.
+    trials (:mod:`automl_images.sweep.bayesian`), and is Sobol until ten have a value.
 
     Args:
         sampling: one of :data:`SAMPLERS`.
@@ -57,7 +57,7 @@ def propose(
         others = known(branches, trials)
         if valued(others) >= STARTUP:
             return ask(branches, others, seed, index)
-        sampling = "random"
+        sampling = "sobol"
     if sampling == "sobol":
         return _sobol(branches, seed, index)
     if sampling == "random":
