@@ -1,10 +1,17 @@
 """A trial's journal: what it writes, whom it is judged by, when it ends itself."""
 
+import json
+import subprocess
+import sys
 import time
 
 import pytest
 
 from automl_images import storage
+from automl_images.errors import UserError
+from automl_images.steps.plan import plan_sweep
+from automl_images.steps.select import select_trial
+from automl_images.steps.train import train_lane
 from automl_images.steps.trial import LedgerJournal
 from automl_images.sweep.ledger import COMPLETED, Ledger
 from automl_images.sweep.termination import early_termination
@@ -62,3 +69,40 @@ def test_a_store_that_fails_stops_no_training(ledger, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "is away; going on" in said
     assert "secret" not in said
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """Return a lane of a sweep of two trials whose learning rates are drawn far below zero."""
+    (tmp_path / "records.jsonl").write_text("")
+    experiment = {
+        "name": "n",
+        "weights": {"pretrained": False},
+        "task": "image-object-detection",
+        "storage": str(tmp_path),
+        "sweep": {"iterations": 2, "max_concurrent_iterations": 1, "space": {"learning_rate": {"normal": [-5, 0.1]}}},
+    }
+    (lane,) = plan_sweep(experiment, str(tmp_path / "records.jsonl"), str(tmp_path / "records.jsonl"))
+    return lane
+
+
+def test_a_draw_out_of_range_fails_its_trial_and_says_why(planned):
+    assert json.loads(train_lane(planned))["trials"] == {"0": "failed", "1": "failed"}
+    trials = Ledger(json.loads(planned)["ledger"]).trials()
+    for trial in trials:
+        assert trial["error"].startswith("sampled learning_rate: ")
+        assert trial["settings"]["learning_rate"] < -4
+    with pytest.raises(UserError, match=r"trial 1 failed: sampled learning_rate"):
+        select_trial(json.loads(planned)["ledger"])
+
+
+def test_a_trial_that_dies_before_it_begins_is_recorded(planned, monkeypatch):
+    dead = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **options: popen(dead, **options))
+    assert json.loads(train_lane(planned))["trials"] == {"0": "failed", "1": "failed"}
+    monkeypatch.undo()
+    ledger = Ledger(json.loads(planned)["ledger"])
+    assert [(t["signal"], t["attempt"]) for t in ledger.trials()] == [(9, 0)] * 2
+    train_lane(planned)
+    assert [(t["signal"], t["attempt"]) for t in ledger.trials()] == [(None, 1)] * 2, "tried again"

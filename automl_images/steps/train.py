@@ -48,7 +48,9 @@ def train_lane(lane: str) -> str:
         if not mine:
             continue
         if time.time() > submission["deadline"]:
-            done[trial] = _skip(shared, trial, before)
+            reason = "timeout_hours: the time of the sweep was over before it started"
+            shared.write_unstarted(trial, states.SKIPPED, reason=reason)
+            done[trial] = states.SKIPPED
             continue
         done[trial] = _run(shared, run, trial, number)
     return json.dumps({"ledger": shared.url, "lane": number, "trials": done})
@@ -99,28 +101,6 @@ def finished(trial: dict[str, Any]) -> bool:
     )
 
 
-def _skip(shared: Ledger, trial: int, before: dict[str, Any] | None) -> str:
-    if before is None:
-        shared.write_trial(
-            {
-                "trial": trial,
-                "state": states.SKIPPED,
-                "attempt": 0,
-                "settings": {},
-                "sampled": [],
-                "best": None,
-                "error": None,
-                "signal": None,
-                "reason": "timeout_hours: the time of the sweep was over before it started",
-                "model": None,
-                "epochs": 0,
-                "started": None,
-                "ended": time.time(),
-            }
-        )
-    return states.SKIPPED
-
-
 def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
     print(f"trial {trial}: starting", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "automl_images.steps.trial", shared.url, run, str(trial)]
@@ -134,13 +114,14 @@ def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
             lines.append(line)
     log = storage.join(shared.trial_folder(trial), "log")
     storage.write(log, (storage.read_text(log) if storage.exists(log) else "") + "".join(lines))
-    after = shared.trial(trial)
-    if child.returncode and after and after["state"] == states.RUNNING:
+    if child.returncode:
         error, number = _died(child.returncode, lines)
-        shared.end_trial(after, states.FAILED, error=error, signal=number)
-    elif after is None:
-        raise RuntimeError(f"trial {trial} wrote nothing to the ledger:\n" + "".join(lines[-20:]))
-    state = (shared.trial(trial) or after)["state"]
+        after = shared.trial(trial)
+        if after is None:
+            shared.write_unstarted(trial, states.FAILED, error=error, signal=number)
+        elif after["state"] == states.RUNNING:
+            shared.end_trial(after, states.FAILED, error=error, signal=number)
+    state = str((shared.trial(trial) or {}).get("state"))
     print(f"trial {trial}: {state}", file=sys.stderr, flush=True)
     return state
 

@@ -69,21 +69,29 @@ class LedgerJournal:
         self.ledger.write_checkpoint(self.content["trial"], f"checkpoint-{epoch}", folder)
 
 
-def proposed(ledger: Ledger, trial: int) -> tuple[dict[str, Any], list[str], list[str]]:
-    """Return a trial's complete settings, the names that were sampled, and lines on settings without effect.
+def drawn(ledger: Ledger, trial: int) -> dict[str, Any]:
+    """Return a trial's sampled settings.
 
-    A trial that has started before keeps its settings: what it would be proposed now may depend on the others.
+    One that has started before keeps them: what it would be proposed now may depend on the others.
     """
     experiment = ledger.experiment()
     branches = parse_space(experiment["space"])
     before, after = ledger.trial(trial), int(experiment.get("baseline") is not None)
     if before and before["settings"]:
-        sampled = {name: before["settings"][name] for name in before["sampled"]}
-    elif experiment.get("baseline") is not None and trial == 0:
-        sampled = dict(experiment["baseline"])
-    else:
-        others = ledger.trials() if experiment["sampling"] in ADAPTIVE else []
-        sampled = propose(experiment["sampling"], branches, experiment["seed"], trial - after, others)
+        return {name: before["settings"][name] for name in before["sampled"]}
+    if experiment.get("baseline") is not None and trial == 0:
+        return dict(experiment["baseline"])
+    others = ledger.written() if experiment["sampling"] in ADAPTIVE else []
+    return propose(experiment["sampling"], branches, experiment["seed"], trial - after, others)
+
+
+def proposed(ledger: Ledger, trial: int) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Return a trial's complete settings, the names that were sampled, and lines on settings without effect.
+
+    Raises:
+        UserError: a sampled value is out of the setting's range.
+    """
+    experiment, sampled = ledger.experiment(), drawn(ledger, trial)
     given = {**experiment["settings"], **sampled}
     settings = resolve(experiment["task"], given)
     return settings, sorted(sampled), without_effect(settings, given)
@@ -96,7 +104,14 @@ def run_trial(ledger: Ledger, run: str, trial: int) -> None:
         UserError: it failed; the ledger says so already.
     """
     before = ledger.trial(trial)
-    settings, sampled, notes = proposed(ledger, trial)
+    try:
+        settings, sampled, notes = proposed(ledger, trial)
+    except UserError as error:  # a normal expression has no bounds that plan could check
+        sampled_values = drawn(ledger, trial)
+        given = {**ledger.experiment()["settings"], **sampled_values}
+        content = ledger.start_trial(trial, given, sorted(sampled_values))
+        ledger.end_trial(content, states.FAILED, error=f"sampled {error}")
+        raise
     content = ledger.start_trial(trial, settings, sampled)
     submission, experiment = ledger.run(run), ledger.experiment()
     rule = early_termination(experiment.get("early_termination"))

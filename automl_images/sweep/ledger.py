@@ -108,25 +108,24 @@ class Ledger:
         """Begin the next attempt at a trial and return its content; older attempts see it and end themselves."""
         before = self.trial(trial)
         attempt = before["attempt"] + 1 if before else 1
-        content = {
-            "trial": trial,
-            "state": RUNNING,
-            "attempt": attempt,
-            "settings": dict(settings),
-            "sampled": sampled,
-            "best": None,
-            "error": None,
-            "signal": None,
-            "reason": None,
-            "model": None,
-            "epochs": settings["number_of_epochs"],
-            "started": time.time(),
-            "ended": None,
-        }
+        content = _content(
+            trial,
+            RUNNING,
+            attempt=attempt,
+            settings=dict(settings),
+            sampled=sampled,
+            epochs=settings.get("number_of_epochs", 0),
+            started=time.time(),
+        )
         self.write_trial(content)
         if before and before["state"] == RUNNING:
             storage.create(self._at("ended", f"{trial:04d}.{attempt - 1}~superseded"), "")
         return content
+
+    def write_unstarted(self, trial: int, state: str, **changes: Any) -> None:
+        """Write a trial that could not begin, skipped or failed; nothing happens if it has begun before."""
+        if self.trial(trial) is None:
+            self.write_trial(_content(trial, state, ended=time.time(), **changes))
 
     def end_trial(self, content: Mapping[str, Any], state: str, last: Evaluation | None = None, **changes: Any) -> None:
         """Write a trial's last state, and its last numbers for the others to judge by.
@@ -166,13 +165,17 @@ class Ledger:
         """Return all evaluations of all trials."""
         return _parsed(path.rpartition("/")[2] for path in storage.files_below(self._at("evaluations")))
 
+    def written(self) -> list[dict[str, Any]]:
+        """Return what all trials wrote, by index: one listing and one parallel fetch."""
+        listed = [n for n in storage.names(self._at("trials")) if n.endswith(".json")]
+        return [json.loads(c) for c in storage.read_many([self._at("trials", n) for n in listed]) if c]
+
     def trials(self) -> list[dict[str, Any]]:
-        """Return all trials that have started, by index, with ``evaluations``, last ``epoch`` and ``best`` so far.
+        """Return what all trials wrote, by index, with ``evaluations``, last ``epoch`` and ``best`` so far.
 
         Of two attempts' evaluations after the same epoch the later attempt's counts.
         """
-        listed = [n for n in storage.names(self._at("trials")) if n.endswith(".json")]
-        contents = [json.loads(c) for c in storage.read_many([self._at("trials", n) for n in listed]) if c]
+        contents = self.written()
         curves: dict[int, dict[int, float]] = {}
         for e in sorted(self.evaluations(), key=lambda e: (e.trial, e.epoch, e.attempt)):
             curves.setdefault(e.trial, {})[e.epoch] = e.value
@@ -211,6 +214,25 @@ class Ledger:
         for name in storage.names(folder):
             if name.startswith("checkpoint"):
                 storage.remove(storage.join(folder, name))
+
+
+def _content(trial: int, state: str, **changes: Any) -> dict[str, Any]:
+    content = {
+        "trial": trial,
+        "state": state,
+        "attempt": 0,
+        "settings": {},
+        "sampled": [],
+        "best": None,
+        "error": None,
+        "signal": None,
+        "reason": None,
+        "model": None,
+        "epochs": 0,
+        "started": None,
+        "ended": None,
+    }
+    return {**content, **changes}
 
 
 def _parsed(names: Iterable[str]) -> list[Evaluation]:
