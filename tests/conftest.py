@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from automl_images.annotations.records import Box, Record
 
+IMAGES = ["a.png", "b.png", "c.png"]
 COLOURS = {"blue": (40, 60, 220), "red": (220, 50, 40)}
 
 
@@ -94,6 +95,39 @@ def write_voc(folder: Path, records: list[Record]) -> Path:
             f"<depth>3</depth></size>{objects}</annotation>"
         )
     return folder
+
+
+def save_images(folder: Path, names: list[str], size: tuple[int, int] = (12, 8)) -> None:
+    """Write images of one colour each, whose folders are made."""
+    for i, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (i * 37 % 256, i * 91 % 256, 128)).save(path)
+
+
+def jsonl_lines(*items):
+    """Return lines of JSON; text stays as it is."""
+    return "".join((item if isinstance(item, str) else json.dumps(item)) + "\n" for item in items)
+
+
+def azure(*labels):
+    """Return JSONL in Azure's schema with these labels of the images a, b and c."""
+    return jsonl_lines(*({"image_url": image, "label": label} for image, label in zip("abc", labels, strict=False)))
+
+
+def ref(label, metadata=None, image="a.png", **more):
+    """Return a line of an augmented manifest whose class attribute is ``animal``."""
+    item = {"source-ref": image, "animal": label, **more}
+    return item if metadata is None else {**item, "animal-metadata": metadata}
+
+
+def lay(folder: Path, files: dict[str, str]) -> None:
+    """Write the images a, b and c, with and without a suffix, and files of text beside them."""
+    save_images(folder, IMAGES)
+    for name in IMAGES:
+        (folder / name[0]).write_bytes((folder / name).read_bytes())
+    for name, text in files.items():
+        (folder / name).write_text(text, newline="")
 
 
 @pytest.fixture(scope="session")

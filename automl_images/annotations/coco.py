@@ -10,8 +10,8 @@ from typing import Any
 
 from automl_images import storage
 from automl_images.annotations.imageroot import ImageRoot, folder_of
-from automl_images.annotations.jsonl import the_only
 from automl_images.annotations.records import Box, Record
+from automl_images.annotations.sources import files, the_only
 from automl_images.annotations.values import Broken, flag, number, pixels, refuse
 from automl_images.errors import UserError
 
@@ -19,12 +19,12 @@ _HEAD = 4096
 _KEYS = re.compile(rb'^\s*\{\s*"(images|annotations|categories|info|licenses)"\s*:')
 
 
-def candidates(source: str) -> list[str]:
-    """Return the files that look like COCO annotations: ``source`` itself, or those below it, at any depth."""
-    if not storage.is_dir(source):
-        return [source] if source.lower().endswith(".json") and _looks(source) else []
-    files = [storage.join(source, f) for f in storage.files_below(source) if f.lower().endswith(".json")]
-    return [f for f in files if _looks(f)]
+def candidates(source: str, listed: list[str] | None = None) -> list[str]:
+    """Return the files that look like COCO annotations: ``source`` itself, or those below it, at any depth.
+
+    ``listed`` as for :func:`sources.files`.
+    """
+    return [f for f in files(source, (".json",), listed) if _looks(f)]
 
 
 def _looks(file: str) -> bool:

@@ -14,47 +14,33 @@ from typing import Any, TextIO
 
 from automl_images import storage
 from automl_images.annotations.imageroot import ImageRoot, folder_of
+from automl_images.annotations.labels import label_json, read_label, restored, task_of
 from automl_images.annotations.records import Box, Record
-from automl_images.annotations.values import Broken, flag, number, pixels, refuse
+from automl_images.annotations.sources import files, parsed, the_only
+from automl_images.annotations.values import Broken, pixels, refuse
 from automl_images.errors import UserError
 
-_CORNERS = ("topX", "topY", "bottomX", "bottomY")
+SUFFIXES = (".jsonl", ".ndjson")
 _TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*(?:[}\]]|$))')
 
 
-def candidates(source: str) -> list[str]:
-    """Return the JSONL files that ``source`` is or holds, below it at any depth."""
-    if not storage.is_dir(source):
-        return [source] if source.lower().endswith((".jsonl", ".ndjson")) else []
-    return [storage.join(source, f) for f in storage.files_below(source) if f.lower().endswith((".jsonl", ".ndjson"))]
+def candidates(source: str, listed: list[str] | None = None) -> list[str]:
+    """Return the JSONL files that ``source`` is or holds, at any depth; ``listed`` as for ``sources.files``."""
+    return files(source, SUFFIXES, listed)
 
 
-def the_only(found: list[str], source: str, what: str) -> str:
-    """Return the one file found.
+def read(source: str, images: str | None = None, broken: Broken = refuse, *, label: str = "boxes") -> Iterator[Record]:
+    """Yield the records of a JSONL file in Azure's schema, line by line.
 
-    Raises:
-        UserError: none or several were found; the line names them.
-    """
-    if len(found) == 1:
-        return found[0]
-    where = storage.redact(source)
-    if not found:
-        raise UserError(f"{where}: holds no {what}")
-    names = ", ".join(storage.redact(f).rsplit("/", 1)[-1] if i else storage.redact(f) for i, f in enumerate(found[:4]))
-    more = f" and {len(found) - 4} more" if len(found) > 4 else ""
-    raise UserError(f"{where}: holds {len(found)} files that may be the {what}: {names}{more}; name one of them")
-
-
-def read(source: str, images: str | None = None, broken: Broken = refuse) -> Iterator[Record]:
-    """Yield the records of a JSONL file in Azure's schema for object detection, line by line.
-
-    A label may be one object instead of a list, numbers may be text, ``isCrowd`` may be ``"true"``, a size ``"400px"``,
-    and commas may trail; unknown keys are ignored. Empty lines are passed over.
+    The label is a class (text; a number is taken as text), a list of classes (one given twice counts once), or a list
+    of boxes, where one object serves for a list. Numbers may be text, ``isCrowd`` may be ``"true"``, a size
+    ``"400px"``, and commas may trail; unknown keys are ignored. Empty lines are passed over.
 
     Args:
         source: the file, or a folder that holds one; local or any fsspec URL.
         images: the image root (default: the folder of the source), or ``PREFIX=URL``.
         broken: is called with the error of each line that cannot be read; the default raises it.
+        label: the task's kind of label: ``class``, ``classes`` or ``boxes``.
 
     Raises:
         UserError: there is no such file, or, by ``broken``, a line has no image or no usable label.
@@ -62,25 +48,29 @@ def read(source: str, images: str | None = None, broken: Broken = refuse) -> Ite
     file = the_only(candidates(source), source, "annotations (.jsonl)")
     root = ImageRoot(source if storage.is_dir(source) else folder_of(file), images)
     beside = None if root.given else ImageRoot(folder_of(file))
-    try:
-        with storage.open_text(file) as lines:
-            for count, line in enumerate(lines, 1):
-                if line.isspace():
-                    continue
-                where = f"{storage.redact(file)}, line {count}"
-                try:
-                    record = _record(line, root, beside, where)
-                except UserError as error:
-                    broken(UserError(f"{where}: {error}"))
-                    continue
-                yield record
-    except FileNotFoundError:
-        raise UserError(f"{storage.redact(file)}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{storage.redact(file)}: is not UTF-8 text: {error}") from None
+
+    def record(line: str, count: int, where: str) -> Record:
+        item = json_object(line)
+        details = item.get("image_details")
+        details = details if isinstance(details, dict) else {}
+        return Record(
+            image_address(item.get("image_url"), "image_url", root, beside),
+            read_label(item.get("label"), label),
+            pixels(details.get("width"), "image_details.width"),
+            pixels(details.get("height"), "image_details.height"),
+            str(details["format"]).lower() if details.get("format") else None,
+            where,
+        )
+
+    return parsed(file, record, broken)
 
 
-def _record(line: str, root: ImageRoot, beside: ImageRoot | None, where: str) -> Record:
+def json_object(line: str) -> dict[str, Any]:
+    """Return the JSON object on a line, in which commas may trail.
+
+    Raises:
+        UserError: the line holds none.
+    """
     try:
         item = json.loads(line)
     except ValueError:
@@ -92,60 +82,32 @@ def _record(line: str, root: ImageRoot, beside: ImageRoot | None, where: str) ->
         raise UserError("is not JSON: nested too deeply") from None
     if not isinstance(item, dict):
         raise UserError("is not a JSON object")
-    url = item.get("image_url")
+    return item
+
+
+def image_address(url: Any, key: str, root: ImageRoot, beside: ImageRoot | None) -> str:
+    """Return the address of an image that a line names: a relative one is below ``beside`` or, without it, ``root``.
+
+    Raises:
+        UserError: there is none, or it leaves the root; the line names the ``key``.
+    """
     if not isinstance(url, str) or not url:
-        raise UserError("has no image_url")
-    details = item.get("image_details")
-    details = details if isinstance(details, dict) else {}
+        raise UserError(f"has no {key}")
     relative = beside is not None and "://" not in url and not url.startswith("/")
-    return Record(
-        (beside if relative and beside else root).resolve(url),
-        [_box(value, i) for i, value in enumerate(_boxes(item), 1)],
-        pixels(details.get("width"), "image_details.width"),
-        pixels(details.get("height"), "image_details.height"),
-        str(details["format"]).lower() if details.get("format") else None,
-        where,
-    )
-
-
-def _boxes(item: dict[str, Any]) -> list[Any]:
-    label = item.get("label")
-    if isinstance(label, dict):
-        return [label]
-    if not isinstance(label, list):
-        said = "has no label" if label is None else f"the label is {str(label)[:40]!r}"
-        raise UserError(f"{said}; object detection needs a list of boxes (an empty one where there is nothing)")
-    return label
-
-
-def _box(value: Any, index: int) -> Box:
-    what = f"box {index}"
-    if not isinstance(value, dict):
-        raise UserError(f"{what} is {str(value)[:40]!r}, not an object with label, topX, topY, bottomX and bottomY")
-    name = value.get("label")
-    if not isinstance(name, str | int) or isinstance(name, bool) or str(name).strip() == "":
-        raise UserError(f"{what} has no label")
-    left, top, right, bottom = (number(value.get(key), f"{what}: {key}") for key in _CORNERS)
-    return Box(str(name), left, top, right, bottom, flag(value.get("isCrowd"), f"{what}: isCrowd"))
+    return (beside if relative and beside else root).resolve(url)
 
 
 def line_of(record: Record) -> str:
-    """Return a record as one line of JSON, with the line's end."""
+    """Return a record as one line of JSON, with the line's end.
+
+    Raises:
+        TypeError: its label is of no kind.
+    """
     item: dict[str, Any] = {"image_url": record.image_url}
     details = {"format": record.format, "width": record.width, "height": record.height}
     if any(v is not None for v in details.values()):
         item["image_details"] = {k: v for k, v in details.items() if v is not None}
-    item["label"] = [
-        {
-            "label": box.label,
-            "topX": box.topX,
-            "topY": box.topY,
-            "bottomX": box.bottomX,
-            "bottomY": box.bottomY,
-            "isCrowd": int(box.isCrowd),
-        }
-        for box in record.label
-    ]
+    item["label"] = label_json(record.label)
     return json.dumps(item, ensure_ascii=False) + "\n"
 
 
@@ -187,31 +149,37 @@ def copy(source: str, target: str) -> None:
         shutil.copyfileobj(lines, file)
 
 
-def read_records(url: str) -> Iterator[Record]:
+def read_records(url: str, label: str | None = None) -> Iterator[Record]:
     """Yield the records of a JSONL file that ``convert`` or ``split`` wrote; its image addresses are absolute.
 
+    Args:
+        url: the file.
+        label: the kind of label that the records must have: ``class``, ``classes`` or ``boxes``; None for any.
+
     Raises:
-        UserError: there is no such file, or a line is not as ``convert`` writes it.
+        UserError: there is no such file, a line is not as ``convert`` writes it, or its label is of another kind.
     """
     try:
         with storage.open_text(url) as lines:
             for count, line in enumerate(lines, 1):
+                where = f"{storage.redact(url)}, line {count}"
                 try:
                     item = json.loads(line)
                     details = item.get("image_details") or {}
-                    boxes = [
-                        Box(b["label"], b["topX"], b["topY"], b["bottomX"], b["bottomY"], bool(b["isCrowd"]))
-                        for b in item["label"]
-                    ]
+                    found = restored(item["label"])
                     image = item["image_url"]
                     if not (image.startswith("/") or "://" in image):
                         raise ValueError(image)
                 except (ValueError, KeyError, TypeError, AttributeError):
-                    raise UserError(
-                        f"{storage.redact(url)}, line {count}: is not as `automl-images convert` writes; convert first"
-                    ) from None
-                where = f"{storage.redact(url)}, line {count}"
-                size = details.get("width"), details.get("height")
-                yield Record(image, boxes, *size, details.get("format"), where)
+                    raise UserError(f"{where}: is not as `automl-images convert` writes; convert first") from None
+                if label is not None and not _is_of_kind(found, label):
+                    raise UserError(f"{where}: the label does not suit {task_of(label)}; convert for that task first")
+                yield Record(image, found, details.get("width"), details.get("height"), details.get("format"), where)
     except FileNotFoundError:
         raise UserError(f"{storage.redact(url)}: no such file") from None
+
+
+def _is_of_kind(label: Any, kind: str) -> bool:
+    if kind == "class" or isinstance(label, str):
+        return kind == "class" and isinstance(label, str)
+    return not label or isinstance(label[0], Box) == (kind == "boxes")

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
-from automl_images.annotations.records import Record
+from automl_images.annotations.records import Record, class_names
 
 
 def split_random(records: Sequence[Record], ratio: float, seed: int) -> tuple[list[Record], list[Record]]:
@@ -23,12 +23,12 @@ def split_random(records: Sequence[Record], ratio: float, seed: int) -> tuple[li
     """
     count = min(max(1, round(len(records) * ratio)), len(records) - 1)
     order = sorted(range(len(records)), key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())
-    left = Counter(name for record in records for name in {box.label for box in record.label})
+    left = Counter(name for record in records for name in class_names(record))
     chosen: set[int] = set()
     for i in order:
         if len(chosen) == count:
             break
-        names = {box.label for box in records[i].label}
+        names = class_names(records[i])
         if all(left[name] > 1 for name in names):
             left.subtract(names)
             chosen.add(i)

@@ -15,15 +15,16 @@ from xml.etree.ElementTree import Element, ParseError
 from automl_images import storage
 from automl_images.annotations.imageroot import IMAGE_SUFFIXES, ImageRoot
 from automl_images.annotations.records import Box, Record
+from automl_images.annotations.sources import files
 from automl_images.annotations.values import Broken, flag, number, pixels, refuse
 from automl_images.errors import UserError
 
 _AT_ONCE = 256
 
 
-def candidates(source: str) -> list[str]:
-    """Return the XML files below a folder, relative to it, at any depth."""
-    return [f for f in storage.files_below(source) if f.lower().endswith(".xml")] if storage.is_dir(source) else []
+def candidates(source: str, listed: list[str] | None = None) -> list[str]:
+    """Return the XML files below a folder, at any depth; a file alone is none. ``listed`` as for ``sources.files``."""
+    return files(source, (".xml",), listed) if listed is not None or storage.is_dir(source) else []
 
 
 def read(source: str, images: str | None = None, broken: Broken = refuse) -> Iterator[Record]:
@@ -44,15 +45,15 @@ def read(source: str, images: str | None = None, broken: Broken = refuse) -> Ite
     if not storage.is_dir(source):
         raise UserError(f"{storage.redact(source)}: no such folder")
     listed = storage.files_below(source)
-    files = [f for f in listed if f.lower().endswith(".xml")]
-    if not files:
+    found = [f for f in listed if f.lower().endswith(".xml")]
+    if not found:
         raise UserError(f"{storage.redact(source)}: holds no XML file")
     if images is None and not any(f.lower().endswith(IMAGE_SUFFIXES) for f in listed):
         beside = storage.join(posixpath.dirname(storage.absolute(source)), "JPEGImages")
         images = beside if storage.is_dir(beside) else None
     root = ImageRoot(source, images)
-    for start in range(0, len(files), _AT_ONCE):
-        some = files[start : start + _AT_ONCE]
+    for start in range(0, len(found), _AT_ONCE):
+        some = found[start : start + _AT_ONCE]
         texts = storage.read_many([storage.join(source, f) for f in some])
         for file, text in zip(some, texts, strict=True):
             where = storage.redact(storage.join(source, file))

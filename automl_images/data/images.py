@@ -5,33 +5,47 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from automl_images import storage
+from automl_images.annotations.imaging import upright
 from automl_images.errors import UserError
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
     """Return a Pillow image as uint8 [H, W, 3], turned as its EXIF orientation says.
 
-    Transparency is put on white, 16-bit greys are scaled to 8 bits, palettes and CMYK become RGB.
+    Transparency is put on white. 16-bit greys are scaled, 65535 to 255; palettes, CMYK (a JPEG's by Adobe's
+    convention, inverted), YCbCr, Lab and HSV become RGB. Colours are not managed: an embedded profile is not applied.
     """
-    image = ImageOps.exif_transpose(image)
+    image = upright(image)
     if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        return _grey(image)
+    if image.mode == "La":  # premultiplied grey, which Pillow converts to LA alone
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return np.asarray(image.convert("RGB"))
 
 
-def load_image(url: str, where: str = "") -> np.ndarray:
+def _grey(image: Image.Image) -> np.ndarray:
+    """Return greys of 16 bits (held in 16 or 32) as uint8 [H, W, 3]."""
+    values = np.asarray(image).astype(np.int64).clip(0, 65535)
+    grey = ((values + 128) // 257).astype(np.uint8)
+    if isinstance(image.info.get("transparency"), int):  # the one value that a PNG shows as transparent
+        grey[values == image.info["transparency"]] = 255
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def load_image(url: str, where: str = "", shorter: int | None = None) -> np.ndarray:
     """Return the image at a path or URL as uint8 [H, W, 3].
 
     Args:
         url: a path or any fsspec URL.
         where: the record it belongs to, for the error line.
+        shorter: a JPEG may be decoded at a half, quarter or eighth of its size if both sides stay this long.
 
     Raises:
         UserError: the file is missing, or is not a whole image.
@@ -39,6 +53,8 @@ def load_image(url: str, where: str = "") -> np.ndarray:
     said = f"{where}: " if where else ""
     try:
         with Image.open(io.BytesIO(storage.read_bytes(url))) as image:
+            if shorter:
+                image.draft(None, (shorter, shorter))
             return to_rgb(image)
     except FileNotFoundError:
         raise UserError(f"{said}the image {storage.redact(url)} is not there") from None

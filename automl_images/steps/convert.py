@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl_images.annotations import formats, jsonl
-from automl_images.annotations.checks import Checker
+from automl_images.annotations.checks import Checker, check_training_classes
 from automl_images.errors import UserError
 from automl_images.tasks import get_task
 
@@ -28,20 +28,21 @@ def convert(
         source: a file or folder, local or any fsspec URL.
         out: the JSONL file to write.
         task: the task's name.
-        format: ``jsonl``, ``coco``, ``voc`` or ``auto``.
+        format: what the source is, such as ``voc`` or ``folder``, or ``auto``; a task takes those of
+            ``formats.READERS`` for its kind of label.
         images: the images' root, or ``PREFIX=URL``.
         on_error: ``fail``, ``skip`` or ``fix``; see :mod:`automl_images.annotations.checks`.
         classes: the only classes that may occur; None for any.
 
     Returns:
-        ``images``, ``boxes``, ``classes`` and the counts of flaws.
+        ``images``, ``boxes`` or ``labels``, ``classes`` ({name: how many}) and the counts of flaws.
 
     Raises:
         UserError: the source is not usable, or a flaw is refused.
     """
-    get_task(task)
-    checker = Checker(on_error, classes)
-    jsonl.write(checker.check(formats.read(source, format, images, checker.broken)), out)
+    label = get_task(task).label
+    checker = Checker(on_error, classes, label)
+    jsonl.write(checker.check(formats.read(source, format, images, checker.broken, label=label)), out)
     summary = checker.summary()
     if not summary["images"]:
         raise UserError(f"{source}: has no image that can be used ({summary['skipped_images']} were left out)")
@@ -59,12 +60,15 @@ def convert_data(
         training_out, validation_out, test_out: the JSONL files to write.
 
     Returns:
-        {``training`` | ``validation`` | ``test``: what :func:`convert` returns}.
+        {``training`` | ``validation`` | ``test``: what :func:`convert` returns}. What a set lacks is said on standard
+        error.
 
     Raises:
-        UserError: as :func:`convert`; the line begins with the set's place in the experiment.
+        UserError: as :func:`convert`, or the training classes are too few; the line begins with the set's place in the
+            experiment.
     """
     summaries: dict[str, Any] = {}
+    label = get_task(task).label
     for name, out in (("training", training_out), ("validation", validation_out), ("test", test_out)):
         wanted = data.get(name)
         if not wanted:
@@ -80,15 +84,29 @@ def convert_data(
                 on_error=data.get("on_error") or "fail",
                 classes=None if name == "training" else list(summaries["training"]["classes"]),
             )
+            print(f"{name}: {said(summaries[name])}", file=sys.stderr)
+            if name == "training":
+                check_training_classes(summaries[name]["classes"], label)
         except UserError as error:
             raise UserError(f"data.{name}: {error}") from None
-        print(f"{name}: {said(summaries[name])}", file=sys.stderr)
+        lacking = sorted(summaries["training"]["classes"].keys() - summaries[name]["classes"].keys())
+        if lacking and label != "boxes":
+            print(f"{name}: {without(lacking)}", file=sys.stderr)
     return summaries
 
 
 def said(summary: Mapping[str, Any]) -> str:
     """Return a conversion's summary as a line for people."""
     flaws = [f"{summary[k]} {k.replace('_', ' ')}" for k in summary if k.partition("_")[2] and summary[k]]
-    return "; ".join(
-        [f"{summary['images']} images, {summary['boxes']} boxes, {len(summary['classes'])} classes", *flaws]
-    )
+    counts = [f"{summary['images']} images"]
+    if "boxes" in summary:
+        counts.append(f"{summary['boxes']} boxes")
+    elif "dropped_labels" in summary:  # multi-label: elsewhere each image has one
+        counts.append(f"{summary['labels']} labels")
+    return "; ".join([", ".join([*counts, f"{len(summary['classes'])} classes"]), *flaws])
+
+
+def without(classes: list[str]) -> str:
+    """Return a line that says which classes a set to score on has no image of."""
+    names = ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")
+    return f"no image has the class {names}; the metrics of each such class are absent"

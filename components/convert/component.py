@@ -13,7 +13,10 @@ def convert(
     validation: dsl.Output[dsl.Dataset],
     test: dsl.Output[dsl.Dataset],
 ) -> str:
-    """Read Pascal VOC, COCO or JSONL annotations, check every record and its image, and write records (JSONL).
+    """Read annotations of any format, check every record and its image, and write records (JSONL).
+
+    Classes are read from a folder per class, JSONL, CSV, SageMaker's lst or augmented manifest; boxes from Pascal VOC,
+    COCO or JSONL.
 
     Args:
         task: the task's name, such as image-object-detection.
@@ -23,7 +26,7 @@ def convert(
         test: records to evaluate on; empty where the experiment has none.
 
     Returns:
-        What was read, as JSON: images, boxes, classes and counts of flaws for each set.
+        What was read, as JSON: images, boxes or labels, classes and counts of flaws for each set.
     """
     import json
 
@@ -36,5 +39,6 @@ def convert(
 
         summary = convert_data(task, blocks, training.path, validation.path, test.path)
         for artifact, name in ((training, "training"), (validation, "validation"), (test, "test")):
-            artifact.metadata.update({k: summary.get(name, {}).get(k, 0) for k in ("images", "boxes")})
+            counts = summary.get(name, {})
+            artifact.metadata.update({k: counts[k] for k in ("images", "boxes", "labels") if k in counts})
         return json.dumps(summary)
