@@ -27,8 +27,8 @@ class Task:
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("image-classification", "class", "accuracy"),
-        Task("image-classification-multilabel", "classes", "iou"),
+        Task("image-classification", "class", "accuracy", "vitb16r224"),
+        Task("image-classification-multilabel", "classes", "iou", "vitb16r224"),
         Task("image-object-detection", "boxes", "mean_average_precision", "yolov5"),
         Task("image-instance-segmentation", "polygons", "mean_average_precision"),
         Task("image-semantic-segmentation", "mask", "mean_iou"),

@@ -23,7 +23,10 @@ class Source(Block):
     """One set of labelled images."""
 
     source: str = Field(description="A folder or file, local or any fsspec URL.")
-    format: Literal["auto", "jsonl", "coco", "voc"] = "auto"
+    format: Literal["auto", "jsonl", "coco", "voc", "folder", "lst", "manifest", "csv"] = Field(
+        "auto",
+        description="What the source is: classes by folder, lst, manifest, csv or jsonl; boxes by voc, coco, jsonl.",
+    )
     images: str | None = Field(None, description="The images' root, or PREFIX=URL; null: the source's folder.")
 
 
@@ -82,7 +85,7 @@ class Resources(Block):
     """What train and evaluate ask of the cluster."""
 
     accelerator: str = "nvidia.com/gpu"
-    count: int = Field(1, ge=0, description="Accelerators a lane; 0: none.")
+    count: int = Field(1, ge=0, description="Accelerators a lane, which train each trial together; 0: none.")
     cpu: str | None = "8"
     memory: str | None = "32Gi"
     shared_memory: str | None = Field("8Gi", description="For /dev/shm, which the processes that load images need.")
@@ -139,6 +142,7 @@ class Experiment(Block):
     data: Data
     primary_metric: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict, description="Hyperparameters fixed for every trial.")
+    profile: Literal["azure", "sagemaker"] = Field("azure", description="Whose defaults hold for what is not set.")
     weights: Weights = Weights()
     sweep: Sweep = Sweep()
     resources: Resources = Resources()
@@ -157,7 +161,7 @@ class Experiment(Block):
 
     def trained(self) -> dict[str, Any]:
         """Return what the plan step reads."""
-        keep = {"name", "task", "primary_metric", "settings", "weights", "sweep"}
+        keep = {"name", "task", "primary_metric", "settings", "profile", "weights", "sweep"}
         return self.model_dump(include=keep)
 
 

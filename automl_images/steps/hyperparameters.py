@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from automl_images.hyperparameters import check_model
-from automl_images.hyperparameters import hyperparameters as rows_of
+from automl_images.hyperparameters import check_model, described
 from automl_images.tasks import get_task
 
 
 def list_hyperparameters(task: str, model: str | None = None) -> list[dict[str, Any]]:
-    """Return name, type, range, default and description of each hyperparameter of a model.
+    """Return name, type, range, defaults, aliases, place and description of each hyperparameter of a model.
+
+    ``place`` is where it is given if not among the settings; ``default_sagemaker`` is the default in that profile.
 
     Raises:
         UserError: there is no such task or model.
@@ -23,8 +24,10 @@ def list_hyperparameters(task: str, model: str | None = None) -> list[dict[str, 
             "type": row.type,
             "range": row.range_text(),
             "default": row.default_for(kind.name, name),
+            "default_sagemaker": row.default_for(kind.name, name, "sagemaker"),
+            "place": row.place or "settings",
             "aliases": list(row.aliases),
             "description": row.effect,
         }
-        for row in rows_of(name).values()
+        for row in described(name).values()
     ]

@@ -6,7 +6,8 @@ rounds to multiples of q.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -14,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from automl_images.errors import UserError, nearest
-from automl_images.hyperparameters import check_model, find, resolve
-from automl_images.tasks import get_task
+from automl_images.hyperparameters import check_model, default_model, find, resolve
 
+_CHECKED = 1000
 ARITY = {
     "choice": None,
     "randint": 1,
@@ -141,7 +142,9 @@ def _expression(value: Any, where: str) -> Expression:
     return Expression(kind, arguments)
 
 
-def check_space(task: str, branches: list[Branch], fixed: Mapping[str, Any], conditional: bool) -> None:
+def check_space(
+    task: str, branches: list[Branch], fixed: Mapping[str, Any], conditional: bool, profile: str = "azure"
+) -> None:
     """Refuse a space that could propose settings which no trial can run.
 
     Args:
@@ -149,6 +152,7 @@ def check_space(task: str, branches: list[Branch], fixed: Mapping[str, Any], con
         branches: what :func:`parse_space` returned.
         fixed: the experiment's fixed settings.
         conditional: whether the experiment has a list of mappings, for the paths in error lines.
+        profile: whose defaults hold for what neither has.
 
     Raises:
         UserError: a name or value is wrong for a model that the branch can choose; the line has its path.
@@ -156,7 +160,7 @@ def check_space(task: str, branches: list[Branch], fixed: Mapping[str, Any], con
     for i, branch in enumerate(branches):
         where = f"sweep.space[{i}]" if conditional else "sweep.space"
         names = branch.get("model_name")
-        models = names.arguments if names else (fixed.get("model_name") or get_task(task).default_model,)
+        models = names.arguments if names else (fixed.get("model_name") or default_model(task, profile),)
         if names and names.kind != "choice":
             raise UserError(f"{where}.model_name: models are named in a choice, not by {names.kind}")
         for name, expression in branch.items():
@@ -167,9 +171,28 @@ def check_space(task: str, branches: list[Branch], fixed: Mapping[str, Any], con
         for model in models:
             allowed = {n: v for n, v in fixed.items() if n != "model_name"}
             try:
-                resolve(task, {**allowed, "model_name": model})
+                resolve(task, {**allowed, **_first(branch), "model_name": model}, profile)
             except UserError as error:
-                raise UserError(f"settings.{error}") from None
+                name = str(error).partition(":")[0]
+                raise UserError(f"{where if name in branch else 'settings'}.{error}") from None
+            for point in _points(branch):
+                try:
+                    resolve(task, {**allowed, **point, "model_name": model}, profile)
+                except UserError as error:
+                    said = ", ".join(f"{n} {v}" for n, v in point.items())
+                    raise UserError(f"{where}: {model} with {said}: {error}") from None
+
+
+def _first(branch: Branch) -> dict[str, Any]:
+    """Return the first value of each choice."""
+    return {n: e.arguments[0] for n, e in branch.items() if e.kind == "choice" and n != "model_name"}
+
+
+def _points(branch: Branch) -> Iterator[dict[str, Any]]:
+    """Yield the combinations of the choices among a branch's settings, as many as can be checked at once."""
+    choices = {n: e.arguments for n, e in branch.items() if e.kind == "choice" and n != "model_name"}
+    for values in itertools.islice(itertools.product(*choices.values()), _CHECKED):
+        yield dict(zip(choices, values, strict=True))
 
 
 def _check_expression(task: str, model: str, name: str, expression: Expression, where: str) -> None:

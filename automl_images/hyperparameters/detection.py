@@ -1,0 +1,88 @@
+"""What detectors alone can be set to. Ranges and defaults are Azure's."""
+
+from __future__ import annotations
+
+from automl_images.hyperparameters.hyperparameter import Hyperparameter
+from automl_images.hyperparameters.names import DETECTORS, FASTER_RCNN, YOLO
+
+ROWS = (
+    Hyperparameter(
+        "validation_metric_type",
+        "choice",
+        "voc",
+        "The primary metric's definition: voc (all points of the curve), coco (101 points), coco_voc (voc ranks, "
+        "COCO's twelve figures beside it), none (no evaluation: the last epoch is kept; not for a sweep).",
+        choices=("none", "coco", "voc", "coco_voc"),
+        sweepable=False,
+        models=DETECTORS,
+    ),
+    Hyperparameter(
+        "validation_iou_threshold",
+        "float",
+        0.5,
+        "Overlap (IoU) from which a detection counts as a hit.",
+        low=0.1,
+        high=1,
+        sweepable=False,
+        models=DETECTORS,
+    ),
+    Hyperparameter(
+        "min_size", "int", 600, "The shorter side of an image is scaled to this many pixels.", low=1, models=FASTER_RCNN
+    ),
+    Hyperparameter(
+        "max_size",
+        "int",
+        1333,
+        "The longer side is at most this many pixels; not below min_size.",
+        low=1,
+        models=FASTER_RCNN,
+    ),
+    Hyperparameter(
+        "img_size",
+        "int",
+        640,
+        "Images are scaled and padded to a square of this many pixels, rounded up to a multiple of 32.",
+        low=1,
+        models=YOLO,
+        aliases=("image_size",),
+    ),
+    Hyperparameter(
+        "model_size",
+        "choice",
+        "medium",
+        "Depth and width of the network.",
+        choices=("small", "medium", "large", "xlarge"),
+        models=YOLO,
+    ),
+    Hyperparameter("multi_scale", "flag", 0, "1 varies the size of each training batch by up to 50 %.", models=YOLO),
+    Hyperparameter(
+        "box_score_thresh",
+        "float",
+        0.3,
+        "A predicted box needs a score above this; ranks no trial, since trials are ranked on all boxes.",
+        low=0,
+        high=1,
+        by_model={"yolov5": 0.1},
+        aliases=("box_score_threshold",),
+        models=DETECTORS,
+    ),
+    Hyperparameter(
+        "nms_iou_thresh",
+        "float",
+        0.5,
+        "Of two boxes of a class that overlap by more, the lower score goes.",
+        low=0,
+        high=1,
+        aliases=("nms_iou_threshold", "box_nms_thresh", "box_iou_thresh"),
+        models=DETECTORS,
+    ),
+    Hyperparameter(
+        "box_detections_per_img",
+        "int",
+        100,
+        "The most boxes that an image may have, best scores first.",
+        low=1,
+        models=FASTER_RCNN,
+        aliases=("box_detections_per_image",),
+    ),
+)

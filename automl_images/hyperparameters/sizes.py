@@ -1,0 +1,134 @@
+"""What a model's architecture allows: its input sizes, and how many of its layers can be frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from automl_images.errors import UserError
+from automl_images.hyperparameters.names import CIFAR_RESNETS, FASTER_RCNN, RESNETS, VITS, YOLO
+
+# family -> (models, groups that layers_to_freeze counts, smallest side, sides are multiples of)
+# mobilenetv2: features.0 to 18; ResNets: the stem, then layer1 to layer4 (CIFAR's: layer3); ViT: the patch embedding,
+# then its blocks; YOLOv5: the ten layers of its backbone. ImageNet's networks halve five times, CIFAR's twice.
+_FAMILIES: dict[str, tuple[tuple[str, ...], int, int, int]] = {
+    "mobilenetv2": (("mobilenetv2",), 19, 32, 1),
+    "resnet": (RESNETS, 5, 32, 1),
+    "resnest": (("resnest50", "resnest101"), 5, 32, 1),
+    "seresnext": (("seresnext",), 5, 32, 32),
+    "vit": (VITS, 13, 32, 16),
+    "cifar": (CIFAR_RESNETS, 4, 8, 1),
+    "yolov5": (YOLO, 10, 1, 1),
+    "rcnn": (FASTER_RCNN, 5, 1, 1),
+}
+_FAMILY_OF = {model: family for family, (models, *_) in _FAMILIES.items() for model in models}
+_DEEPER = {"vitl16r224": 25}  # 24 blocks, the smaller ones have 12
+WITHOUT_PUBLISHED_WEIGHTS = (*CIFAR_RESNETS, "resnet200", *YOLO)
+
+
+def family(model_name: str) -> str:
+    """Return the family of a model: mobilenetv2, resnet, resnest, seresnext, vit, cifar, yolov5 or rcnn."""
+    return _FAMILY_OF[model_name]
+
+
+def most_layers(model_name: str) -> int:
+    """Return how many groups of layers ``layers_to_freeze`` can freeze: all of the model's but its head."""
+    return _DEEPER.get(model_name, _FAMILIES[family(model_name)][1])
+
+
+def check_layers(model_name: str, count: int | None) -> None:
+    """Refuse to freeze more groups than the model has.
+
+    Raises:
+        UserError: ``count`` is above :func:`most_layers`.
+    """
+    if count is not None and count > most_layers(model_name):
+        raise UserError(
+            f"layers_to_freeze: {count} is more than {model_name} has; use at most {most_layers(model_name)}"
+        )
+
+
+def parse_image_shape(text: str) -> tuple[int, int, int]:
+    """Return ``"C,H,W"`` as (channels, height, width).
+
+    Raises:
+        UserError: it is not three whole numbers above 0, or the channels are neither 1 nor 3.
+    """
+    parts = [p.strip() for p in text.strip().strip("()[]").split(",")]
+    if len(parts) != 3 or not all(p.isdecimal() and int(p) > 0 for p in parts):
+        raise UserError(f"image_shape: '{text}' is not channels, height and width; write it as '3,224,224'")
+    channels, height, width = map(int, parts)
+    if channels not in (1, 3):
+        raise UserError(f"image_shape: '{text}' has {channels} channels; use 3 (colour) or 1 (grey)")
+    return channels, height, width
+
+
+def input_shape(settings: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return (channels, height, width) of what a classifier is trained on: ``image_shape``, else the training crop."""
+    if settings.get("image_shape"):
+        return parse_image_shape(settings["image_shape"])
+    return 3, settings["train_crop_size"], settings["train_crop_size"]
+
+
+def check_size(model_name: str, size: int | tuple[int, int], name: str = "train_crop_size") -> None:
+    """Refuse an input size that a classifier cannot take; detectors take any.
+
+    Sides start at 32 pixels (CIFAR ResNets: 8). A ViT takes multiples of 16, its patch; ``seresnext``, of which Azure
+    says that it takes no arbitrary size, multiples of 32, the stride of its last layer.
+
+    Args:
+        model_name: the model.
+        size: a side in pixels, or (height, width).
+        name: the hyperparameter that the error names.
+
+    Raises:
+        UserError: the model cannot take the size.
+    """
+    _, _, smallest, multiple = _FAMILIES[family(model_name)]
+    for side in (size,) if isinstance(size, int) else size:
+        if side < smallest:
+            raise UserError(f"{name}: {side} is too small for {model_name}; use at least {smallest}")
+        if side % multiple:
+            near = sorted({max(smallest, side // multiple * multiple), -(-side // multiple) * multiple})
+            raise UserError(
+                f"{name}: {model_name} takes multiples of {multiple} pixels, not {side}; "
+                f"use {' or '.join(map(str, near))}"
+            )
+
+
+def check_sizes(settings: Mapping[str, Any], *, pretrained: bool = False) -> None:
+    """Refuse sizes of a classifier's complete settings that do not go together or that its model cannot take.
+
+    Args:
+        settings: ``model_name``, ``image_shape`` (None or "C,H,W", which then stands for all crops), ``resize``,
+            ``train_crop_size``, ``valid_crop_size`` and ``valid_resize_size``.
+        pretrained: training starts from the published weights.
+
+    Raises:
+        UserError: a size does not fit the model or another size.
+    """
+    model = settings["model_name"]
+    if settings.get("image_shape"):
+        channels, height, width = parse_image_shape(settings["image_shape"])
+        check_size(model, (height, width), "image_shape")
+        resize = settings.get("resize")
+        if resize is not None and resize <= max(height, width):
+            raise UserError(f"resize: {resize} must be above both sides of image_shape {settings['image_shape']}")
+        if pretrained and (channels, height, width) != (3, 224, 224):
+            raise UserError(
+                f"image_shape: {settings['image_shape']} does not go with pretrained weights, which take 3,224,224; "
+                "use that, or set weights.pretrained: false"
+            )
+        return
+    train, valid, resized = (settings[k] for k in ("train_crop_size", "valid_crop_size", "valid_resize_size"))
+    check_size(model, train, "train_crop_size")
+    check_size(model, valid, "valid_crop_size")
+    if family(model) == "vit" and train != valid:
+        raise UserError(
+            f"valid_crop_size: {valid} differs from train_crop_size {train}, but {model} takes one size only; "
+            "make them equal"
+        )
+    if resized < valid:
+        raise UserError(
+            f"valid_resize_size: {resized} is below valid_crop_size {valid}; raise it or lower valid_crop_size"
+        )
