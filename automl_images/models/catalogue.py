@@ -7,19 +7,27 @@ from typing import Any
 
 from torch import nn
 
+from automl_images import storage
+from automl_images.errors import UserError
 from automl_images.hyperparameters import check_model
+from automl_images.hyperparameters.names import CLASSIFIERS
+from automl_images.hyperparameters.sizes import input_shape
 from automl_images.models import weights as _weights
+from automl_images.models.classifier import Classifier
 
 
 def build(task: str, settings: Mapping[str, Any], classes: Sequence[str], *, frozen_norms: bool = False) -> nn.Module:
     """Return the network that ``settings["model_name"]`` names, with fresh weights.
 
-    Its ``losses(images, targets)`` and ``predict(images)`` take uint8 images and boxes in pixels, whatever the model.
+    A detector's ``losses(images, targets)`` and ``predict(images)`` take uint8 images and boxes in pixels, a
+    classifier takes a batch of images and returns logits, whatever the model.
 
     Raises:
         UserError: the task has no such model, or its package is not installed.
     """
     name = check_model(task, settings["model_name"])
+    if name in CLASSIFIERS:
+        return Classifier(classes, settings)
     if name == "yolov5":
         from automl_images.models.yolov5 import YoloV5
 
@@ -34,6 +42,9 @@ def initial(
 ) -> tuple[nn.Module, str]:
     """Return the network as training starts, and a line that says what its weights are.
 
+    A classifier's last layer starts afresh from published weights. From a file it is loaded where it fits, unless
+    the labels.json beside the file, as a model folder has it, names other classes or another order.
+
     Args:
         task: the task's name.
         settings: complete settings of the trial.
@@ -46,6 +57,8 @@ def initial(
     source = weights.get("source")
     if not source and not weights.get("pretrained"):
         return build(task, settings, classes), "weights: fresh"
+    if settings["model_name"] in CLASSIFIERS:
+        return _initial_classifier(task, settings, classes, source)
     state = _weights.read_state_dict(source) if source else _weights.published(settings["model_name"])
     # weights that were trained with learning norms bring their count of batches, frozen ones do not
     learning_norms = any(name.endswith("num_batches_tracked") for name in state) and bool(source)
@@ -53,3 +66,20 @@ def initial(
     loaded, afresh = _weights.load_fitting(model, state)
     some = f", such as {afresh[0]}" if afresh else ""
     return model, f"weights: {loaded} tensors from {source or 'the library'}; {len(afresh)} start afresh{some}"
+
+
+def _initial_classifier(
+    task: str, settings: Mapping[str, Any], classes: Sequence[str], source: str | None
+) -> tuple[nn.Module, str]:
+    if not source and input_shape(settings)[0] != 3:
+        raise UserError(
+            f"image_shape: {settings['image_shape']} is grey, but published weights take 3 channels; "
+            "use 3 channels or set weights.pretrained: false"
+        )
+    # read first: what cannot be had is said before time goes into building
+    state = _weights.read_state_dict(source) if source else _weights.published(settings["model_name"])
+    keep_head = bool(source) and _weights.same_classes(str(source), classes) is not False
+    model = build(task, settings, classes)
+    assert isinstance(model, Classifier)
+    said = _weights.fit_classifier(model, state, keep_head=keep_head)
+    return model, f"weights: {storage.redact(source) if source else 'the library'}: {said}"

@@ -11,10 +11,12 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from automl_images.models.freeze import Freezable
+
 SCORE_FLOOR = 0.001
 
 
-class FasterRcnn(nn.Module):
+class FasterRcnn(Freezable):
     """A detector over ``classes``; class i of the data is class i + 1 of the network, whose 0 is the background.
 
     Args:

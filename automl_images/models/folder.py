@@ -18,7 +18,9 @@ import torch
 from torch import nn
 
 from automl_images.errors import UserError
+from automl_images.hyperparameters.names import CLASSIFIERS
 from automl_images.models.catalogue import build
+from automl_images.models.classifier import TIMM
 from automl_images.models.wheel import write_wheel
 
 _REQUIRED = ("torch", "torchvision")
@@ -44,20 +46,26 @@ def save(
         metrics: what the model reached, JSON-serialisable; ``epoch`` among them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    frozen = not any(name.endswith("num_batches_tracked") for name in model.state_dict())
-    torch.save({name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}, folder / "model.pt")
-    described = {"task": task, "frozen_norms": frozen, "settings": dict(settings)}
+    name = settings["model_name"]
+    torch.save({n: tensor.detach().cpu().contiguous() for n, tensor in model.state_dict().items()}, folder / "model.pt")
+    described: dict[str, Any] = {"task": task, "settings": dict(settings)}
+    if name not in CLASSIFIERS:
+        described["frozen_norms"] = not any(n.endswith("num_batches_tracked") for n in model.state_dict())
     (folder / "settings.json").write_text(json.dumps(described, indent=1))
     (folder / "labels.json").write_text(json.dumps(list(classes), indent=1))
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
     wheel = write_wheel(folder)
-    needed = [*_REQUIRED, *(["ultralytics", "opencv-python-headless"] if settings["model_name"] == "yolov5" else [])]
-    pins = [f"{name}=={metadata.version(name)}" for name in needed]
+    needed = [
+        *_REQUIRED,
+        *(["timm"] if name in TIMM else []),
+        *(["ultralytics", "opencv-python-headless"] if name == "yolov5" else []),
+    ]
+    pins = [f"{package}=={metadata.version(package)}" for package in needed]
     (folder / "requirements.txt").write_text("\n".join([f"./{wheel.name}", *pins]) + "\n")
     figures = "\n".join(f"| {k} | {v:.4f} |" for k, v in metrics.items() if isinstance(v, float))
     options = "\n".join(f"| {k} | {v} |" for k, v in settings.items())
     (folder / "README.md").write_text(
-        f"# {settings['model_name']}\n\nTask: {task}. Labels: {', '.join(classes)}.\n\n"
+        f"# {name}\n\nTask: {task}. Labels: {', '.join(classes)}.\n\n"
         f"Trained by automl-images {metadata.version('automl-images')} with torch {torch.__version__}, "
         f"Python {platform.python_version()}.\n\n"
         f"## Metrics on validation\n\n| metric | value |\n| --- | --- |\n{figures}\n\n"
@@ -83,7 +91,7 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
     """
     described, classes, _ = _read(folder)
     settings = {**described["settings"], **(overrides or {})}
-    model = build(described["task"], settings, classes, frozen_norms=described["frozen_norms"])
+    model = build(described["task"], settings, classes, frozen_norms=described.get("frozen_norms", False))
     try:
         state = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
         model.load_state_dict(state)
@@ -104,6 +112,6 @@ def _read(folder: Path) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
         raise UserError(f"{folder}: has no {name}; is it a model folder?") from None
     except ValueError as error:
         raise UserError(f"{folder}: a .json file in it does not parse: {error}") from None
-    if not isinstance(read[0], dict) or not {"task", "settings", "frozen_norms"} <= read[0].keys():
-        raise UserError(f"{folder}: its settings.json has no task, settings and frozen_norms; is it a model folder?")
+    if not isinstance(read[0], dict) or not {"task", "settings"} <= read[0].keys():
+        raise UserError(f"{folder}: its settings.json has no task and settings; is it a model folder?")
     return read  # type: ignore[return-value]

@@ -1,18 +1,26 @@
-"""Pretrained weights: the library's published ones, or a state_dict from a path or URL."""
+"""Pretrained weights: a state_dict from a path or URL, loaded where it fits; see ``published`` for the libraries'."""
 
 from __future__ import annotations
 
 import io
+import json
+import math
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from automl_images import storage
 from automl_images.errors import UserError
+from automl_images.models.classifier import Classifier, import_timm
+from automl_images.models.published import no_published_weights, published
+
+__all__ = ["fit_classifier", "load_fitting", "no_published_weights", "published", "read_state_dict", "same_classes"]
+
+_POSITIONS = "network.pos_embed"
+_PREFIXES = ("model.network.", "network.", "module.")  # a checkpoint's, a model folder's, data parallel's
 
 
 def read_state_dict(source: str) -> dict[str, Tensor]:
@@ -23,7 +31,7 @@ def read_state_dict(source: str) -> dict[str, Tensor]:
     Raises:
         UserError: there is no such file, or it holds something else than a state_dict.
     """
-    url = storage.join(source, "model.pt") if storage.is_dir(source) else source
+    url = _file(source)
     try:
         data = storage.read_bytes(url)
     except FileNotFoundError:
@@ -45,6 +53,27 @@ def read_state_dict(source: str) -> dict[str, Tensor]:
     return dict(state)
 
 
+def _file(source: str) -> str:
+    return storage.join(source, "model.pt") if storage.is_dir(source) else source
+
+
+def same_classes(source: str, classes: Sequence[str]) -> bool | None:
+    """Return whether the labels.json beside a file, or in a model folder, names these classes in this order.
+
+    None: there is no labels.json, so nothing is known.
+
+    Raises:
+        UserError: labels.json does not parse.
+    """
+    labels = storage.join(_file(source).rpartition("/")[0] or ".", "labels.json")
+    try:
+        return json.loads(storage.read_text(labels)) == list(classes)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"weights.source: {storage.redact(labels)}: does not parse ({error})") from None
+
+
 def load_fitting(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[int, list[str]]:
     """Load what fits by name and shape; return how many tensors were loaded and the model's names left as they were.
 
@@ -63,36 +92,53 @@ def load_fitting(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[int, li
     return len(fitting), sorted(set(own) - set(fitting))
 
 
-def published(model_name: str) -> dict[str, Tensor]:
-    """Return torchvision's published weights under our names: COCO's for ResNet-50, ImageNet's backbone for ResNet-18.
+def fit_classifier(model: Classifier, state: Mapping[str, Tensor], *, keep_head: bool) -> str:
+    """Load a classifier's weights where they fit, and return in words what was loaded and what was not.
+
+    Names may be the library's own, or begin with ``network.`` (a model folder's), ``model.network.`` (a training
+    checkpoint's) or ``module.``. A ViT's position embedding for another size is interpolated (bicubic, timm's).
+
+    Args:
+        model: the classifier, which is changed.
+        state: the tensors.
+        keep_head: load the last layer too, if it fits; else it starts afresh.
 
     Raises:
-        UserError: they are not in torch's cache and cannot be fetched, or there are none for the model.
+        UserError: nothing fits.
     """
-    from torchvision.models import ResNet18_Weights
-    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
-
-    sources: dict[str, tuple[Any, str]] = {
-        "fasterrcnn_resnet50_fpn": (FasterRCNN_ResNet50_FPN_Weights.COCO_V1, "network."),
-        "fasterrcnn_resnet18_fpn": (ResNet18_Weights.IMAGENET1K_V1, "network.backbone.body."),
-    }
-    if model_name not in sources:
-        raise UserError(no_published_weights(model_name))
-    weights, prefix = sources[model_name]
-    try:
-        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: the file is not the published one
-        name = weights.url.rsplit("/", 1)[-1]
-        raise UserError(
-            f"weights.pretrained: {name} cannot be fetched ({error}); put it into {torch.hub.get_dir()}/checkpoints, "
-            "name a file in weights.source, or set weights.pretrained: false"
-        ) from None
-    return {prefix + name: tensor for name, tensor in state.items()}
+    named = {"network." + _bare(name): tensor for name, tensor in state.items()}
+    head = f"network.{model.head}."
+    given = {n: t for n, t in named.items() if keep_head or not n.startswith(head)}
+    resized = _resize_positions(model, given)
+    loaded, afresh = load_fitting(model, given)
+    # files of older versions have no count of batches, which nothing reads
+    afresh = [n for n in afresh if not n.endswith("num_batches_tracked")]
+    without_place = sorted(set(named) - set(model.state_dict()) | set(named) & set(afresh))
+    parts = [f"{loaded} tensors", f"{len(afresh)} start afresh{_such_as(afresh)}"]
+    if without_place:
+        parts.append(f"{len(without_place)} of the file's are not used{_such_as(without_place)}")
+    return "; ".join(parts + resized)
 
 
-def no_published_weights(model_name: str) -> str:
-    """Return the line for a model without published weights that load safely."""
-    return (
-        f"weights.pretrained: {model_name} has no published weights that load without pickle; "
-        "name a state_dict in weights.source, or set weights.pretrained: false"
-    )
+def _bare(name: str) -> str:
+    return next((name.removeprefix(p) for p in _PREFIXES if name.startswith(p)), name)
+
+
+def _such_as(names: Sequence[str]) -> str:
+    return f", such as {names[0]}" if names else ""
+
+
+def _resize_positions(model: Classifier, state: dict[str, Tensor]) -> list[str]:
+    """Interpolate the position embedding of a square image to the model's size; return what to say of it."""
+    old = state.get(_POSITIONS)
+    if model.family != "vit" or old is None or old.ndim != 3 or old.shape == model.network.pos_embed.shape:
+        return []
+    import_timm()
+    from timm.layers import resample_abs_pos_embed
+
+    side = math.isqrt(old.shape[1] - 1)
+    if side**2 != old.shape[1] - 1:  # of an image that was not square: nothing tells its sides
+        return []
+    new = list(model.network.patch_embed.grid_size)
+    state[_POSITIONS] = resample_abs_pos_embed(old, new, num_prefix_tokens=1)
+    return [f"the position embedding was interpolated from {side}x{side} to {new[0]}x{new[1]} patches"]

@@ -21,10 +21,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import batched_nms
 
 from automl_images.errors import UserError, nearest
+from automl_images.models.freeze import Freezable
 
 SCALES = {"nano": "n", "small": "s", "medium": "m", "large": "l", "xlarge": "x"}
 STRIDE = 32  # the coarsest of the three grids
@@ -36,7 +37,7 @@ PARTS = ("box_loss", "cls_loss", "dfl_loss")
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-class YoloV5(nn.Module):
+class YoloV5(Freezable):
     """YOLOv5 with the anchor-free head of ultralytics' ``yolov5{s,m,l,x}.yaml``, from random weights."""
 
     gradient_clip = 10.0  # the gradient's norm is cut to it, as YOLOv5's recipe does: from scratch it would explode

@@ -1,0 +1,137 @@
+"""The memory layout and the precision that train a classifier fastest, found by a short probe on this machine."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SHARE = 0.02  # of a trial's images that the probe may use
+ROUNDS, LEAST = 3, 2  # timed passes of each candidate: at most, at least
+SECONDS = 5.0  # after which no further round begins
+GAIN = 1.1  # a layout or precision other than the plain one must be this much faster, or timing noise would choose
+CPU_IMAGES = 4  # enough to tell layouts apart where a step takes long; a GPU is probed with whole batches
+
+Choice = dict[str, Any]
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_cache: dict[tuple[Any, ...], Choice] = {}
+
+
+def fastest(
+    model: nn.Module, batch: Tensor, device: torch.device, *, steps: int, precision: str | None = None
+) -> Choice:
+    """Return the layout and precision to train with; what a resumed trial must use again, so it is plain data.
+
+    Every candidate does two or three forward and backward passes on a copy of the model, in turns, after one that is
+    not timed; the fastest pass of each counts. The model, its norms' statistics, gradients and torch's random state
+    stay as they are. The plain candidate (NCHW) stays unless another is at least a tenth faster. ResNeSts are never
+    channels_last: it makes them slower on GPUs, about 2.6 times in timm's published benchmarks.
+
+    Args:
+        model: a classifier on ``device``.
+        batch: a training batch on ``device``, [B, 3, H, W].
+        device: where training runs.
+        steps: batches in the whole trial; no probe where it would use more than a fiftieth of their images.
+        precision: ``float32`` (no autocast), ``float16`` (on a CPU bfloat16), or None: bfloat16 on GPUs that have it,
+            and where it is faster on CPUs that have it.
+
+    Returns:
+        ``channels_last`` (bool), ``dtype`` (``float32``, ``bfloat16`` or ``float16``) and ``said``, a line.
+    """
+    key = (_architecture(model), batch.shape, batch.dtype, str(device), precision)
+    if key in _cache:
+        return dict(_cache[key])
+    plain, *others = _candidates(model, device, precision)
+    note = ", float16 is bfloat16 on a CPU" if precision == "float16" and device.type == "cpu" else ""
+    sample = batch[:CPU_IMAGES] if device.type == "cpu" else batch
+    allowed = int(SHARE * steps * len(batch) / len(sample) / (1 + len(others)))  # passes of each
+    if not others or allowed <= LEAST:
+        why = "the only one" if not others else "not probed, too little training"
+        return {**plain, "said": f"layout: {describe(plain)} ({why}{note})"}
+    times = _probe(model, sample, device, [plain, *others], min(ROUNDS, allowed - 1))
+    best = min(range(len(times)), key=times.__getitem__)
+    if times[best] * GAIN > times[0]:
+        best = 0
+    chosen = [plain, *others][best]
+    said = f"layout: {describe(chosen)} ({times[0] / times[best]:.1f} times as fast as {describe(plain)}{note})"
+    _cache[key] = {**chosen, "said": said}
+    return dict(_cache[key])
+
+
+def describe(choice: Mapping[str, Any]) -> str:
+    """Return a choice in words, such as ``bfloat16 channels_last``."""
+    return f"{choice['dtype']} {'channels_last' if choice['channels_last'] else 'NCHW'}"
+
+
+def apply(model: nn.Module, choice: Mapping[str, Any]) -> nn.Module:
+    """Return the model with its weights in the chosen memory layout; values do not change."""
+    return model.to(memory_format=torch.channels_last if choice["channels_last"] else torch.contiguous_format)
+
+
+def autocast(choice: Mapping[str, Any], device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context in which the chosen precision is computed; float16 needs its losses scaled besides."""
+    dtype = _DTYPES[choice["dtype"]]
+    return torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
+
+
+def _architecture(model: nn.Module) -> tuple[Any, ...]:
+    shapes = hash(tuple((tuple(p.shape), p.requires_grad) for p in model.parameters()))
+    return type(model).__name__, getattr(model, "model_name", ""), shapes
+
+
+def _candidates(model: nn.Module, device: torch.device, precision: str | None) -> list[Choice]:
+    """Return the choices to try, the plain one first."""
+    layouts = [False] if getattr(model, "family", "") == "resnest" else [False, True]
+    if precision == "float32":
+        dtypes = ["float32"]
+    elif precision == "float16":
+        dtypes = ["bfloat16" if device.type == "cpu" else "float16"]
+    elif device.type == "cuda":
+        dtypes = ["bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"]
+    else:
+        dtypes = ["float32", *(["bfloat16"] if device.type == "cpu" and cpu_has_bfloat16() else [])]
+    return [{"channels_last": layout, "dtype": dtype} for dtype in dtypes for layout in layouts]
+
+
+def cpu_has_bfloat16() -> bool:
+    """Return whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); else it would be slower."""
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
+def _probe(model: nn.Module, batch: Tensor, device: torch.device, choices: list[Choice], rounds: int) -> list[float]:
+    """Return the seconds of the fastest pass of each choice."""
+    times = [float("inf")] * len(choices)
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus), torch.enable_grad():
+        copies = {c["channels_last"]: apply(copy.deepcopy(model), c).train() for c in choices}
+        begun = time.perf_counter()
+        for turn in range(rounds + 1):  # in turns, so that a busy moment of the machine hits all alike
+            if turn > LEAST and time.perf_counter() - begun > SECONDS:
+                break
+            for i, choice in enumerate(choices):
+                seconds = _pass(copies[choice["channels_last"]], batch, device, choice)
+                if turn:  # the first pass chooses kernels and takes memory
+                    times[i] = min(times[i], seconds)
+    return times
+
+
+def _pass(model: nn.Module, batch: Tensor, device: torch.device, choice: Choice) -> float:
+    _wait(device)
+    start = time.perf_counter()
+    with autocast(choice, device):
+        loss = model(batch).square().mean()
+    loss.backward()
+    model.zero_grad(set_to_none=True)
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,117 @@
+"""The libraries' published weights: from their caches, else from the network, else one line that says what to do."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import torch
+from torch import Tensor
+
+from automl_images.errors import UserError
+from automl_images.models.classifier import TIMM, TORCHVISION, import_timm
+
+PATIENCE = 5.0  # seconds that a connection may take, and a server between two packets
+
+
+def published(model_name: str) -> dict[str, Tensor]:
+    """Return a model's published weights under our names.
+
+    Classifiers: ImageNet's, torchvision's second version where there is one, and timm's. Detectors: torchvision's
+    COCO weights for ResNet-50, and its ImageNet backbone for ResNet-18.
+
+    Raises:
+        UserError: they are in no cache and cannot be fetched at once, or there are none for the model.
+    """
+    if TIMM.get(model_name, ("", ""))[1]:
+        state, prefix = _timm(model_name), "network."
+    else:
+        weights, prefix = _torchvision(model_name)
+        try:
+            with _patience():
+                state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        except (OSError, RuntimeError) as error:  # RuntimeError: the file is not the published one
+            name = weights.url.rsplit("/", 1)[-1]
+            raise UserError(_out_of_reach(name, error)) from None
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def _torchvision(model_name: str) -> tuple[Any, str]:
+    from torchvision import models
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+    if model_name in TORCHVISION:
+        kinds = models.get_model_weights(TORCHVISION[model_name])
+        return getattr(kinds, "IMAGENET1K_V2", kinds.IMAGENET1K_V1), "network."
+    detectors: dict[str, tuple[Any, str]] = {
+        "fasterrcnn_resnet50_fpn": (FasterRCNN_ResNet50_FPN_Weights.COCO_V1, "network."),
+        "fasterrcnn_resnet18_fpn": (models.ResNet18_Weights.IMAGENET1K_V1, "network.backbone.body."),
+    }
+    if model_name not in detectors:
+        raise UserError(no_published_weights(model_name))
+    return detectors[model_name]
+
+
+def _timm(model_name: str) -> dict[str, Tensor]:
+    name = ".".join(TIMM[model_name])
+    import_timm()
+    import huggingface_hub
+    from huggingface_hub import constants
+    from safetensors.torch import load_file
+
+    wanted = {"repo_id": f"timm/{name}", "filename": "model.safetensors"}
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # for a process that imported it before us
+    put = Path(torch.hub.get_dir()) / "checkpoints" / f"{name}.safetensors"
+    try:
+        if put.exists():
+            return load_file(put)
+        try:
+            return load_file(huggingface_hub.hf_hub_download(**wanted, local_files_only=True))
+        except OSError:  # not in the cache; asked once, for the hub library would go on asking for 20 seconds
+            _check_reachable(constants.ENDPOINT)
+            return load_file(huggingface_hub.hf_hub_download(**wanted))
+    except Exception as error:  # the hub's and the file format's errors have no common base
+        raise UserError(_out_of_reach(put.name, error)) from None
+
+
+def _check_reachable(url: str) -> None:
+    """Raise OSError unless a server answers, whatever it answers, within a few seconds."""
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+        raise OSError("HF_HUB_OFFLINE is set")
+    try:
+        urlopen(Request(url, method="HEAD"), timeout=PATIENCE).close()  # noqa: S310, the hub library's own address
+    except HTTPError:
+        return
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Give up on a silent connection after a few seconds; without it, torch's download would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _out_of_reach(file: str, error: Exception) -> str:
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return (
+        f"weights.pretrained: {file} cannot be fetched ({first[:200]}); put it into {torch.hub.get_dir()}/checkpoints, "
+        "name a file in weights.source, or set weights.pretrained: false"
+    )
+
+
+def no_published_weights(model_name: str) -> str:
+    """Return the line for a model without published weights that load safely."""
+    return (
+        f"weights.pretrained: {model_name} has no published weights that load without pickle; "
+        "name a state_dict in weights.source, or set weights.pretrained: false"
+    )

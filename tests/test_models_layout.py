@@ -1,0 +1,103 @@
+"""The memory layout and precision that a probe chooses, and what it leaves as it was."""
+
+import json
+from copy import deepcopy
+
+import pytest
+import torch
+
+from automl_images.models import layout
+from tests.test_models_classifier import CPU, made, noise
+
+
+@pytest.fixture
+def fresh_cache(monkeypatch):
+    monkeypatch.setattr(layout, "_cache", {})
+
+
+@pytest.mark.usefixtures("fresh_cache")
+def test_a_probe_leaves_the_model_and_the_random_state_as_they_were():
+    model, batch = made("mobilenetv2").train(), noise(2)  # it has a dropout, which draws
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    state, random, images = deepcopy(model.state_dict()), torch.get_rng_state(), batch.clone()
+    choice = layout.fastest(model, batch, CPU, steps=10_000)
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    assert all(torch.equal(p.grad, torch.ones_like(p)) for p in model.parameters())
+    assert torch.equal(torch.get_rng_state(), random) and torch.equal(batch, images) and model.training
+    assert json.loads(json.dumps(choice)) == choice
+    assert "times as fast" in choice["said"]
+
+
+@pytest.mark.usefixtures("fresh_cache")
+@pytest.mark.parametrize(
+    ("name", "layouts"), [("resnest50", {False}), ("resnest101", {False}), ("resnet50", {False, True})]
+)
+def test_a_resnest_is_never_channels_last(monkeypatch, name, layouts):
+    tried = []
+    monkeypatch.setattr(layout, "_probe", lambda *a: tried.extend(a[3]) or [1.0] * len(a[3]))
+    monkeypatch.setattr(layout, "cpu_has_bfloat16", lambda: True)
+    with torch.device("meta"):
+        model = made(name)
+    layout.fastest(model, noise(), CPU, steps=10_000)
+    assert {t["channels_last"] for t in tried} == layouts
+
+
+@pytest.mark.usefixtures("fresh_cache")
+@pytest.mark.parametrize(
+    ("has", "precision", "dtypes"),
+    [
+        (True, None, {"float32", "bfloat16"}),
+        (False, None, {"float32"}),
+        (True, "float32", {"float32"}),
+        (False, "float16", {"bfloat16"}),
+    ],
+)
+@pytest.mark.parametrize("fast", [0, -1])
+def test_the_precision_that_was_asked_for_is_kept_and_the_fastest_is_chosen(monkeypatch, has, precision, dtypes, fast):
+    tried = []
+
+    def probe(_, __, ___, choices, rounds):
+        tried.extend(choices)
+        return [0.5 if i == fast % len(choices) else 1.0 for i in range(len(choices))]
+
+    monkeypatch.setattr(layout, "cpu_has_bfloat16", lambda: has)
+    monkeypatch.setattr(layout, "_probe", probe)
+    model = made("resnet20")
+    choice = layout.fastest(model, noise(4), CPU, steps=10_000, precision=precision)
+    assert {t["dtype"] for t in tried} == dtypes
+    assert {k: choice[k] for k in ("channels_last", "dtype")} == tried[fast]
+    assert ("float16 is bfloat16 on a CPU" in choice["said"]) is (precision == "float16")
+    count = len(tried)
+    assert layout.fastest(model, noise(4), CPU, steps=10_000, precision=precision) == choice
+    assert len(tried) == count  # found once in a process
+    layout.fastest(model, noise(4, 16), CPU, steps=10_000, precision=precision)
+    assert len(tried) == 2 * count
+
+
+@pytest.mark.usefixtures("fresh_cache")
+def test_a_layout_that_is_hardly_faster_and_a_short_trial_stay_plain(monkeypatch):
+    monkeypatch.setattr(layout, "_probe", lambda *a: [1.0] + [0.95] * (len(a[3]) - 1))
+    plain_choice = {"channels_last": False, "dtype": "float32"}
+    model = made("resnet20")
+    for steps, said in ((10_000, "times as fast"), (10, "not probed")):
+        choice = layout.fastest(model, noise(4, seed=1), CPU, steps=steps)
+        assert choice.items() >= plain_choice.items()
+        layout._cache.clear()
+        assert said in choice["said"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_choice_is_applied_without_changing_what_is_computed(channels_last, dtype):
+    choice = {"channels_last": channels_last, "dtype": dtype}
+    model = made("resnet18").eval()
+    expected = model(noise())
+    layout.apply(model, choice)
+    assert model.network.conv1.weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+    seen = []
+    model.network.conv1.register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    with layout.autocast(choice, CPU):
+        found = model(noise())
+    assert seen == [layout._DTYPES[dtype]]
+    assert torch.allclose(found, expected, atol=1e-5 if dtype == "float32" else 0.1)
