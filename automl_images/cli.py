@@ -55,12 +55,12 @@ def convert(
     source: Annotated[str, typer.Argument(help="A folder or file, local or any fsspec URL.")],
     out: Annotated[str, typer.Argument(help="The JSONL file to write.")],
     task: Task = DETECTION,
-    format: Annotated[str, typer.Option(help="jsonl, coco, voc, or auto.")] = "auto",
+    format: Annotated[str, typer.Option(help="jsonl, coco, voc, folder, lst, manifest, csv, or auto.")] = "auto",
     images: Annotated[str | None, typer.Option(help="The images' root, or PREFIX=URL.")] = None,
     on_error: Annotated[str, typer.Option(help="What to do with flawed records: fail, skip or fix.")] = "fail",
     as_json: AsJson = False,
 ) -> None:
-    """Turn Pascal VOC, COCO or JSONL annotations into checked records (JSONL)."""
+    """Turn annotations into checked records (JSONL): VOC, COCO, JSONL, a folder per class, lst, manifest or CSV."""
     from automl_images.steps import convert as step
 
     summary = step.convert(source, out, task, format=format, images=images, on_error=on_error)
@@ -161,7 +161,7 @@ def evaluate(
     output: Annotated[str, typer.Argument(help="The folder to write metrics.json and report.html to.")],
     as_json: AsJson = False,
 ) -> None:
-    """Score a model: VOC and COCO mAP, per class, and a report."""
+    """Score a model: all metrics of its task, per class, and a report."""
     from automl_images.steps.evaluate import evaluate_model, summary_lines
 
     result = evaluate_model(model, data, output)
@@ -212,7 +212,7 @@ def serve(
 def predict(
     model: Annotated[str, typer.Argument(help="A model folder.")],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
-    output: Annotated[Path | None, typer.Option(help="Draw the boxes: a file for one image, else a folder.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Draw predictions: a file for one image, else a folder.")] = None,
     settings: Settings = [],  # noqa: B006
 ) -> None:
     """Predict images; print JSON, one line an image."""
@@ -240,7 +240,7 @@ def sample_data(
     size: Annotated[int, typer.Option(min=32, help="Their width and height in pixels.")] = 160,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal images.")] = 0,
 ) -> None:
-    """Write a synthetic detection data set: textured shapes on cluttered backgrounds, Pascal VOC annotations."""
+    """Write a synthetic data set: textured shapes on cluttered backgrounds, as Pascal VOC and as a CSV of classes."""
     from automl_images.sample_data import make_sample
 
     print(json.dumps(make_sample(folder, images=images, size=size, seed=seed)))

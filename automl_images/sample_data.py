@@ -1,4 +1,4 @@
-"""A small synthetic detection data set for the quick start: textured shapes on clutter, in Pascal VOC layout.
+"""A small synthetic data set for the quick start: textured shapes on clutter, in Pascal VOC layout and as a CSV.
 
 Colour and texture say nothing of the class, only the outline does; the clutter has edges and colours of the same kind.
 """
@@ -21,8 +21,9 @@ OVERSAMPLING = 4  # outlines are drawn this much larger and scaled down, for smo
 def make_sample(folder: Path, images: int = 200, size: int = 160, seed: int = 0) -> dict[str, Any]:
     """Write ``images`` square images of ``size`` pixels with their annotations; the same seed gives the same files.
 
-    Writes ``Annotations/*.xml``, ``JPEGImages/*.jpg`` and ``ImageSets/Main/all.txt`` under ``folder``. Each image has
-    one to four objects, which do not overlap. A box is the tight box of its object, the edges in pixels from 0.
+    Writes ``Annotations/*.xml``, ``JPEGImages/*.jpg``, ``ImageSets/Main/all.txt`` and, for multi-label classification,
+    ``labels.csv`` under ``folder``. Each image has one to four objects, which do not overlap. A box is the tight box of
+    its object, the edges in pixels from 0.
 
     Returns:
         ``{"folder": str, "images": int, "boxes": int, "classes": {name: boxes}}``
@@ -39,7 +40,7 @@ def make_sample(folder: Path, images: int = 200, size: int = 160, seed: int = 0)
         raise UserError(f"sample-data: {folder} exists and is not an empty folder; name another folder or remove it")
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / name).mkdir(parents=True)
-    counts = dict.fromkeys(CLASSES, 0)
+    counts, lines = dict.fromkeys(CLASSES, 0), ["image,labels"]
     names = [f"{i:06d}" for i in range(images)]
     for i, name in enumerate(names):
         pixels, objects = draw(size, np.random.default_rng((seed, i)))
@@ -47,7 +48,9 @@ def make_sample(folder: Path, images: int = 200, size: int = 160, seed: int = 0)
         (folder / "Annotations" / f"{name}.xml").write_text(_xml(f"{name}.jpg", size, objects), encoding="utf-8")
         for label, _ in objects:
             counts[label] += 1
+        lines.append(f"JPEGImages/{name}.jpg,{'|'.join(sorted({label for label, _ in objects}))}")
     (folder / "ImageSets/Main/all.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    (folder / "labels.csv").write_text("\n".join([*lines, ""]), encoding="utf-8")
     return {"folder": str(folder), "images": images, "boxes": sum(counts.values()), "classes": counts}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from rich.live import Live
 
 from automl_images.reports.terminal import TrialTable
 from automl_images.steps.convert import said as conversion
+from automl_images.steps.evaluate import scalars
 from automl_images.sweep.ledger import Ledger
 from pipelines.local import Runner, Task
 
@@ -119,8 +121,10 @@ class View:
             figure = "unranked" if result["value"] is None else f"{result['metric']} {result['value']:.4f}"
             return f"trial {result['trial']}: {figure} at epoch {result['epoch']}"
         if step == "evaluate":
-            coco = result["coco"]
-            parts = {"VOC mAP": result["voc"]["map"], "COCO mAP": coco["map"], "COCO mAP@0.5": coco["map_50"]}
+            if coco := result.get("coco"):
+                parts = {"VOC mAP": result["voc"]["map"], "COCO mAP": coco["map"], "COCO mAP@0.5": coco["map_50"]}
+            else:
+                parts = dict(itertools.islice(scalars(result).items(), 3))
             known = ", ".join(f"{k} {v:.4f}" for k, v in parts.items() if v is not None)
             return f"{result['images']} images ({result['set']}): {known}"
         if step == "register":

@@ -17,7 +17,7 @@ METRIC = "mean_average_precision"
 def model_folder(path, content):
     path.mkdir(parents=True)
     (path / "model.pt").write_bytes(content.encode())
-    (path / "settings.json").write_text("{}")
+    (path / "settings.json").write_text('{"task": "image-object-detection"}')
     (path / "labels.json").write_text('["a"]')
     return str(path)
 
@@ -30,7 +30,7 @@ def registry(request, tmp_path):
 def register(registry, tmp_path, content, value, name="cells"):
     folder = tmp_path / "models" / content
     folder = str(folder) if folder.exists() else model_folder(folder, content)
-    return registry.register(name, folder, {METRIC: value}, {"trial": content})
+    return registry.register(name, folder, {METRIC: value}, {"trial": content}, METRIC)
 
 
 def alias(registry, name, which):
@@ -112,7 +112,7 @@ def test_simultaneous_registrations_leave_neither_gaps_nor_doubles(tmp_path, dis
 
     def race(i):
         start.wait()
-        results.append(registry.register("cells", folders[i], {METRIC: (i * 3 % 8) / 10}, {"i": i}))
+        results.append(registry.register("cells", folders[i], {METRIC: (i * 3 % 8) / 10}, {"i": i}, METRIC))
 
     threads = [threading.Thread(target=race, args=(i,)) for i in range(8)]
     for thread in threads:

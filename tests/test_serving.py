@@ -38,6 +38,22 @@ def model(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module", params=["image-classification", "image-classification-multilabel"])
+def classifier(request, tmp_path_factory):
+    import torch
+
+    from automl_images.models import catalogue, folder
+
+    torch.manual_seed(0)
+    sizes = {"train_crop_size": 32, "valid_crop_size": 32, "valid_resize_size": 36}
+    settings, classes = resolve(request.param, {"model_name": "resnet20", **sizes}), ["red", "blue", "green"]
+    path = tmp_path_factory.mktemp("classifier")
+    network = catalogue.build(request.param, settings, classes)
+    folder.save(path, network, task=request.param, settings=settings, classes=classes, metrics={"epoch": 1})
+    write_score_file(path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def images(squares):
     return [Path(record.image_url).read_bytes() for record in squares[0][:2]]
@@ -87,6 +103,33 @@ def test_json_requests_are_answered_in_their_own_form(model, predictor, images, 
 
 def test_an_image_is_answered_with_one_prediction(model, images, expected):
     assert [run_score_file(model, data) for data in images] == expected
+
+
+def test_a_classifier_answers_with_probabilities(classifier, images):
+    predictor = load_model(classifier)
+    expected = predictor.predict([Image.open(io.BytesIO(data)) for data in images])
+    assert expected[0]["labels"] == ["red", "blue", "green"] and expected[0]["probs"] != expected[1]["probs"]
+    for form, key in FORMS.values():
+        found = answer(predictor, json.dumps(form(*images)))
+        found = found[key] if key else found
+        assert [set(f) for f in found] == [{"probs", "labels"}] * 2
+        assert [f["probs"] for f in found] == [pytest.approx(e["probs"], abs=2e-6) for e in expected]
+    assert answer(predictor, images[1])["probs"] == pytest.approx(expected[1]["probs"], abs=2e-6)
+    assert run_score_file(classifier, images[1]) == answer(predictor, images[1])
+
+
+def test_a_classifier_is_served_by_the_same_manifest(classifier, model, images, tmp_path):
+    example = tmp_path / "example.png"
+    example.write_bytes(images[0])
+    written = [
+        serve_manifest(str(m), "cells", str(tmp_path / m.name), example=str(example)) for m in (classifier, model)
+    ]
+    services = [
+        Path(w["manifest"]).read_text().replace(str(m), "M") for w, m in zip(written, (classifier, model), strict=True)
+    ]
+    assert services[0] == services[1]
+    (found,) = run_score_file(classifier, Path(written[0]["request"]).read_bytes())["predictions"]
+    assert found["labels"] == ["red", "blue", "green"] and len(found["probs"]) == 3
 
 
 def cut_image():

@@ -259,7 +259,7 @@ def test_models_are_registered_once_and_numbered_without_gaps(bucket, tmp_path):
     figures = [{"mean_average_precision": v} for v in (0.2, 0.9, 0.5)]
 
     def register(i):
-        return registry.register("blood", str(models[i]), figures[i], {})["version"]
+        return registry.register("blood", str(models[i]), figures[i], {}, "mean_average_precision")["version"]
 
     with ThreadPoolExecutor(3) as pool:
         versions = list(pool.map(register, range(3)))

@@ -1,8 +1,17 @@
 """Metrics on arrays, without torch."""
 
 from automl_images.metrics.arrays import detection_arrays, truth_arrays
+from automl_images.metrics.classification import classification_metrics
 from automl_images.metrics.coco import coco_map
 from automl_images.metrics.detection import METRIC_TYPES, detection_metrics
 from automl_images.metrics.voc import voc_map
 
-__all__ = ["METRIC_TYPES", "coco_map", "detection_arrays", "detection_metrics", "truth_arrays", "voc_map"]
+__all__ = [
+    "METRIC_TYPES",
+    "classification_metrics",
+    "coco_map",
+    "detection_arrays",
+    "detection_metrics",
+    "truth_arrays",
+    "voc_map",
+]

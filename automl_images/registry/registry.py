@@ -34,7 +34,7 @@ class Registry:
         model: str,
         metrics: Mapping[str, Any],
         lineage: Mapping[str, Any],
-        metric: str = "mean_average_precision",
+        metric: str,
     ) -> dict[str, Any]:
         """Copy a model folder into the registry as the next version of ``name``.
 

@@ -26,28 +26,40 @@ class Line:
     end: str | None = None
 
 
-def line_chart(lines: Sequence[Line], x_label: str, y_label: str) -> dict[str, Any]:
-    """Return the chart's places in pixels: ``ticks_x``, ``ticks_y``, ``lines`` with SVG points, and its size."""
+def line_chart(
+    lines: Sequence[Line], x_label: str, y_label: str, *, shares: bool = False, size: tuple[int, int] = (WIDTH, HEIGHT)
+) -> dict[str, Any]:
+    """Return the chart's places in pixels: ``ticks_x``, ``ticks_y``, ``lines`` with SVG points, and its size.
+
+    Args:
+        lines: what to draw.
+        x_label, y_label: the axes' names.
+        shares: both axes go from 0 to 1; otherwise x is whole numbers, and the axes span the lines.
+        size: width and height.
+    """
+    wide, high = size
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
     ticks_x, ticks_y = (
         round_ticks(min(xs, default=0), max(xs, default=1), whole=True),
         round_ticks(min([0, *ys]), max(ys, default=1)),
     )
+    if shares:
+        ticks_x = ticks_y = round_ticks(0, 1)
     x0, x1, y0, y1 = ticks_x[0], ticks_x[-1], ticks_y[0], ticks_y[-1]
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
-        across = _LEFT + (point[0] - x0) / (x1 - x0) * (WIDTH - _LEFT - _RIGHT)
-        down = HEIGHT - _BOTTOM - (point[1] - y0) / (y1 - y0) * (HEIGHT - _TOP - _BOTTOM)
+        across = _LEFT + (point[0] - x0) / (x1 - x0) * (wide - _LEFT - _RIGHT)
+        down = high - _BOTTOM - (point[1] - y0) / (y1 - y0) * (high - _TOP - _BOTTOM)
         return round(across, 1), round(down, 1)
 
     return {
-        "width": WIDTH,
-        "height": HEIGHT,
+        "width": wide,
+        "height": high,
         "left": _LEFT,
-        "right": WIDTH - _RIGHT,
+        "right": wide - _RIGHT,
         "top": _TOP,
-        "bottom": HEIGHT - _BOTTOM,
+        "bottom": high - _BOTTOM,
         "x_label": x_label,
         "y_label": y_label,
         "ticks_x": [(place((t, y0))[0], f"{t:g}") for t in ticks_x],

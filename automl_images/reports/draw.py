@@ -1,4 +1,4 @@
-"""Boxes drawn on images, readable on small ones too."""
+"""Boxes and labels drawn on images, readable on small ones too."""
 
 from __future__ import annotations
 
@@ -56,10 +56,7 @@ def draw_boxes(
     expected = list(truth or ())
     if colours is None:
         colours = class_colours(sorted({b["label"] for b in boxes} | {b.label for b in expected}))
-    longest = max(image.size)
-    times = min(_MOST_TIMES, max(1, _LEAST_SIDE / longest))
-    size = round(image.width * times), round(image.height * times)
-    canvas = image.convert("RGB").resize(size, Image.Resampling.BICUBIC) if times > 1 else image.convert("RGB").copy()
+    canvas, size = _canvas(image)
     draw = ImageDraw.Draw(canvas)
     width = max(3, round(max(size) / 280))
     for box in expected:
@@ -70,12 +67,51 @@ def draw_boxes(
         colour = colours.get(one["label"], _GREY)
         draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=tuple(c // 2 for c in colour))
         draw.rectangle((x0, y0, x1, y1), outline=colour, width=width)
-    font = ImageFont.load_default(max(13, round(max(size) / 48)))
+    font = _font(size)
     taken: list[Rectangle] = []
     for one in boxes:
         text = one["label"] if one.get("score") is None else f"{one['label']} {one['score']:.2f}"
         _label(draw, _pixels(one["box"], size), text, colours.get(one["label"], _GREY), font, taken=taken)
     return canvas
+
+
+def draw_labels(
+    image: Image.Image, labels: Sequence[tuple[str, float]], colours: Mapping[str, Colour] | None = None
+) -> Image.Image:
+    """Return a copy of an image with labels and their probabilities written on it, one below the other.
+
+    Args:
+        image: any mode; a small one is enlarged as by :func:`draw_boxes`.
+        labels: names and probabilities, the first on top; those that do not fit on the image are left out.
+        colours: of each class, from `class_colours`; one that is absent is grey. None: by the labels given.
+
+    Returns:
+        An RGB image of the same shape or a multiple of it.
+    """
+    if colours is None:
+        colours = class_colours(name for name, _ in labels)
+    canvas, size = _canvas(image)
+    draw, font, y = ImageDraw.Draw(canvas), _font(size, 28), 0.0
+    for name, probability in labels:
+        if y + 1.5 * font.size > size[1]:
+            break
+        taken = [(0.0, 0.0, float(size[0]), y)]  # the lines above, to their full width
+        text = f"{name} {probability:.2f}"
+        _label(draw, (0, y, size[0], size[1]), text, colours.get(name, _GREY), font, taken=taken)
+        y = taken[-1][3]
+    return canvas
+
+
+def _canvas(image: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
+    """Return an RGB copy to draw on, enlarged if it is small, and its size."""
+    times = min(_MOST_TIMES, max(1, _LEAST_SIDE / max(image.size)))
+    size = round(image.width * times), round(image.height * times)
+    rgb = image.convert("RGB")
+    return (rgb.resize(size, Image.Resampling.BICUBIC) if times > 1 else rgb.copy()), size
+
+
+def _font(size: tuple[int, int], lines: int = 48) -> Any:
+    return ImageFont.load_default(max(13, round(max(size) / lines)))
 
 
 def _pixels(box: Mapping[str, Any], size: tuple[int, int]) -> Rectangle:

@@ -1,8 +1,13 @@
 """Requests in, answers out: what the score file and the server share.
 
-An image's bytes                                                  -> {"boxes": [...]}
-KServe V1  {"instances": [{"image": {"b64": "..."}}, ...]}        -> {"predictions": [{"boxes": [...]}, ...]}
-Azure v2   {"input_data": {"columns": ["image"], "data": [...]}}  -> [{"boxes": [...]}, ...]
+An image's bytes                                                  -> {...}
+KServe V1  {"instances": [{"image": {"b64": "..."}}, ...]}        -> {"predictions": [{...}, ...]}
+Azure v2   {"input_data": {"columns": ["image"], "data": [...]}}  -> [{...}, ...]
+
+where {...} is one image's prediction in Azure's shape:
+
+Detection       {"boxes": [{"box": {"topX", "topY", "bottomX", "bottomY"}, "label", "score"}, ...]}
+Classification  {"probs": [one for each class], "labels": [the classes]}
 """
 
 from __future__ import annotations
@@ -21,10 +26,10 @@ from PIL import Image
 from automl_images.errors import UserError
 
 if TYPE_CHECKING:
-    from automl_images.prediction.detector import Predictor
+    from automl_images.prediction import ModelPredictor
 
 
-def answer(predictor: Predictor, request: bytes | str | Mapping[str, Any]) -> Any:
+def answer(predictor: ModelPredictor, request: bytes | str | Mapping[str, Any]) -> Any:
     """Return the predictions for a request, in the shape that its form asks for (see the top of this file).
 
     Args:

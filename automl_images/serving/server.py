@@ -18,7 +18,8 @@ from automl_images.serving.requests import answer, find_model
 def main() -> None:
     """Serve the model folder that the command line names, until the process is told to end.
 
-    ``POST /v1/models/NAME:predict`` takes KServe V1's JSON; a malformed request is answered with 400 and one line.
+    ``POST /v1/models/NAME:predict`` takes KServe V1's JSON and answers in the task's shape, boxes or probabilities (see
+    `automl_images.serving.requests`); a malformed request is answered with 400 and one line.
 
     Raises:
         UserError: KServe is not installed, an option is missing, or the folder is not a model folder.
@@ -29,7 +30,7 @@ def main() -> None:
     except ImportError:
         raise UserError("the server needs KServe: pip install 'automl-images[serve]'") from None
 
-    class Detector(kserve.Model):
+    class Served(kserve.Model):
         def __init__(self, name: str, folder: str):
             super().__init__(name)
             self.predictor = load_model(find_model(folder))
@@ -46,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(parents=[kserve.model_server.parser])
     parser.add_argument("--model_dir", required=True, help="the model folder, or one at most two levels above it")
     options = parser.parse_args()
-    kserve.ModelServer().start([Detector(options.model_name, options.model_dir)])
+    kserve.ModelServer().start([Served(options.model_name, options.model_dir)])
 
 
 if __name__ == "__main__":

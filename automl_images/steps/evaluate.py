@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from automl_images import storage
-from automl_images.annotations import Record, read_records
+from automl_images.annotations import read_records
 from automl_images.errors import UserError
+from automl_images.steps import evaluate_classification, evaluate_detection
+from automl_images.tasks import TASKS
 
-EXAMPLES = 8
+MATRIX_CLASSES = 50
 
 
 def evaluate_model(
     model: str, data: str, output: str, *, title: str | None = None, lineage: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Score a model folder on records; write ``metrics.json`` and ``report.html``.
-
-    The metric that ranked the trials is measured as the model's settings say (metric type, IoU, score threshold); VOC's
-    and COCO's figures are given whatever they say.
 
     Args:
         model: a model folder, local or on a store.
@@ -33,8 +31,8 @@ def evaluate_model(
         lineage: where the model came from, shown in the report.
 
     Returns:
-        What :func:`automl_images.metrics.detection_metrics` returns, with ``coco``; ``voc`` (``map`` and per class
-        ``average_precision``), ``images``, ``seconds`` (predicting), ``data``, ``model``, ``report`` (addresses).
+        The figures of :func:`evaluate_detection.evaluate` or :func:`evaluate_classification.evaluate`; ``task``,
+        ``images``, ``seconds`` (reading and predicting), ``data``, ``model``, ``report`` (addresses).
 
     Raises:
         UserError: the folder is not a model folder, or the records do not fit it.
@@ -42,101 +40,53 @@ def evaluate_model(
     records = list(read_records(data))
     if not records:
         raise UserError(f"{storage.redact(data)}: has no image to evaluate on")
-    from automl_images.metrics import detection_metrics, voc_map
-    from automl_images.prediction.detector import Predictor
-    from automl_images.reports.evaluation import write_evaluation
+    from automl_images.prediction import load_model
 
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
-        predictor = Predictor(storage.get_folder(model, Path(scratch)))
-    settings, classes = predictor.settings, predictor.classes
-    started = time.monotonic()
-    truth, found, samples = _detect(predictor, records)
-    seconds = time.monotonic() - started
-    kind, iou, score = (settings[n] for n in ("validation_metric_type", "validation_iou_threshold", "box_score_thresh"))
-    figures = detection_metrics(truth, found, classes, "coco" if kind == "coco" else "coco_voc", iou, score)
-    voc = voc_map(truth, found, classes, iou)
-    report, address = storage.join(storage.absolute(output), "report.html"), storage.absolute(model)
-    result = {
-        **figures,
-        "voc": {"map": voc["map"], **{n: f["average_precision"] for n, f in voc["per_class"].items()}},
-        "images": len(records),
-        "seconds": round(seconds, 3),
-        "data": storage.redact(storage.absolute(data)),
-        "model": storage.redact(address),
-        "report": report,
-    }
+        predictor = load_model(storage.get_folder(model, Path(scratch)))
+    report = storage.join(storage.absolute(output), "report.html")
     described = {
-        "model": storage.redact(address),
-        "data": result["data"],
+        "model": storage.redact(storage.absolute(model)),
+        "data": storage.redact(storage.absolute(data)),
         "images": len(records),
-        "time": f"{1000 * seconds / len(records):.0f} ms an image on {predictor.device}",
-        **(lineage or {}),
     }
-    write_evaluation(
+    figures = _part(predictor.task).evaluate(
+        predictor,
+        records,
         report,
-        title=title or f"Evaluation of {settings['model_name']}",
-        task=predictor.task,
-        model=described,
-        metrics=figures,
-        curves=voc["curves"],
-        examples=_examples(records, samples, found, classes),
-        classes=classes,
-        settings=settings,
+        title=title or f"Evaluation of {predictor.settings['model_name']}",
+        described=described,
+        lineage=lineage or {},
     )
+    result = {"task": predictor.task, **figures, **described, "report": report}
     storage.write(storage.join(output, "metrics.json"), json.dumps(result, indent=1))
     return result
 
 
-def _detect(predictor: Any, records: list[Record]) -> tuple[list[Any], list[Any], Any]:
-    from automl_images.data.detection import Samples
-
-    samples = Samples(records, predictor.classes)
-    size = predictor.settings["validation_batch_size"]
-    batches = ([samples.image(i) for i in range(k, min(k + size, len(records)))] for k in range(0, len(records), size))
-    found = []
-    for count, detections in enumerate(predictor.detections(batches), 1):
-        found.append(detections)
-        if count % 100 == 0:
-            print(f"evaluate: {count} of {len(records)} images", file=sys.stderr, flush=True)
-    return [samples.truth(i) for i in range(len(records))], found, samples
-
-
-def _examples(records: list[Record], samples: Any, found: list[Any], classes: list[str]) -> list[Any]:
-    """Return a few images, evenly spread over the records, with predictions and truth."""
-    from PIL import Image
-
-    from automl_images.prediction.detector import response
-
-    chosen = sorted({i * len(records) // EXAMPLES for i in range(EXAMPLES)})
-    shown = []
-    for i in chosen:
-        image = Image.fromarray(samples.image(i))
-        name = records[i].image_url.rsplit("/", 1)[-1]
-        shown.append((image, {**response(found[i], image.size, classes, 0.0), "filename": name}, records[i].label))
-    return shown
-
-
 def summary_lines(result: Mapping[str, Any]) -> list[str]:
     """Return an evaluation for people: a line a class, then the means."""
-    iou = result["iou_threshold"]
-    head = f"{'class':24} {'boxes':>6} {f'VOC AP@{iou:g}':>11} {'COCO AP':>8} {'AP@0.5':>8}"
-    lines = [head]
-    for name, figures in result["per_label_metrics"].items():
-        values = (result["voc"][name], figures["coco_map"], figures["coco_map_50"])
-        lines.append(f"{name:24} {figures['count']:6} " + _columns(values))
-    count = sum(f["count"] for f in result["per_label_metrics"].values())
-    means = (result["voc"]["map"], result["coco"]["map"], result["coco"]["map_50"])
-    lines.append(f"{'all (mean)':24} {count:6} " + _columns(means))
-    lines.append(
-        f"precision {_figure(result['precision'])}, recall {_figure(result['recall'])} "
-        f"above a score of {result['score_threshold']:g}; report {result['report']}"
-    )
-    return lines
+    return _part(result["task"]).summary_lines(result)
 
 
-def _columns(values: tuple[float | None, ...]) -> str:
-    return f"{_figure(values[0]):>11} {_figure(values[1]):>8} {_figure(values[2]):>8}"
+def scalars(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return the single figures of an evaluation, the primary metric first, without those that are undefined."""
+    return {k: v for k, v in _part(result["task"]).scalars(result).items() if v is not None}
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def plots(result: dict[str, Any]) -> tuple[list[str], list[list[int]] | None, dict[str, list[float]] | None]:
+    """Take out of an evaluation what is too long for a step's result, and return what a page draws of it.
+
+    Returns:
+        The classes; the confusion matrix, rows by true class, or None (detection, multi-label, more than 50 classes);
+        the ROC curve over all pairs of image and class, ``fpr``, ``tpr`` and ``threshold``, or None (detection, or
+        undefined). The curve leaves ``result``, and a confusion matrix of more than 50 classes does.
+    """
+    classes = list(result["per_label_metrics"])
+    if len(classes) > MATRIX_CLASSES:
+        result.pop("confusion_matrix", None)
+    matrix = result.get("confusion_matrix")
+    return classes, matrix if isinstance(matrix, list) else None, result.pop("roc", None)
+
+
+def _part(task: str) -> ModuleType:
+    return evaluate_classification if TASKS[task].label in ("class", "classes") else evaluate_detection

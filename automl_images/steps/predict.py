@@ -1,4 +1,4 @@
-"""predict: a model folder's predictions for images, and the boxes drawn."""
+"""predict: a model folder's predictions for images, and the boxes or labels drawn."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ from PIL import Image
 
 from automl_images import storage
 from automl_images.errors import UserError
+from automl_images.metrics.classification import THRESHOLD
+from automl_images.tasks import TASKS
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+_LEAST = 0.01
 
 
 def predict_images(
     model: str, images: Sequence[Path], output: Path | None = None, overrides: Mapping[str, Any] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield ``{"filename": ..., "boxes": [...]}`` for each image, in Azure's shape.
+    """Yield each image's prediction in Azure's shape.
+
+    Detection ``{"filename", "boxes": [...]}``; classification ``{"filename", "probs": [...], "labels": [...]}``.
 
     Args:
         model: a model folder, local or on a store.
         images: files, or folders whose images are taken.
-        output: where to draw: a file for a single image, else a folder.
+        output: where to draw: a file for a single image, else a folder. A classifier's image gets its three most
+            probable classes of at least 1 %; multi-label, those above 50 %, or the most probable one.
         overrides: settings to use instead of the model's, such as ``box_score_thresh``.
 
     Raises:
@@ -34,16 +40,15 @@ def predict_images(
         raise UserError("predict: no image among the files and folders that were given")
     from automl_images.data.images import load_image
     from automl_images.hyperparameters import find
-    from automl_images.prediction.detector import Predictor
-    from automl_images.reports.draw import class_colours, draw_boxes
+    from automl_images.prediction import load_model
 
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
         folder = storage.get_folder(model, Path(scratch))
-        predictor = Predictor(folder)
+        predictor = load_model(folder)
         if overrides:
             name = predictor.settings["model_name"]
             checked = {find(k, name).name: find(k, name).check(v) for k, v in overrides.items()}
-            predictor = Predictor(folder, checked)
+            predictor = load_model(folder, **checked)
     one = output is not None and len(files) == 1 and output.suffix.lower() in SUFFIXES
     for file in files:
         image = Image.fromarray(load_image(str(file)))
@@ -51,8 +56,22 @@ def predict_images(
         if output is not None:
             target = output if one else output / f"{file.stem}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
-            draw_boxes(image, prediction["boxes"], class_colours(predictor.classes)).save(target)
+            _drawn(image, prediction, predictor).save(target)
         yield {"filename": str(file), **prediction}
+
+
+def _drawn(image: Image.Image, prediction: Mapping[str, Any], predictor: Any) -> Image.Image:
+    from automl_images.reports.draw import class_colours, draw_boxes, draw_labels
+
+    colours = class_colours(predictor.classes)
+    if "boxes" in prediction:
+        return draw_boxes(image, prediction["boxes"], colours)
+    ranked = sorted(zip(prediction["labels"], prediction["probs"], strict=True), key=lambda pair: -pair[1])
+    if TASKS[predictor.task].label == "classes":
+        shown = [pair for pair in ranked if pair[1] > THRESHOLD] or ranked[:1]
+    else:
+        shown = [pair for pair in ranked[:3] if pair[1] >= _LEAST] or ranked[:1]
+    return draw_labels(image, shown, colours)
 
 
 def _files(path: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from automl_images import storage
 from automl_images.errors import UserError
 from automl_images.registry import Registry
+from automl_images.tasks import TASKS
 
 NEEDED = ("model.pt", "settings.json", "labels.json")
 
@@ -22,7 +24,7 @@ def register_model(
         model: the address of a model folder.
         name: letters, digits, ``.``, ``_`` and ``-``.
         registry: the registry's address.
-        metrics: what the model reached; ``champion`` is chosen by its ``mean_average_precision``.
+        metrics: what the model reached; ``champion`` is chosen by the primary metric of the model's task.
         lineage: where the model comes from.
 
     Returns:
@@ -32,7 +34,9 @@ def register_model(
         UserError: ``model`` is not a model folder, or the name is not allowed.
     """
     check_model_folder(model)
-    result = Registry(registry).register(name, storage.absolute(model), metrics, lineage)
+    task = TASKS.get(json.loads(storage.read_text(storage.join(model, "settings.json"))).get("task"))
+    metric = task.primary_metric if task else ""
+    result = Registry(registry).register(name, storage.absolute(model), metrics, lineage, metric)
     also = f" ({', '.join(result['aliases'])})" if result["aliases"] else ""
     print(f"registered {name} version {result['version']}{also}: {storage.redact(result['uri'])}", file=sys.stderr)
     return result

@@ -13,6 +13,7 @@ def evaluate(
     test: dsl.Input[dsl.Dataset],
     report: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
+    classification: dsl.Output[dsl.ClassificationMetrics],
 ) -> str:
     """Measure the chosen model on the test records, or on validation where there are none.
 
@@ -21,8 +22,10 @@ def evaluate(
         chosen: what select returned.
         validation: records that scored the trials.
         test: records that no trial saw; may be empty.
-        report: figures, precision-recall curves and examples with boxes drawn.
-        metrics: the mean average precisions.
+        report: figures, curves and examples, boxes drawn or mistakes shown.
+        metrics: every single figure.
+        classification: the confusion matrix (up to 50 classes, one label an image) and the ROC curve over all pairs of
+            image and class; empty for detection.
 
     Returns:
         The evaluation as JSON.
@@ -37,16 +40,19 @@ def evaluate(
     best = json.loads(chosen)
     data = test if os.path.getsize(test.path) else validation  # noqa: PTH202
     with tempfile.TemporaryDirectory() as folder, step("evaluate", [best["model"], data.path, "evaluation"], gpu=True):
-        from automl_images.steps.evaluate import evaluate_model, summary_lines
+        from automl_images.steps.evaluate import evaluate_model, plots, scalars, summary_lines
 
         part = "test" if data is test else "validation"
         lineage = {"trial": best["trial"], "epoch": best["epoch"], "set": part}
         result = evaluate_model(best["model"], data.path, folder, title=f"{name}: evaluation", lineage=lineage)
         shutil.copy(result["report"], report.path)
         result |= {"report": report.path, "set": part}
-        found = {"mean_average_precision": result["mean_average_precision"], **result["coco"]}
-        for key, value in found.items():
-            if value is not None:
-                metrics.log_metric(key, value)
+        for key, value in scalars(result).items():
+            metrics.log_metric(key, value)
+        classes, matrix, roc = plots(result)
+        if matrix:
+            classification.log_confusion_matrix(classes, matrix)
+        if roc:
+            classification.log_roc_curve(roc["fpr"], roc["tpr"], roc["threshold"])
         print("\n".join(summary_lines(result)))
         return json.dumps(result)

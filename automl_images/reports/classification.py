@@ -1,0 +1,160 @@
+"""The report of an evaluated classifier: figures, confusions, curves and the surest mistakes in one HTML file."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+from automl_images import storage
+from automl_images.metrics.classification import scalars
+from automl_images.reports.chart import Line, line_chart
+from automl_images.reports.draw import class_colours
+from automl_images.reports.html import data_uri, render
+
+MATRIX_CLASSES, PAIRS, CURVES, LABELS = 40, 20, 12, 8
+_SIZE = 560, 400
+_LONGEST_SIDE = 320
+_AVERAGES = ("macro", "micro", "weighted")
+_AVERAGED = {
+    "iou": "IoU",
+    "precision_score": "Precision",
+    "recall_score": "Recall",
+    "f1_score": "F1",
+    "AUC": "AUC",
+    "average_precision_score": "Average precision",
+}
+
+
+def write_classification(
+    path_html: str,
+    *,
+    title: str,
+    task: str,
+    model: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    curves: Mapping[str, Any],
+    mistakes: Sequence[Mapping[str, Any]],
+    classes: Sequence[str],
+    settings: Mapping[str, Any],
+) -> None:
+    """Write the report of an evaluation.
+
+    Args:
+        path_html: where to write; any fsspec URL.
+        title: the page's heading.
+        task: the task's name.
+        model: what the model is and where it came from, shown as given: name, trial, data, versions.
+        metrics: what `automl_images.metrics.classification.classification_metrics` returned.
+        curves: what `automl_images.metrics.classification.curves` returned.
+        mistakes: wrong predictions: ``image`` (Pillow), ``name``, ``truth`` and ``predicted`` bool [C], ``probs`` [C].
+        classes: all class names, in the model's order.
+        settings: the settings of the trial.
+    """
+    multilabel = "iou" in metrics
+    drawn = _hardest(metrics, curves)
+    colours = {name: "#{:02x}{:02x}{:02x}".format(*c) for name, c in class_colours(drawn).items()}
+    page = render(
+        "classification.html.j2",
+        title=title,
+        task=task,
+        model=model,
+        metrics=metrics,
+        headline=_headline(metrics, settings.get("top_k")),
+        averages={
+            text: [metrics[f"{n}_{a}"] for a in _AVERAGES] for n, text in _AVERAGED.items() if f"{n}_macro" in metrics
+        },
+        others={k: v for k, v in scalars(metrics).items() if k.rpartition("_")[2] not in _AVERAGES},
+        classes=classes,
+        colours=colours,
+        multilabel=multilabel,
+        matrix=None if multilabel or len(classes) > MATRIX_CLASSES else _heat(metrics["confusion_matrix"]),
+        pairs=[] if multilabel else _pairs(metrics["confusion_matrix"], classes),
+        drawn=drawn,
+        known=sum(bool(pair["pr"]) for pair in curves["classes"].values()),
+        roc=_chart(curves, drawn, colours, "roc", ("fpr", "tpr"), ("false positive rate", "true positive rate")),
+        pr=_chart(curves, drawn, colours, "pr", ("recall", "precision"), ("recall", "precision")),
+        mistakes=[_mistake(m, classes) for m in mistakes],
+        settings=settings,
+    )
+    storage.write(path_html, page)
+
+
+def _headline(metrics: Mapping[str, Any], top_k: int | None) -> list[tuple[str, float | None]]:
+    names = {
+        "iou": "IoU, mean over images",
+        "accuracy": "accuracy (all labels right)" if "iou" in metrics else "accuracy",
+        "accuracy_per_class_mean": "accuracy, mean over classes",
+        "balanced_accuracy": "balanced accuracy",
+        "top_k_accuracy": f"top-{top_k} accuracy",
+        "f1_score_macro": "F1, mean over classes",
+        "AUC_macro": "AUC, mean over classes",
+        "average_precision_score_macro": "average precision, mean over classes",
+    }
+    return [(text, metrics[name]) for name, text in names.items() if name in metrics]
+
+
+def _heat(matrix: Sequence[Sequence[int]]) -> list[list[tuple[int, float]]]:
+    """Return each cell as its count and its share of the images of its true class in percent."""
+    return [[(n, 100 * n / max(1, sum(row))) for n in row] for row in matrix]
+
+
+def _pairs(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> list[tuple[str, str, int, float]]:
+    """Return the most frequent confusions: true class, predicted class, images, their share of the true class."""
+    cells = ((n, t, p) for t, row in enumerate(matrix) for p, n in enumerate(row) if n and t != p)
+    worst = sorted(cells, key=lambda c: (-c[0], c[1], c[2]))[:PAIRS]
+    return [(classes[t], classes[p], n, n / sum(matrix[t])) for n, t, p in worst]
+
+
+def _hardest(metrics: Mapping[str, Any], curves: Mapping[str, Any]) -> list[str]:
+    """Return the classes whose curves are drawn, in the model's order: those with the least average precision."""
+    known = [name for name, pair in curves["classes"].items() if pair["pr"]]
+    low = sorted(known, key=lambda name: metrics["per_label_metrics"][name]["average_precision"])[:CURVES]
+    return [name for name in known if name in low]
+
+
+def _chart(
+    curves: Mapping[str, Any],
+    drawn: Sequence[str],
+    colours: Mapping[str, str],
+    kind: str,
+    axes: tuple[str, str],
+    labels: tuple[str, str],
+) -> dict[str, Any] | None:
+    named = [*((n, curves["classes"][n][kind], colours[n]) for n in drawn), ("micro", curves["micro"][kind], None)]
+    lines = []
+    for name, curve, colour in named:
+        if curve:
+            points = list(zip(*(curve[a] for a in axes), strict=True))
+            title = name if colour else "all classes (micro average)"
+            lines.append(Line(_steps(points) if kind == "pr" else points, colour or "var(--text)", title, not colour))
+    return line_chart(lines, *labels, shares=True, size=_SIZE) if lines else None
+
+
+def _steps(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return precision by recall as the steps whose area is the average precision."""
+    corners = [(before[0], after[1]) for before, after in itertools.pairwise(points)]
+    return [points[0], *(p for pair in zip(corners, points[1:], strict=True) for p in pair)]
+
+
+def _mistake(mistake: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    truth, said, probs = mistake["truth"], mistake["predicted"], mistake["probs"]
+
+    def labels(chosen: Any) -> dict[str, Any]:
+        # what is wrong first, then by probability
+        places = sorted((c for c in range(len(classes)) if chosen[c]), key=lambda c: (truth[c] == said[c], -probs[c]))
+        shown = [(classes[c], float(probs[c]), bool(truth[c] == said[c])) for c in places[:LABELS]]
+        return {"shown": shown, "more": len(places) - len(shown)}
+
+    image = mistake["image"].convert("RGB")
+    image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    return {"image": _jpeg(image), "name": mistake["name"], "truth": labels(truth), "predicted": labels(said)}
+
+
+def _jpeg(image: Image.Image) -> str:
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=85)
+    return data_uri(data.getvalue(), "image/jpeg")
