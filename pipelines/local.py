@@ -67,10 +67,11 @@ class Runner:
     Args:
         folder: the run's folder; kfp's files go to ``steps`` below it, logs to ``logs``.
         parallelism: how many lanes run at a time.
+        accelerators: how many GPUs a lane has, where there are any.
     """
 
-    def __init__(self, folder: Path, parallelism: int):
-        self.folder, self.parallelism = folder, parallelism
+    def __init__(self, folder: Path, parallelism: int, accelerators: int = 1):
+        self.folder, self.parallelism, self.accelerators = folder, parallelism, accelerators
         self.logs = folder / "logs"
         self.tasks: list[Task] = []
         self._children: set[subprocess.Popen[bytes]] = set()
@@ -109,6 +110,7 @@ class Runner:
             plan = json.loads(described["inputs"]["parameterValues"]["lane"])
             lane = int(plan["lane"])
             environment["AUTOML_IMAGES_LANES_HERE"] = str(min(self.parallelism, int(plan["lanes"])))
+            environment["AUTOML_IMAGES_GPUS"] = str(self.accelerators)
         task = Task(step, self.logs / (step + (f"-{lane}" if lane is not None else "") + ".log"), lane)
         with task.log.open("ab") as log, self._lock:
             if self._stopped:

@@ -49,11 +49,12 @@ def run(experiment: Experiment, *, root: str = "runs", fresh: bool = False) -> d
     """
     started = time.monotonic()
     folder = _new_folder(Path(root).absolute() / experiment.name)
-    here = len(gpus()) or os.cpu_count() or 1
+    each = max(1, experiment.resources.count)
+    here = len(gpus()) // each or os.cpu_count() or 1
     console = Console(stderr=True)
     if experiment.lanes() > here:
         console.print(f"{experiment.lanes()} lanes are asked for; {here} run at a time on this machine", markup=False)
-    runner = Runner(folder, min(experiment.lanes(), here))
+    runner = Runner(folder, min(experiment.lanes(), here), each)
     pipeline = build(experiment, parallelism=runner.parallelism, retries=0)
     arguments = {"fresh": fresh, "storage": experiment.storage or str(Path(root).absolute())}
     faults: list[BaseException] = []

@@ -26,13 +26,22 @@ def sgd(grads, rate=0.1, momentum=0.9, nesterov=True, decay=0.0, w=1.0):
     return path
 
 
-def adam(grads, rate=0.1, beta1=0.9, beta2=0.999, amsgrad=False, decay=0.0, decoupled=False, w=1.0):
+def rmsprop(grads, rate=0.1, gamma=0.9, eps=1e-8, w=1.0):
+    path, v = [w], 0.0
+    for g in grads:
+        v = gamma * v + (1 - gamma) * g * g
+        w -= rate * g / (math.sqrt(v) + eps)
+        path.append(w)
+    return path
+
+
+def adam(grads, rate=0.1, beta1=0.9, beta2=0.999, amsgrad=False, decay=0.0, decoupled=False, w=1.0, eps=1e-8):
     path, m, v, top = [w], 0.0, 0.0, 0.0
     for t, pull in enumerate(grads, 1):
         w, g = (w * (1 - rate * decay), pull) if decoupled else (w, pull + decay * w)
         m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
         top = max(top, v)
-        w -= rate * m / (1 - beta1**t) / (math.sqrt((top if amsgrad else v) / (1 - beta2**t)) + 1e-8)
+        w -= rate * m / (1 - beta1**t) / (math.sqrt((top if amsgrad else v) / (1 - beta2**t)) + eps)
         path.append(w)
     return path
 
@@ -51,7 +60,16 @@ def cosine(step, warmup, total, cycles, rate=0.1):
         ({"momentum": 0, "nesterov": 0}, sgd(PULLS, momentum=0, nesterov=False)),
         ({"momentum": 0.5}, sgd(PULLS, momentum=0.5)),
         ({"nesterov": 0}, sgd(PULLS, nesterov=False)),
+        ({"optimizer": "nag"}, sgd(PULLS)),
+        ({"optimizer": "nag", "nesterov": 0, "momentum": 0.5}, sgd(PULLS, momentum=0.5)),
+        ({"optimizer": "nag", "weight_decay": 0.2}, sgd(PULLS, decay=0.2)),
+        ({"optimizer": "rmsprop"}, rmsprop(PULLS)),
+        ({"optimizer": "rmsprop", "gamma": 0.3}, rmsprop(PULLS, gamma=0.3)),
+        ({"optimizer": "rmsprop", "gamma": 0}, rmsprop(PULLS, gamma=0)),
+        ({"optimizer": "rmsprop", "eps": 1}, rmsprop(PULLS, eps=1)),
         ({"optimizer": "adam"}, adam(PULLS)),
+        ({"optimizer": "adam", "eps": 0.5}, adam(PULLS, eps=0.5)),
+        ({"optimizer": "adamw", "eps": 1}, adam(PULLS, eps=1)),
         ({"optimizer": "adam", "beta1": 0.2}, adam(PULLS, beta1=0.2)),
         ({"optimizer": "adam", "beta2": 0.5}, adam(PULLS, beta2=0.5)),
         ({"optimizer": "adam", "beta2": 0.5, "amsgrad": 1}, adam(PULLS, beta2=0.5, amsgrad=True)),
@@ -68,6 +86,11 @@ def test_weights_follow_the_optimizer_asked_for(train, given, expected):
     assert float(probe.bias.detach()) == 1
 
 
+def test_rmsprop_decays_no_weight(train):
+    probe, _, _ = train({"training_batch_size": 3, "number_of_epochs": 1, "optimizer": "rmsprop", "weight_decay": 1})
+    assert float(probe.still.detach()) == 1
+
+
 def test_biases_and_norms_are_not_decayed():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Linear(4, 2))
     groups = build_optimizer(model, resolve(TASK, {**PLAIN, "weight_decay": 0.1})).param_groups
@@ -81,6 +104,10 @@ def test_biases_and_norms_are_not_decayed():
         ({"step_lr_gamma": 0.5, "step_lr_step_size": 1}, [0.1 * 0.5 ** (i // 2) for i in range(8)]),
         ({"step_lr_gamma": 0.2, "step_lr_step_size": 3}, [0.1] * 6 + [0.02] * 2),
         ({"step_lr_gamma": 0, "step_lr_step_size": 2}, [0.1] * 4 + [0] * 4),
+        ({"lr_scheduler_step": "1,3"}, [0.1] * 2 + [0.01] * 4 + [0.001] * 2),
+        ({"lr_scheduler_step": "2", "lr_scheduler_factor": 0.5}, [0.1] * 4 + [0.05] * 4),
+        ({"lr_scheduler_step": "2", "lr_scheduler_factor": 0}, [0.1] * 4 + [0] * 4),
+        ({"lr_scheduler_step": "2", "lr_scheduler_factor": 1}, [0.1] * 8),
         *(
             (
                 {"lr_scheduler": "warmup_cosine", "warmup_cosine_lr_warmup_epochs": w, "warmup_cosine_lr_cycles": c},

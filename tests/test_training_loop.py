@@ -8,7 +8,7 @@ import torch
 
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve
-from automl_images.training import module as trial_module
+from automl_images.training import detection as trial_module
 from automl_images.training.callbacks import Checkpoints
 from automl_images.training.fit import fit
 from tests.training_probe import PLAIN, PULLS, TASK, Journal, named, trainer
@@ -33,6 +33,10 @@ LATE = [0.1, 0.2, 0.3] + [0.3] * 7
         (FLAT, 2, 1, {"evaluation_frequency": 2}, 6),
         (LATE, 2, 1, {}, 5),
         (LATE, 1, 1, {}, 4),
+        (FLAT, 2, 1, {"early_stopping_min_epochs": 6}, 6),
+        (LATE, 2, 1, {"early_stopping_tolerance": 0.6}, 4),
+        (LATE, 2, 1, {"early_stopping_tolerance": 1}, 5),
+        ([0.1 * 1.5**i for i in range(10)], 2, 1, {"early_stopping_tolerance": 0.4}, 10),
     ],
 )
 def test_early_stopping_counts_evaluations_without_improvement(train, values, patience, delay, more, last):
@@ -91,6 +95,17 @@ def test_the_best_epochs_model_is_kept_and_means_are_reported(train):
     assert float(journal.model()["w"]) == probe.path[2] != probe.path[4]
     rows = [(1, 0.1, 0.1, 0.1), (2, 0.5, 0.5, 0.3), (3, 0.5, 0.5, 1.1 / 3), (4, 0.3, 0.5, 0.35)]
     np.testing.assert_allclose(journal.evaluations, rows)
+
+
+@pytest.mark.parametrize(("every", "kept"), [(1, ["1", "2", "3"]), (2, ["2"]), (4, [])])
+def test_an_epochs_model_is_kept_every_so_often(train, every, kept):
+    probe, _, journal = train({"number_of_epochs": 3, "training_batch_size": 6, "checkpoint_frequency": every})
+    folder = journal.folder / "epochs"
+    assert sorted(f.name for f in folder.glob("*")) == kept
+    for name in kept:
+        weights = torch.load(folder / name / "model.pt", weights_only=True)
+        assert float(weights["w"]) == probe.path[int(name)]
+    assert train({"number_of_epochs": 1}, name="none")[2].folder.joinpath("epochs").exists() is False
 
 
 def test_the_journal_may_stop_a_trial(train):

@@ -11,7 +11,7 @@ from torch import nn
 from automl_images.annotations.records import Box, Record
 from automl_images.hyperparameters import resolve
 from automl_images.models import catalogue
-from automl_images.training import module as trial_module
+from automl_images.training import detection as trial_module
 from automl_images.training.fit import fit
 
 TASK = "image-object-detection"
@@ -45,6 +45,9 @@ class Journal:
         shutil.rmtree(self.folder / "model", ignore_errors=True)
         shutil.copytree(folder, self.folder / "model")
         self.saved.append(json.loads((folder / "metrics.json").read_text())["epoch"])
+
+    def save_epoch(self, folder, epoch):
+        shutil.copytree(folder, self.folder / "epochs" / str(epoch))
 
     def save_checkpoint(self, folder, epoch):
         shutil.copytree(folder, self.folder / f"checkpoint-{epoch}", dirs_exist_ok=True)

@@ -12,8 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl_images import storage
+from automl_images.annotations import read_records
+from automl_images.annotations.records import class_names
 from automl_images.errors import UserError
-from automl_images.hyperparameters import resolve, without_effect
+from automl_images.hyperparameters import default_model, resolve, without_effect
+from automl_images.hyperparameters.names import CLASSIFIERS
+from automl_images.hyperparameters.resolve import PROFILES
+from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS, check_sizes
 from automl_images.sweep import ledger as states
 from automl_images.sweep.curated import AUTO, baseline, curated_space
 from automl_images.sweep.ledger import Ledger, fingerprint
@@ -38,27 +43,30 @@ def check_experiment(experiment: Mapping[str, Any]) -> dict[str, Any]:
     task = get_task(experiment["task"])
     metric = check_primary_metric(task, experiment.get("primary_metric"))
     sweep = experiment.get("sweep") or {}
+    profile = experiment.get("profile") or "azure"
+    if profile not in PROFILES:
+        raise UserError(f"profile: '{profile}' is unknown; use {' or '.join(PROFILES)}")
     settings = dict(experiment.get("settings") or {})
     space = sweep.get("space")
     sampling = sweep.get("sampling") or "random"
     iterations = int(sweep.get("iterations") or 1)
     if sampling not in SAMPLERS:
         raise UserError(f"sweep.sampling: '{sampling}' is not built in this version; use {' or '.join(SAMPLERS)}")
-    weights = {"pretrained": True, "source": None, **(experiment.get("weights") or {})}
+    weights = _starting_weights(settings, {"pretrained": True, "source": None, **(experiment.get("weights") or {})})
     first: dict[str, Any] | None = None
     if space == AUTO or (iterations > 1 and not space):
         published_only = weights["pretrained"] and not weights["source"]
-        space = curated_space(task.name, settings, ["yolov5"] if published_only else [])
+        space = curated_space(task.name, settings, WITHOUT_PUBLISHED_WEIGHTS if published_only else [])
         first = baseline(space)
     branches = parse_space(space)
     if sampling == "grid":
         grid_size(branches)
     if not any("model_name" in branch for branch in branches):
         try:
-            _say_without_effect(task.name, settings, {n for branch in branches for n in branch})
+            _say_without_effect(task.name, settings, {n for branch in branches for n in branch}, profile)
         except UserError as error:
             raise UserError(f"settings.{error}") from None
-    check_space(task.name, branches, settings, conditional=isinstance(space, list))
+    check_space(task.name, branches, settings, conditional=isinstance(space, list), profile=profile)
     if iterations > 1 and settings.get("validation_metric_type") == "none":
         raise UserError("settings.validation_metric_type: none leaves the trials of a sweep unranked; use voc or coco")
     if int(sweep.get("seed") or 0) < 0:
@@ -66,9 +74,10 @@ def check_experiment(experiment: Mapping[str, Any]) -> dict[str, Any]:
     rule = dict(sweep.get("early_termination") or {})
     if early_termination(rule) and settings.get("validation_metric_type") == "none":
         raise UserError("sweep.early_termination: has nothing to judge by with validation_metric_type: none")
-    _check_weights(task.name, settings, branches, weights)
+    _check_weights(task.name, settings, branches, weights, profile)
     return {
         "task": task.name,
+        "profile": profile,
         "primary_metric": metric,
         "settings": settings,
         "weights": weights,
@@ -80,23 +89,76 @@ def check_experiment(experiment: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _say_without_effect(task: str, settings: Mapping[str, Any], swept: set[str]) -> None:
-    complete = resolve(task, settings)
+def _say_without_effect(task: str, settings: Mapping[str, Any], swept: set[str], profile: str) -> None:
+    complete = resolve(task, settings, profile)
     for line in without_effect(complete, settings):
         if not any(name in line for name in swept):
             print(f"note: settings: {line}", file=sys.stderr)
 
 
-def _check_weights(task: str, settings: Mapping[str, Any], branches: list[Any], weights: Mapping[str, Any]) -> None:
+def _starting_weights(settings: dict[str, Any], weights: dict[str, Any]) -> dict[str, Any]:
+    """Return the experiment's weights with ``source`` from the settings' checkpoint_*, which are taken out of them."""
+    given = {n: settings.pop(f"checkpoint_{n}", None) for n in ("run_id", "dataset_id", "filename")}
+    run, folder, file = given.values()
+    if not any(given.values()):
+        return weights
+    first = next(n for n, value in given.items() if value)
+    if weights["source"]:
+        raise UserError(f"settings.checkpoint_{first}: names weights, and weights.source does too; give one of the two")
+    if bool(folder) != bool(file):
+        raise UserError("settings.checkpoint_dataset_id: goes together with checkpoint_filename, the file in it")
+    if run and folder:
+        raise UserError("settings.checkpoint_run_id: is another source than checkpoint_dataset_id; give one of the two")
+    return {**weights, "source": _model_of_run(str(run)) if run else storage.join(str(folder), str(file))}
+
+
+def _model_of_run(run: str) -> str:
+    """Return the model folder of a run's folder (by its summary.json), a trial's, or the address itself."""
+    try:
+        return str(json.loads(storage.read_text(storage.join(run, "summary.json")))["best"]["model"])
+    except FileNotFoundError:
+        pass
+    except (ValueError, LookupError, TypeError):
+        raise UserError(f"settings.checkpoint_run_id: {storage.redact(run)}: the run has no model") from None
+    if not storage.exists(run):
+        raise UserError(f"settings.checkpoint_run_id: {storage.redact(run)}: no such run, trial or model folder")
+    inner = storage.join(run, "model")
+    return inner if storage.exists(inner) else run
+
+
+def _check_weights(
+    task: str, settings: Mapping[str, Any], branches: list[Any], weights: Mapping[str, Any], profile: str
+) -> None:
     if weights["source"] or not weights["pretrained"]:
         return
-    default = settings.get("model_name") or get_task(task).default_model
+    default = settings.get("model_name") or default_model(task, profile)
     models = {m for b in branches for m in (b["model_name"].arguments if "model_name" in b else (default,))}
-    if "yolov5" in models:
+    for model in sorted(models.intersection(WITHOUT_PUBLISHED_WEIGHTS)):
         raise UserError(
-            "weights.pretrained: yolov5 has no published weights that load without pickle; name a state_dict in "
+            f"weights.pretrained: {model} has no published weights that load without pickle; name a state_dict in "
             "weights.source, or set weights.pretrained: false"
         )
+    for branch in branches:
+        for model in sorted(models.intersection(CLASSIFIERS)):
+            given = {n: v for n, v in settings.items() if n != "model_name"}
+            fixed = {n: e.arguments[0] for n, e in branch.items() if e.kind == "choice" and n != "model_name"}
+            check_sizes(resolve(task, {**given, **fixed, "model_name": model}, profile), pretrained=True)
+
+
+def _check_counts(settings: Mapping[str, Any], training: str) -> None:
+    """Refuse ``num_classes`` and ``num_training_samples`` that are not the training data's."""
+    if not settings.get("num_classes") and not settings.get("num_training_samples"):
+        return
+    records = list(read_records(training))
+    found = {
+        "num_classes": len({name for record in records for name in class_names(record)}),
+        "num_training_samples": len(records),
+    }
+    for name, count in found.items():
+        if settings.get(name) not in (None, count):
+            raise UserError(
+                f"settings.{name}: {settings[name]} was said, and the training data has {count}; leave it out"
+            )
 
 
 def plan_sweep(
@@ -126,6 +188,7 @@ def plan_sweep(
         UserError: the experiment is wrong, or the ledger is another experiment's.
     """
     covered = check_experiment(experiment)
+    _check_counts(covered["settings"], training)
     covered["data"] = {"digest": _digest(training, validation)}
     sweep = experiment.get("sweep") or {}
     iterations = int(sweep.get("iterations") or 1)
@@ -198,6 +261,9 @@ def _stage(shared: Ledger, source: str | None) -> str | None:
             storage.write(url, storage.read_bytes(file))
         except FileNotFoundError:
             raise UserError(f"weights.source: {storage.redact(file)}: no such file") from None
+        labels = storage.join(file.rpartition("/")[0], "labels.json")
+        if storage.exists(labels):  # a classifier's last layer is kept if they are the same
+            storage.write(storage.join(shared.url, "weights", "labels.json"), storage.read_bytes(labels))
     return url
 
 

@@ -26,7 +26,8 @@ def train_lane(lane: str) -> str:
 
     Args:
         lane: one of the JSON objects that :func:`automl_images.steps.plan.plan_sweep` returned. On a machine that runs
-            several lanes, ``AUTOML_IMAGES_LANES_HERE`` says how many, and each takes its share of GPUs and threads.
+            several lanes, ``AUTOML_IMAGES_LANES_HERE`` says how many, and each takes its share of threads and
+            ``AUTOML_IMAGES_GPUS`` GPUs; elsewhere it has all that it sees.
 
     Returns:
         A JSON object: ``{"ledger": address, "lane": i, "trials": {index: state}}``.
@@ -137,13 +138,14 @@ def _died(code: int, lines: list[str]) -> tuple[str, int | None]:
 
 def _share(lane: int) -> dict[str, str]:
     """Return the environment of a trial: on a machine that runs several lanes, its share of GPUs and threads."""
-    here = int(os.environ.get("AUTOML_IMAGES_LANES_HERE", "1"))
+    here, each = (int(os.environ.get(f"AUTOML_IMAGES_{n}", "1")) for n in ("LANES_HERE", "GPUS"))
     environment = dict(os.environ)
     if here > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // here)))
-        visible = gpus()
-        if visible:
-            environment["CUDA_VISIBLE_DEVICES"] = visible[lane % len(visible)]
+    visible = gpus() if "AUTOML_IMAGES_GPUS" in os.environ else []
+    if visible:
+        first = lane * each % max(1, len(visible) - each + 1)
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(visible[first : first + each])
     return environment
 
 

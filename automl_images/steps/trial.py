@@ -6,12 +6,13 @@ the ledger has the same.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automl_images import storage
 from automl_images.annotations import read_records
@@ -24,6 +25,9 @@ from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.sampling import ADAPTIVE, propose
 from automl_images.sweep.space import parse_space
 from automl_images.sweep.termination import Rule, early_termination
+
+if TYPE_CHECKING:
+    from automl_images.training.fit import Fitted
 
 MOST = 300  # characters of an error that was not written for people
 
@@ -64,6 +68,13 @@ class LedgerJournal:
         write_score_file(folder)
         storage.put_folder(folder, self.ledger.model_url(self.content["trial"]))
 
+    def save_epoch(self, folder: Path, epoch: int) -> None:
+        """Keep the model folder of an epoch, in ``epochs/`` of the trial's folder."""
+        write_score_file(folder)
+        storage.put_folder(
+            folder, storage.join(self.ledger.trial_folder(self.content["trial"]), "epochs", f"{epoch:04d}")
+        )
+
     def save_checkpoint(self, folder: Path, epoch: int) -> None:
         """Replace the trial's checkpoint."""
         self.ledger.write_checkpoint(self.content["trial"], f"checkpoint-{epoch}", folder)
@@ -93,8 +104,30 @@ def proposed(ledger: Ledger, trial: int) -> tuple[dict[str, Any], list[str], lis
     """
     experiment, sampled = ledger.experiment(), drawn(ledger, trial)
     given = {**experiment["settings"], **sampled}
-    settings = resolve(experiment["task"], given)
+    settings = resolve(experiment["task"], given, experiment["profile"])
     return settings, sorted(sampled), without_effect(settings, given)
+
+
+class Silence:
+    """The journal of a process that only helps."""
+
+    def evaluated(self, epoch: int, value: float, best: float, mean: float) -> str | None:
+        """Leave the decision to the first process."""
+        return None
+
+    def save_model(self, folder: Path) -> None:
+        """Save nothing, as do the others."""
+
+    def save_epoch(self, folder: Path, epoch: int) -> None:
+        """Save nothing."""
+
+    def save_checkpoint(self, folder: Path, epoch: int) -> None:
+        """Save nothing."""
+
+
+def _rank() -> int:
+    """Return which of the trial's processes this is, as Lightning tells those that it starts; the first is 0."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def run_trial(ledger: Ledger, run: str, trial: int) -> None:
@@ -103,7 +136,6 @@ def run_trial(ledger: Ledger, run: str, trial: int) -> None:
     Raises:
         UserError: it failed; the ledger says so already.
     """
-    before = ledger.trial(trial)
     try:
         settings, sampled, notes = proposed(ledger, trial)
     except UserError as error:  # a normal expression has no bounds that plan could check
@@ -116,23 +148,10 @@ def run_trial(ledger: Ledger, run: str, trial: int) -> None:
     submission, experiment = ledger.run(run), ledger.experiment()
     rule = early_termination(experiment.get("early_termination"))
     journal = LedgerJournal(ledger, content, submission["deadline"], rule)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
     try:
-        from automl_images.training.fit import fit
-
-        for note in notes:
-            print(f"note: {note}", file=sys.stderr, flush=True)
-        with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
-            checkpoint = _checkpoint(ledger, trial, Path(scratch)) if before else None
-            fitted = fit(
-                experiment["task"],
-                settings,
-                list(read_records(submission["training"])),
-                list(read_records(submission["validation"])),
-                journal,
-                weights=submission["weights"],
-                seed=experiment["seed"] * 10_007 + trial,
-                checkpoint=checkpoint,
-            )
+        fitted = _fitted(ledger, experiment, submission, content, journal)
     except Exception as error:
         known = isinstance(error, UserError)
         line = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0][:MOST]
@@ -147,11 +166,46 @@ def run_trial(ledger: Ledger, run: str, trial: int) -> None:
     ledger.remove_checkpoints(trial)
 
 
+def help_trial(ledger: Ledger, run: str, trial: int) -> None:
+    """Train along with the process that runs the trial, on another GPU; that one alone reports.
+
+    Raises:
+        UserError: it failed; the first process fails too, and says so in the ledger.
+    """
+    content = ledger.trial(trial)
+    assert content, "the first process writes the trial before it starts the others"
+    _fitted(ledger, ledger.experiment(), ledger.run(run), content, Silence())
+
+
+def _fitted(
+    ledger: Ledger,
+    experiment: dict[str, Any],
+    submission: dict[str, Any],
+    content: dict[str, Any],
+    journal: LedgerJournal | Silence,
+) -> Fitted:
+    from automl_images.training.fit import fit
+
+    trial = content["trial"]
+    with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
+        return fit(
+            experiment["task"],
+            content["settings"],
+            list(read_records(submission["training"])),
+            list(read_records(submission["validation"])),
+            journal,
+            weights=submission["weights"],
+            seed=experiment["seed"] * 10_007 + trial,
+            checkpoint=_checkpoint(ledger, trial, Path(scratch)) if content["attempt"] > 1 else None,
+        )
+
+
 def _checkpoint(ledger: Ledger, trial: int, scratch: Path) -> Path | None:
     name = ledger.checkpoint(trial)
     if name is None:
         return None
-    print(f"resuming trial {trial} after epoch {name.rpartition('-')[2]} ({name})", file=sys.stderr, flush=True)
+    if not _rank():
+        print(f"resuming trial {trial} after epoch {name.rpartition('-')[2]} ({name})", file=sys.stderr, flush=True)
     return storage.get_folder(storage.join(ledger.trial_folder(trial), name), scratch)
 
 
@@ -159,7 +213,7 @@ def main() -> int:
     """Run the trial that the arguments name."""
     url, run, trial = sys.argv[1:]
     try:
-        run_trial(Ledger(url), run, int(trial))
+        (help_trial if _rank() else run_trial)(Ledger(url), run, int(trial))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 import sys
 import time
@@ -22,6 +24,9 @@ class Journal(Protocol):
 
     def save_model(self, folder: Path) -> None:
         """Keep a copy of the best epoch's model folder."""
+
+    def save_epoch(self, folder: Path, epoch: int) -> None:
+        """Keep a copy of the model folder after ``epoch`` epochs, for good."""
 
     def save_checkpoint(self, folder: Path, epoch: int) -> None:
         """Keep a copy of the checkpoint after ``epoch`` epochs, in place of the one before."""
@@ -91,26 +96,58 @@ class Evaluations(Callback):
             self.keep(module, {"epoch": epoch, **module.metrics})
         mean = sum(self.values) / len(self.values)
         parts = ", ".join(f"{k} {v:.3f}" for k, v in module.losses().items())
-        say(f"epoch {epoch}/{trainer.max_epochs}: {name} {value:.4f} (best {self.best['value']:.4f}); {parts}")
-        reason = self.journal.evaluated(epoch, value, self.best["value"], mean)
+        reason = None
+        if trainer.is_global_zero:
+            say(f"epoch {epoch}/{trainer.max_epochs}: {name} {value:.4f} (best {self.best['value']:.4f}); {parts}")
+            reason = self.journal.evaluated(epoch, value, self.best["value"], mean)
+        reason = trainer.strategy.broadcast(reason)
         if reason:
             self.reason = reason
             trainer.should_stop = True
 
     def keep(self, module: pl.LightningModule, metrics: Mapping[str, Any]) -> None:
         """Write the module's model folder and copy it away."""
+        if not module.trainer.is_global_zero:
+            return
         self.background.wait()
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.save(self.scratch, module, metrics)
         self.background.submit(lambda: self.journal.save_model(self.scratch))
 
 
-class DelayedEarlyStopping(EarlyStopping):
-    """Lightning's early stopping, counting only after the first ``delay`` evaluations."""
+class KeptEpochs(Callback):
+    """Keeps a model folder every so many epochs, beside the best one."""
 
-    def __init__(self, monitor: str, patience: int, delay: int):
+    def __init__(self, evaluations: Evaluations, every: int):
+        self.evaluations, self.every = evaluations, every
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write the epoch's model folder; runs after its evaluation, if it has one."""
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every or not trainer.is_global_zero:
+            return
+        to = self.evaluations
+        to.background.wait()
+        shutil.rmtree(to.scratch, ignore_errors=True)
+        to.save(to.scratch, module, {"epoch": epoch, **module.metrics})
+        to.background.submit(lambda: to.journal.save_epoch(to.scratch, epoch))
+
+
+class DelayedEarlyStopping(EarlyStopping):
+    """Lightning's early stopping, counting after the first ``delay`` evaluations, by Azure's and SageMaker's rules.
+
+    Args:
+        monitor: the metric, of which more is better.
+        patience: evaluations without improvement that end the trial.
+        delay: first evaluations during which a lack of improvement is not counted.
+        min_epochs: epochs before which the trial is not ended, though it is counted.
+        tolerance: an improvement is above this share of the best value.
+    """
+
+    def __init__(self, monitor: str, patience: int, delay: int, min_epochs: int = 1, tolerance: float = 0.0):
         super().__init__(monitor=monitor, patience=patience, mode="max", check_on_train_epoch_end=False)
         self.delay, self.seen = delay, 0
+        self.min_epochs, self.tolerance = min_epochs, tolerance
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
         return {**super().state_dict(), "seen": self.seen}
@@ -122,8 +159,10 @@ class DelayedEarlyStopping(EarlyStopping):
     def _run_early_stopping_check(self, trainer: pl.Trainer) -> None:
         self.seen += 1
         patience = self.patience
-        if self.seen <= self.delay:
+        if self.seen <= self.delay or trainer.current_epoch + 1 < self.min_epochs:
             self.patience = sys.maxsize
+        best = float(self.best_score)
+        self.min_delta = self.tolerance * abs(best) if math.isfinite(best) else 0.0
         super()._run_early_stopping_check(trainer)
         self.patience = patience
         if self.seen <= self.delay:
@@ -135,22 +174,27 @@ class Checkpoints(Callback):
 
     SHARE = 20
 
-    def __init__(self, journal: Journal, scratch: Path, background: Background):
+    def __init__(self, journal: Journal, scratch: Path, background: Background, layout: Mapping[str, Any]):
         self.journal, self.scratch, self.background = journal, scratch, background
+        self.layout = layout
         self._written, self._cost = time.monotonic(), 0.0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write a checkpoint if enough time has passed; runs after the epoch's evaluation."""
         now = time.monotonic()
         last = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
-        if last or now - self._written < self.SHARE * self._cost:
+        due = not last and now - self._written >= self.SHARE * self._cost
+        if not trainer.strategy.broadcast(due):
             return
-        self.background.wait()
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        self.scratch.mkdir(parents=True)
-        trainer.save_checkpoint(self.scratch / "trainer.ckpt")
+        if trainer.is_global_zero:
+            self.background.wait()
+            shutil.rmtree(self.scratch, ignore_errors=True)
+            self.scratch.mkdir(parents=True)
+            (self.scratch / "layout.json").write_text(json.dumps(self.layout))
+        trainer.save_checkpoint(self.scratch / "trainer.ckpt")  # by all processes
         epoch = trainer.current_epoch + 1
-        self.background.submit(lambda: self.journal.save_checkpoint(self.scratch, epoch))
+        if trainer.is_global_zero:
+            self.background.submit(lambda: self.journal.save_checkpoint(self.scratch, epoch))
         self._written = time.monotonic()
         self._cost = self._written - now
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import logging
 import math
 import os
@@ -14,14 +16,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch.utils.data import DataLoader
 
 from automl_images.annotations.records import Record
-from automl_images.data.augment import rcnn_augmentation
-from automl_images.data.detection import EpochSampler, EvaluationSet, Samples, TrainingSet, as_lists, labels_of
 from automl_images.errors import UserError
-from automl_images.models import catalogue
 from automl_images.models import folder as model_folder
+from automl_images.models.freeze import freeze
 from automl_images.tasks import get_task
 from automl_images.training.callbacks import (
     Background,
@@ -29,9 +28,13 @@ from automl_images.training.callbacks import (
     DelayedEarlyStopping,
     Evaluations,
     Journal,
+    KeptEpochs,
     say,
 )
-from automl_images.training.module import DetectionTrial
+from automl_images.training.problem import Machine, Problem
+from automl_images.training.together import together
+
+_LAYOUT = "AUTOML_IMAGES_LAYOUT"  # from a trial's first process to its others
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ def fit(
 ) -> Fitted:
     """Train a model and hand the best epoch's model folder to the journal.
 
+    All GPUs that CUDA shows train together, and share each batch. A batch that is too large for their memory is halved,
+    and twice as many are accumulated, from the first epoch on.
+
     Args:
         task: the task's name.
         settings: complete settings, of :func:`automl_images.hyperparameters.resolve`.
@@ -75,66 +81,113 @@ def fit(
         UserError: the data, the weights or the settings do not work, or training diverged.
     """
     _quiet()
-    classes = labels_of(training)
-    samples, scored = Samples(training, classes), Samples(validation, classes)
     if not validation:
         raise UserError("validation data: has no image; raise split_ratio or give data.validation")
-    pl.seed_everything(seed % 2**32, verbose=False)  # numpy takes no more; a trial's seed may be above
-    model, said = catalogue.initial(task, settings, classes, weights)
-    brings_its_own = getattr(model, "augmentation", None)
-    augment = brings_its_own(samples.training, len(samples)) if brings_its_own else rcnn_augmentation(samples.training)
-    workers = _workers()
-    training_loader: DataLoader = DataLoader(
-        TrainingSet(samples, augment, seed),
-        batch_size=settings["training_batch_size"],
-        sampler=EpochSampler(len(samples), seed),
-        **_loading(workers),
-    )
-    validation_loader: DataLoader = DataLoader(
-        EvaluationSet(scored), batch_size=settings["validation_batch_size"], **_loading(min(workers, 2))
-    )
+    machine = Machine.here()
+    layout = json.loads(os.environ[_LAYOUT]) if machine.rank and _LAYOUT in os.environ else {}
+    if checkpoint:
+        resumed = json.loads((checkpoint / "layout.json").read_text())
+        layout, settings = resumed, {**settings, **resumed.get("batch", {})}
+    with together(machine):
+        while True:
+            try:
+                pl.seed_everything(seed % 2**32, verbose=False)  # numpy takes no more; a trial's seed may be above
+                with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
+                    problem = _problem(
+                        task, settings, training, validation, weights, seed, machine, Path(scratch), layout
+                    )
+                    return _fit(task, settings, problem, journal, seed, machine, Path(scratch), checkpoint)
+            except torch.OutOfMemoryError:
+                pass  # the error holds the frames that hold the memory, until here
+            problem = None
+            gc.collect()  # a trainer and its module know each other
+            torch.cuda.empty_cache()
+            size = settings["training_batch_size"]
+            if size == 1 or machine.processes > 1:
+                raise UserError(f"out of GPU memory with training_batch_size {size}; lower it, or use a smaller model")
+            smaller = {
+                "training_batch_size": math.ceil(size / 2),
+                "grad_accumulation_step": 2 * settings["grad_accumulation_step"],
+            }
+            settings, checkpoint = {**settings, **smaller}, None
+            layout = {**layout, "batch": smaller}
+            said = ", ".join(f"{name} {value}" for name, value in smaller.items())
+            say(f"out of GPU memory with training_batch_size {size}: beginning again with {said}")
+
+
+def _problem(
+    task: str,
+    settings: Mapping[str, Any],
+    training: Sequence[Record],
+    validation: Sequence[Record],
+    weights: Mapping[str, Any],
+    seed: int,
+    machine: Machine,
+    scratch: Path,
+    layout: dict[str, Any],
+) -> Problem:
+    if get_task(task).label == "boxes":
+        from automl_images.training.detection import detection_problem
+
+        problem = detection_problem(task, settings, training, validation, weights, seed, machine)
+        problem.layout = layout
+    else:
+        from automl_images.training.classification import classification_problem
+
+        problem = classification_problem(task, settings, training, validation, weights, seed, machine, scratch, layout)
+        os.environ[_LAYOUT] = json.dumps(problem.layout)
+    frozen = freeze(problem.model, settings["model_name"], settings["layers_to_freeze"])
+    if frozen:
+        problem.said += f"; frozen: {', '.join(frozen)}"
+    return problem
+
+
+def _fit(
+    task: str,
+    settings: Mapping[str, Any],
+    problem: Problem,
+    journal: Journal,
+    seed: int,
+    machine: Machine,
+    scratch: Path,
+    checkpoint: Path | None,
+) -> Fitted:
     metric = get_task(task).primary_metric
-    steps = math.ceil(len(training_loader) / settings["grad_accumulation_step"])
-    module = DetectionTrial(model, settings, classes, scored, steps, metric, seed)
-    evaluated = settings["validation_metric_type"] != "none"
-    with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
-        background = Background()
+    steps = math.ceil(len(problem.training) / settings["grad_accumulation_step"])
+    module = problem.trial(steps, metric, seed)
+    evaluated, background = problem.validation is not None, Background()
 
-        def save(folder: Path, trained: pl.LightningModule, metrics: Mapping[str, Any]) -> None:
-            model_folder.save(folder, trained.model, task=task, settings=settings, classes=classes, metrics=metrics)
+    def save(folder: Path, trained: pl.LightningModule, metrics: Mapping[str, Any]) -> None:
+        model_folder.save(folder, trained.model, task=task, settings=settings, classes=problem.classes, metrics=metrics)
 
-        evaluations = Evaluations(journal, Path(scratch, "model"), save, settings["evaluation_frequency"], background)
-        stopping = DelayedEarlyStopping(metric, settings["early_stopping_patience"], settings["early_stopping_delay"])
-        trainer = _trainer(
-            settings,
-            [
-                *([evaluations] if evaluated else []),
-                *([stopping] if evaluated and settings["early_stopping"] else []),
-                Checkpoints(journal, Path(scratch, "checkpoint"), background),
-            ],
-            evaluated,
-            getattr(model, "gradient_clip", None),
-        )
+    evaluations = Evaluations(journal, scratch / "model", save, settings["evaluation_frequency"], background)
+    stopping = DelayedEarlyStopping(
+        metric, *(settings[f"early_stopping_{n}"] for n in ("patience", "delay", "min_epochs", "tolerance"))
+    )
+    callbacks: list[pl.Callback] = [
+        *([evaluations] if evaluated else []),
+        *([stopping] if evaluated and settings["early_stopping"] else []),
+        *([KeptEpochs(evaluations, settings["checkpoint_frequency"])] if settings["checkpoint_frequency"] else []),
+        Checkpoints(journal, scratch / "checkpoint", background, problem.layout),
+    ]
+    trainer = _trainer(settings, callbacks, problem, machine)
+    if not machine.rank:
+        sizes = (len(loader.dataset) if loader else 0 for loader in (problem.training, problem.validation))
         say(
-            f"{settings['model_name']}: {len(samples)} training and {len(scored)} validation images, "
-            f"{len(classes)} classes, on {trainer.strategy.root_device}; {said}"
-        )
-        try:
-            trainer.fit(
-                module,
-                training_loader,
-                validation_loader if evaluated else None,
-                ckpt_path=checkpoint / "trainer.ckpt" if checkpoint else None,
-                weights_only=True,
+            "{}: {} training and {} validation images, {} classes, on {}; {}".format(
+                settings["model_name"], *sizes, len(problem.classes), _where(machine, trainer), problem.said
             )
-        except torch.cuda.OutOfMemoryError:
-            raise UserError(
-                f"out of GPU memory with training_batch_size {settings['training_batch_size']}; "
-                "lower it and raise grad_accumulation_step"
-            ) from None
-        if not evaluated:
-            evaluations.keep(module, {"epoch": trainer.current_epoch})
-        background.wait()
+        )
+    trainer.fit(
+        module,
+        problem.training,
+        problem.validation,
+        ckpt_path=checkpoint / "trainer.ckpt" if checkpoint else None,
+        weights_only=True,
+    )
+    if not evaluated:
+        evaluations.keep(module, {"epoch": trainer.current_epoch})
+    background.wait()
     reason = evaluations.reason
     if not reason and stopping.stopped_epoch:
         patience = settings["early_stopping_patience"]
@@ -145,19 +198,20 @@ def fit(
 
 
 def _trainer(
-    settings: Mapping[str, Any], callbacks: list[pl.Callback], evaluated: bool, clip: float | None
+    settings: Mapping[str, Any], callbacks: list[pl.Callback], problem: Problem, machine: Machine
 ) -> pl.Trainer:
-    on_gpu = torch.cuda.is_available()
     return pl.Trainer(
-        accelerator="gpu" if on_gpu else "cpu",
-        devices=1,
-        precision="bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true",
+        accelerator="gpu" if machine.on_gpu else "cpu",
+        devices=machine.processes,
+        strategy="ddp" if machine.processes > 1 else "auto",
+        precision=problem.precision,  # type: ignore[arg-type]
         max_epochs=settings["number_of_epochs"],
         accumulate_grad_batches=settings["grad_accumulation_step"],
         check_val_every_n_epoch=settings["evaluation_frequency"],
-        limit_val_batches=None if evaluated else 0,
-        gradient_clip_val=clip,
+        limit_val_batches=None if problem.validation is not None else 0,
+        gradient_clip_val=getattr(problem.model, "gradient_clip", None),
         callbacks=callbacks,
+        use_distributed_sampler=False,
         num_sanity_val_steps=0,
         logger=False,
         enable_checkpointing=False,
@@ -166,20 +220,22 @@ def _trainer(
     )
 
 
-def _workers() -> int:
-    """Return the processes that decode images: none on a CPU, which has its hands full, else this trial's share."""
-    lanes = int(os.environ.get("AUTOML_IMAGES_LANES_HERE", "1"))
-    return max(1, min(8, (os.cpu_count() or 1) // lanes - 1)) if torch.cuda.is_available() else 0
-
-
-def _loading(workers: int) -> dict[str, Any]:
-    more = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
-    return {"collate_fn": as_lists, "num_workers": workers, "pin_memory": torch.cuda.is_available(), **more}
+def _where(machine: Machine, trainer: pl.Trainer) -> str:
+    device = trainer.strategy.root_device
+    return f"{machine.processes} {device.type} processes" if machine.processes > 1 else str(device)
 
 
 def _quiet() -> None:
     """Silence Lightning's notes on hardware and workers, which tell a user of a trial nothing to act on."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for text in ("does not have many workers", "number of training batches", "lr_scheduler.step", "no `val_data"):
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # all processes log the same metric, scored on what all have found, so there is nothing to synchronise
+    for text in (
+        "does not have many workers",
+        "number of training batches",
+        "lr_scheduler.step",
+        "no `val_data",
+        "sync_dist=True",
+    ):
         warnings.filterwarnings("ignore", message=f".*{text}.*")
     warnings.filterwarnings("ignore", category=FutureWarning)

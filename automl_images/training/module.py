@@ -1,4 +1,4 @@
-"""One trial as a Lightning module: losses, evaluation and optimiser, whatever the model."""
+"""One trial as a Lightning module: what all tasks share of losses, evaluation and optimiser."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from automl_images.data.detection import Samples
 from automl_images.errors import UserError
-from automl_images.metrics import detection_metrics
-from automl_images.prediction.detector import detect
 from automl_images.training.optimization import build_optimizer, build_scheduler, seed_step
 
-Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
-
-class DetectionTrial(pl.LightningModule):
-    """A detector being trained.
+class Trial(pl.LightningModule):
+    """A network being trained. A task's own class has ``loss_parts``, ``validation_step`` and ``score``.
 
     Args:
         model: the network, of :func:`automl_images.models.catalogue.initial`.
         settings: complete settings.
         classes: the labels.
-        validation: the samples that evaluations score.
         steps_per_epoch: optimiser steps in an epoch.
         primary_metric: the name under which the figure that ranks is logged.
         seed: the trial's seed.
@@ -37,19 +31,25 @@ class DetectionTrial(pl.LightningModule):
         model: nn.Module,
         settings: Mapping[str, Any],
         classes: Sequence[str],
-        validation: Samples,
         steps_per_epoch: int,
         primary_metric: str,
         seed: int,
     ):
         super().__init__()
         self.model, self.settings, self.classes = model, dict(settings), list(classes)
-        self.validation, self.steps_per_epoch = validation, steps_per_epoch
-        self.primary_metric, self.seed = primary_metric, seed
+        self.steps_per_epoch, self.primary_metric, self.seed = steps_per_epoch, primary_metric, seed
         self.metrics: dict[str, Any] = {}
-        self._found: dict[int, dict[str, np.ndarray]] = {}
+        self._found: dict[int, Any] = {}
         self._losses: dict[str, Tensor] = {}
         self._batches = 0
+
+    def loss_parts(self, batch: Any) -> dict[str, Tensor]:
+        """Return the parts whose sum is minimised, each the mean over the batch's images."""
+        raise NotImplementedError
+
+    def score(self, found: Mapping[int, Any]) -> dict[str, Any]:
+        """Return all metrics of the validation images, by what was ``found`` on each."""
+        raise NotImplementedError
 
     def configure_optimizers(self) -> dict[str, Any]:  # noqa: D102
         optimizer = build_optimizer(self.model, self.settings)
@@ -59,10 +59,9 @@ class DetectionTrial(pl.LightningModule):
     def on_train_epoch_start(self) -> None:  # noqa: D102
         self._losses, self._batches = {}, 0
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:  # noqa: D102
-        seed_step(self.seed, self.current_epoch, index)
-        images, targets = batch
-        losses = self.model.losses(images, targets)
+    def training_step(self, batch: Any, index: int) -> Tensor:  # noqa: D102
+        seed_step(self.seed, self.current_epoch, index, self.global_rank)
+        losses = self.loss_parts(batch)
         for name, value in losses.items():
             self._losses[name] = self._losses.get(name, 0) + value.detach()
         self._batches += 1
@@ -75,9 +74,13 @@ class DetectionTrial(pl.LightningModule):
         self._check_losses()
 
     def _check_losses(self) -> None:
-        """Refuse to go on once a loss is not a number; it is looked at once an epoch, so as not to wait for the GPU."""
+        """Refuse to go on once a loss is not a number; it is looked at once an epoch, so as not to wait for the GPU.
+
+        All processes refuse together, whosever loss it is: one that went on would wait for the others.
+        """
         losses = self.losses()
-        if not all(np.isfinite(v) for v in losses.values()):
+        finite = all(np.isfinite(v) for v in losses.values())
+        if not self.trainer.strategy.reduce_boolean_decision(finite):
             said = ", ".join(f"{k} {v:.3g}" for k, v in losses.items())
             raise UserError(
                 f"training diverged in epoch {self.current_epoch + 1} ({said}); "
@@ -92,20 +95,13 @@ class DetectionTrial(pl.LightningModule):
         self._check_losses()  # before a model without use is scored and kept
         self._found = {}
 
-    def validation_step(self, batch: tuple[list[Tensor], list[int]], _: int) -> None:  # noqa: D102
-        images, indices = batch
-        self._found.update(zip(indices, detect(self.model, images, self.device), strict=True))
-
     def on_validation_epoch_end(self) -> None:
-        """Score the validation samples and log the primary metric."""
-        order = sorted(self._found)
-        self.metrics = detection_metrics(
-            [self.validation.truth(i) for i in order],
-            [self._found[i] for i in order],
-            self.classes,
-            self.settings["validation_metric_type"],
-            self.settings["validation_iou_threshold"],
-            self.settings["box_score_thresh"],
-        )
+        """Score the validation images of all processes and log the primary metric."""
+        found = self._found
+        if self.trainer.world_size > 1:
+            parts: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, found)
+            found = {i: value for part in parts for i, value in part.items()}
+        self.metrics = self.score(found)
         self._found = {}
         self.log(self.primary_metric, torch.tensor(self.metrics[self.primary_metric] or 0.0, dtype=torch.float64))

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, StepLR
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, StepLR
 
 
 def build_optimizer(model: nn.Module, settings: Mapping[str, Any]) -> Optimizer:
@@ -19,24 +19,23 @@ def build_optimizer(model: nn.Module, settings: Mapping[str, Any]) -> Optimizer:
     Biases and the weights of norms are not decayed, which is usual practice (He et al. 2018, "Bag of Tricks").
     """
     learning = [p for p in model.parameters() if p.requires_grad]
+    name, decay = settings["optimizer"], settings["weight_decay"]
     groups = [
-        {"params": [p for p in learning if p.ndim > 1], "weight_decay": settings["weight_decay"]},
+        {"params": [p for p in learning if p.ndim > 1], "weight_decay": 0.0 if name == "rmsprop" else decay},
         {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    fused = all(p.is_cuda for p in learning)
-    if settings["optimizer"] == "sgd":
-        return SGD(
-            groups,
-            lr=settings["learning_rate"],
-            momentum=settings["momentum"],
-            nesterov=bool(settings["nesterov"]),
-            fused=fused,
-        )
-    kind = Adam if settings["optimizer"] == "adam" else AdamW
+    rate, fused = settings["learning_rate"], all(p.is_cuda for p in learning)
+    if name in ("sgd", "nag"):
+        ahead = name == "nag" or bool(settings["nesterov"])
+        return SGD(groups, lr=rate, momentum=settings["momentum"], nesterov=ahead, fused=fused)
+    if name == "rmsprop":
+        return RMSprop(groups, lr=rate, alpha=settings["gamma"], eps=settings["eps"], foreach=fused)
+    kind = Adam if name == "adam" else AdamW
     return kind(
         groups,
-        lr=settings["learning_rate"],
+        lr=rate,
         betas=(settings["beta1"], settings["beta2"]),
+        eps=settings["eps"],
         amsgrad=bool(settings["amsgrad"]),
         fused=fused,
     )
@@ -56,6 +55,9 @@ def warmup_cosine(step: int, warmup: int, total: int, cycles: float) -> float:
 
 def build_scheduler(optimizer: Optimizer, settings: Mapping[str, Any], steps_per_epoch: int) -> tuple[LRScheduler, str]:
     """Return the schedule and what it counts: ``step`` (optimiser steps) or ``epoch``."""
+    if settings["lr_scheduler"] == "step" and settings["lr_scheduler_step"]:
+        epochs = [int(e) for e in settings["lr_scheduler_step"].split(",")]
+        return MultiStepLR(optimizer, epochs, settings["lr_scheduler_factor"]), "epoch"
     if settings["lr_scheduler"] == "step":
         return StepLR(optimizer, settings["step_lr_step_size"], settings["step_lr_gamma"]), "epoch"
     warmup = settings["warmup_cosine_lr_warmup_epochs"] * steps_per_epoch
@@ -64,6 +66,7 @@ def build_scheduler(optimizer: Optimizer, settings: Mapping[str, Any], steps_per
     return LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total, cycles)), "step"
 
 
-def seed_step(seed: int, epoch: int, batch: int) -> None:
+def seed_step(seed: int, epoch: int, batch: int, rank: int = 0) -> None:
     """Seed torch's generators for one batch, so that a resumed trial draws what an uninterrupted one would."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch, batch]).generate_state(1, np.uint64)[0]) >> 1)
+    drawn = np.random.SeedSequence([seed, epoch, batch, *([rank] if rank else [])]).generate_state(1, np.uint64)
+    torch.manual_seed(int(drawn[0]) >> 1)
