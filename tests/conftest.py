@@ -1,7 +1,11 @@
 """Small data that tests make for themselves."""
 
 import json
+import os
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # several workers that each take all cores wait for one another
 
 import numpy as np
 import pytest

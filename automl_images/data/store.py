@@ -97,6 +97,7 @@ class ImageStore:
             self._kept[i] = image
             return image
         try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
             with self.file.open("ab") as file:
                 at = file.tell()
                 file.write(image.tobytes())

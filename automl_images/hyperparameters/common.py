@@ -85,7 +85,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         "early_stopping_tolerance",
         "float",
         0.0,
-        "An improvement counts if it is above this share of the best value so far; 0 counts any, 1 asks for twice it.",
+        "An improvement counts if it is above this share of the last best that did; 0 counts any, 1 asks for twice it.",
         low=0,
         high=1,
         needs=_STOPPING,

@@ -236,6 +236,7 @@ def _quiet() -> None:
         "lr_scheduler.step",
         "no `val_data",
         "sync_dist=True",
+        "in eval mode at the start",
     ):
         warnings.filterwarnings("ignore", message=f".*{text}.*")
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -27,7 +27,8 @@ def together(machine: Machine) -> Iterator[None]:
 
     A process that waits in a collective for one that is gone may wait for ever, so a thread ends it. What one of the
     others alone fails by becomes the first one's last line, with exit code 2 for a
-    :class:`automl_images.errors.UserError`, else 1. The others end after the first, without a word.
+    :class:`automl_images.errors.UserError`, else 1. The others end after the first, without a word. If one is killed,
+    the first dies by the same signal, so that the trial counts as killed from outside and may resume.
     """
     if machine.processes == 1:
         yield
@@ -48,6 +49,11 @@ def together(machine: Machine) -> Iterator[None]:
             threading.Thread(target=_end_with_others, args=(Path(folder), over), daemon=True).start()
             try:
                 yield
+            except UserError:
+                raise
+            except Exception:
+                _die_as_another_did()
+                raise
             finally:
                 over.set()
 
@@ -59,6 +65,16 @@ def _end_with_others(folder: Path, over: threading.Event) -> None:
             code, _, line = told.read_text().partition(" ")
             print(f"error: {line}", file=sys.stderr, flush=True)
             os._exit(int(code))
+
+
+def _die_as_another_did() -> None:
+    time.sleep(2 * _POLL)
+    try:
+        child = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return
+    if child and child.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+        os.kill(os.getpid(), child.si_status)
 
 
 def _end_after(first: int, limit: float = float("inf")) -> None:

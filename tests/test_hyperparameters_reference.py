@@ -1,0 +1,273 @@
+"""Every hyperparameter against the published tables of Azure's AutoML for images and SageMaker's algorithm."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from automl_images.cli import app
+from automl_images.errors import UserError
+from automl_images.hyperparameters import MODELS, hyperparameters, resolve
+from automl_images.steps.hyperparameters import list_hyperparameters
+
+SINGLE, MULTI, BOXES = "image-classification", "image-classification-multilabel", "image-object-detection"
+VITS = ("vits16r224", "vitb16r224", "vitl16r224")
+AZURES = ("mobilenetv2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnest50", "resnest101")
+CLASSIFIERS = {*AZURES, "seresnext", *VITS, *(f"resnet{n}" for n in (200, 20, 32, 44, 56, 110))}
+DETECTORS = {"yolov5", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet50_fpn"}
+COUNT, SHARE, FLAG, TEXT = "at least 1", "0 to 1", "0 or 1", "any text"
+
+# name: type, range, Azure's default; a mapping is by task or model, the model's going before
+EVERYWHERE = {
+    "number_of_epochs": ("int", COUNT, {"yolov5": 30, "": 15}),
+    "training_batch_size": (
+        "int",
+        COUNT,
+        {"vits16r224": 128, "vitb16r224": 48, "vitl16r224": 10, "yolov5": 16, SINGLE: 78, MULTI: 78, BOXES: 2},
+    ),
+    "validation_batch_size": (
+        "int",
+        COUNT,
+        {"vits16r224": 128, "vitb16r224": 48, "vitl16r224": 10, "yolov5": 16, SINGLE: 78, MULTI: 78, BOXES: 1},
+    ),
+    "grad_accumulation_step": ("int", COUNT, 1),
+    "early_stopping": ("flag", FLAG, 1),
+    "early_stopping_patience": ("int", COUNT, 5),
+    "early_stopping_delay": ("int", COUNT, 5),
+    "learning_rate": (
+        "float",
+        SHARE,
+        {
+            (SINGLE, "vits16r224"): 0.0125,
+            (SINGLE, "vitb16r224"): 0.0125,
+            (SINGLE, "vitl16r224"): 0.001,
+            (MULTI, "vits16r224"): 0.025,
+            (MULTI, "vitb16r224"): 0.025,
+            (MULTI, "vitl16r224"): 0.002,
+            "yolov5": 0.01,
+            SINGLE: 0.01,
+            MULTI: 0.035,
+            BOXES: 0.005,
+        },
+    ),
+    "lr_scheduler": ("choice", "one of warmup_cosine, step", "warmup_cosine"),
+    "step_lr_gamma": ("float", SHARE, 0.5),
+    "step_lr_step_size": ("int", COUNT, 5),
+    "warmup_cosine_lr_cycles": ("float", SHARE, 0.45),
+    "warmup_cosine_lr_warmup_epochs": ("int", COUNT, 2),
+    "optimizer": ("choice", "one of sgd, adam, adamw, rmsprop, nag", "sgd"),
+    "momentum": ("float", SHARE, 0.9),
+    "weight_decay": ("float", SHARE, 0.0001),
+    "nesterov": ("flag", FLAG, 1),
+    "beta1": ("float", SHARE, 0.9),
+    "beta2": ("float", SHARE, 0.999),
+    "amsgrad": ("flag", FLAG, 0),
+    "evaluation_frequency": ("int", COUNT, 1),
+    "split_ratio": ("float", SHARE, 0.2),
+    "checkpoint_frequency": ("int", COUNT, None),
+    "checkpoint_run_id": ("text", TEXT, None),
+    "checkpoint_dataset_id": ("text", TEXT, None),
+    "checkpoint_filename": ("text", TEXT, None),
+    "layers_to_freeze": ("int", COUNT, None),
+}
+AZURE_CLASSIFIERS = {
+    "weighted_loss": ("choice", "one of 0, 1, 2", 0),
+    "valid_resize_size": ("int", COUNT, 256),
+    "valid_crop_size": ("int", COUNT, 224),
+    "train_crop_size": ("int", COUNT, 224),
+}
+BOTH_DETECTORS = {
+    "validation_metric_type": ("choice", "one of none, coco, voc, coco_voc", "voc"),
+    "validation_iou_threshold": ("float", "0.1 to 1", 0.5),
+    "box_score_thresh": ("float", SHARE, {"yolov5": 0.1, "": 0.3}),
+    "nms_iou_thresh": ("float", SHARE, 0.5),
+}
+RCNN = {
+    "min_size": ("int", COUNT, 600),
+    "max_size": ("int", COUNT, 1333),
+    "box_detections_per_img": ("int", COUNT, 100),
+}
+YOLO = {
+    "img_size": ("int", COUNT, 640),
+    "model_size": ("choice", "one of small, medium, large, xlarge", "medium"),
+    "multi_scale": ("flag", FLAG, 0),
+}
+LAYERS = "one of 18, 34, 50, 101, 152, 200, 20, 32, 44, 56, 110"
+SHAPE = '"channels,height,width" with 1 or 3 channels, such as "3,224,224"'
+
+# SageMaker's name: our name, type, range, SageMaker's default
+SAGEMAKER = {
+    "num_classes": ("num_classes", "int", COUNT, None),
+    "num_training_samples": ("num_training_samples", "int", COUNT, None),
+    "augmentation_type": ("augmentation_type", "choice", "one of crop, crop_color, crop_color_transform", None),
+    "beta_1": ("beta1", "float", SHARE, 0.9),
+    "beta_2": ("beta2", "float", SHARE, 0.999),
+    "checkpoint_frequency": ("checkpoint_frequency", "int", COUNT, None),
+    "early_stopping": ("early_stopping", "flag", FLAG, 0),
+    "early_stopping_min_epochs": ("early_stopping_min_epochs", "int", COUNT, 10),
+    "early_stopping_patience": ("early_stopping_patience", "int", COUNT, 5),
+    "early_stopping_tolerance": ("early_stopping_tolerance", "float", SHARE, 0.0),
+    "epochs": ("number_of_epochs", "int", COUNT, 30),
+    "eps": ("eps", "float", SHARE, 1e-8),
+    "gamma": ("gamma", "float", SHARE, 0.9),
+    "image_shape": ("image_shape", "shape", SHAPE, "3,224,224"),
+    "kv_store": ("kv_store", "choice", "one of dist_sync, dist_async", None),
+    "learning_rate": ("learning_rate", "float", SHARE, 0.1),
+    "lr_scheduler_factor": ("lr_scheduler_factor", "float", SHARE, 0.1),
+    "lr_scheduler_step": ("lr_scheduler_step", "epochs", 'rising epochs from 1 on, such as "10,20"', None),
+    "mini_batch_size": ("training_batch_size", "int", COUNT, 32),
+    "momentum": ("momentum", "float", SHARE, 0.9),
+    "multi_label": ("multi_label", "flag", FLAG, 0),
+    "num_layers": ("num_layers", "choice", LAYERS, 152),
+    "optimizer": ("optimizer", "choice", "one of sgd, adam, adamw, rmsprop, nag", "sgd"),
+    "precision_dtype": ("precision_dtype", "choice", "one of float32, float16", "float32"),
+    "resize": ("resize", "int", COUNT, None),
+    "top_k": ("top_k", "int", "at least 2", None),
+    "use_pretrained_model": ("use_pretrained_model", "flag", FLAG, 0),
+    "use_weighted_loss": ("use_weighted_loss", "flag", FLAG, 0),
+    "weight_decay": ("weight_decay", "float", SHARE, 0.0001),
+}
+
+# What only SageMaker has: our default where its own would change what Azure's settings mean, and why
+OWN_DEFAULTS = {
+    "early_stopping_min_epochs": (1, "Azure stops as soon as delay and patience have passed"),
+    "image_shape": (None, "set, it would stand for Azure's three sizes"),
+    "precision_dtype": (None, "Azure does not say its precision; the fastest that is not less exact than bfloat16"),
+}
+# What only Azure has: SageMaker's algorithm as those settings put it, and why
+AS_SAGEMAKER = {
+    "lr_scheduler": ("step", "SageMaker has steps or a constant rate, no cosine"),
+    "step_lr_gamma": (1.0, "without lr_scheduler_step SageMaker's rate is constant"),
+    "nesterov": (0, "SageMaker's sgd has plain momentum, nag is another optimizer"),
+    "early_stopping_delay": (1, "SageMaker counts from the first evaluation, which always improves"),
+    "validation_batch_size": (32, "SageMaker has one batch size"),
+}
+PLACES = {
+    "split_ratio": "data.split_ratio",
+    "num_layers": "model_name",
+    "multi_label": "task",
+    "use_pretrained_model": "weights.pretrained",
+    "use_weighted_loss": "weighted_loss",
+}
+ALL = [(task, model) for task in MODELS for model in MODELS[task]]
+
+
+def table(task, model):
+    """Return name: (type, range, Azure's default) of what the tables have for a model."""
+    rows = dict(EVERYWHERE)
+    if task == BOXES:
+        rows |= BOTH_DETECTORS | (YOLO if model == "yolov5" else RCNN)
+        both = ("early_stopping_min_epochs", "early_stopping_tolerance", "eps", "gamma", "lr_scheduler")
+        names = {ours for ours, *_ in SAGEMAKER.values()} & {*both, "lr_scheduler_factor", "lr_scheduler_step"}
+    else:
+        rows |= AZURE_CLASSIFIERS
+        names = {ours for ours, *_ in SAGEMAKER.values()}
+    for ours, kind, allowed, default in SAGEMAKER.values():
+        if ours in names - set(rows):
+            rows[ours] = (kind, allowed, OWN_DEFAULTS.get(ours, (default, ""))[0])
+    return {name: (kind, allowed, pick(default, task, model)) for name, (kind, allowed, default) in rows.items()}
+
+
+def pick(default, task, model):
+    if not isinstance(default, dict):
+        return default
+    return next(default[key] for key in ((task, model), model, task, "") if key in default)
+
+
+def test_every_task_has_its_models():
+    assert set(MODELS) == {SINGLE, MULTI, BOXES}
+    assert set(MODELS[SINGLE]) == set(MODELS[MULTI]) == CLASSIFIERS
+    assert set(MODELS[BOXES]) == DETECTORS
+
+
+@pytest.mark.parametrize(("task", "model"), ALL)
+def test_every_entry_is_the_tables(task, model):
+    listed = {row["name"]: (row["type"], row["range"], row["default"]) for row in list_hyperparameters(task, model)}
+    assert listed == table(task, model)
+
+
+@pytest.mark.parametrize(("task", "model"), ALL)
+def test_a_trial_has_the_tables_defaults(task, model):
+    expected = {n: default for n, (*_, default) in table(task, model).items() if n not in PLACES}
+    assert resolve(task, {"model_name": model}) == {"model_name": model, **expected}
+
+
+@pytest.mark.parametrize(("task", "model"), [pair for pair in ALL if pair[0] != BOXES])
+def test_sagemakers_profile_has_its_defaults_and_takes_its_names(task, model):
+    listed = {row["name"]: row for row in list_hyperparameters(task, model)}
+    settings = resolve(task, {"model_name": model}, "sagemaker")
+    for theirs, (ours, kind, allowed, default) in SAGEMAKER.items():
+        row = listed[ours]
+        assert (row["type"], row["range"], row["default_sagemaker"]) == (kind, allowed, default)
+        assert theirs == ours or theirs in row["aliases"]
+        if ours not in PLACES:
+            assert settings[ours] == default
+            if default is not None:
+                assert resolve(task, {"model_name": model, theirs: default}, "sagemaker") == settings
+    azures = {name: default for name, (*_, default) in table(task, model).items() if name not in PLACES}
+    differing = {n for n in settings.keys() - {"model_name"} if settings[n] != azures[n]}
+    assert differing <= {ours for ours, *_ in SAGEMAKER.values()} | set(AS_SAGEMAKER)
+    for name, (default, _) in AS_SAGEMAKER.items():
+        assert settings[name] == default
+
+
+def test_sagemakers_adam_decays_no_weight_unless_told_to():
+    for optimizer, decay in (("sgd", 0.0001), ("nag", 0.0001), ("adam", 0)):
+        assert resolve(SINGLE, {"optimizer": optimizer}, "sagemaker")["weight_decay"] == decay
+    assert resolve(SINGLE, {"optimizer": "adam", "weight_decay": 0.1}, "sagemaker")["weight_decay"] == 0.1
+    assert resolve(SINGLE, {"optimizer": "adam"})["weight_decay"] == 0.0001
+
+
+def test_the_default_model_is_azures_or_sagemakers():
+    defaults = {(task, p): resolve(task, {}, p)["model_name"] for task in MODELS for p in ("azure", "sagemaker")}
+    assert defaults == {
+        (SINGLE, "azure"): "vitb16r224",
+        (SINGLE, "sagemaker"): "resnet152",
+        (MULTI, "azure"): "vitb16r224",
+        (MULTI, "sagemaker"): "resnet152",
+        (BOXES, "azure"): "yolov5",
+        (BOXES, "sagemaker"): "yolov5",
+    }
+
+
+@pytest.mark.parametrize(("name", "place"), PLACES.items())
+def test_what_is_given_elsewhere_is_listed_with_its_place_and_refused_as_a_setting(name, place):
+    for task in MODELS if name == "split_ratio" else (SINGLE, MULTI):
+        (row,) = (r for r in list_hyperparameters(task) if r["name"] == name)
+        assert row["place"] == place
+        with pytest.raises(UserError, match=f"^{name}: is not given here but by {place}"):
+            resolve(task, {name: row["default"]})
+    others = [r for r in list_hyperparameters(SINGLE) if r["name"] not in PLACES]
+    assert {r["place"] for r in others} == {"settings"}
+    assert {r["name"] for r in others} == set(hyperparameters("vitb16r224"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "optimizers"),
+    [
+        ("eps", 0, ["adam", "adamw", "rmsprop"]),
+        ("gamma", 1, ["rmsprop"]),
+        ("beta1", 1, ["adam", "adamw"]),
+        ("beta2", 1, ["adam", "adamw"]),
+        ("momentum", 0, ["sgd", "nag"]),
+    ],
+)
+def test_an_end_of_a_range_is_refused_with_the_optimizers_that_would_use_it_alone(name, value, optimizers):
+    for task in MODELS:
+        for optimizer in ("sgd", "adam", "adamw", "rmsprop", "nag"):
+            given = {"optimizer": optimizer, name: value}
+            if optimizer in optimizers:
+                with pytest.raises(UserError, match=f"^{name}: {value} "):
+                    resolve(task, given)
+            else:
+                assert resolve(task, given)[name] == value
+    assert resolve(SINGLE, {"momentum": 0, "nesterov": 0})["momentum"] == 0
+
+
+@pytest.mark.parametrize(("task", "model"), ALL)
+def test_the_command_line_prints_them_as_json(task, model):
+    printed = CliRunner().invoke(app, ["hyperparameters", "--task", task, "--model", model, "--json"])
+    assert printed.exit_code == 0, printed.output
+    rows = json.loads(printed.stdout)
+    assert {row["name"]: (row["type"], row["range"], row["default"]) for row in rows} == table(task, model)
+    assert all(len(row["description"]) > 20 and row["description"].endswith(".") for row in rows)
