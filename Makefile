@@ -6,8 +6,14 @@ EXTRAS := train,yolo,pipelines,dev
 EXPERIMENT ?= pipelines/experiments/quickstart.yaml
 OUT ?= pipeline.yaml
 ARGS ?=
+DOCKER ?= docker
+IMAGES ?= light gpu serve
+BASE_IMAGE ?= python:3.11-slim
+WITH_ULTRALYTICS ?= 1
+TAG ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' automl_images/__init__.py)
+REGISTRY ?=
 
-.PHONY: setup run test test-full lint format compile submit bench clean
+.PHONY: setup run test test-full lint format compile submit bench images push lint-images clean
 
 setup: $(VENV)/.ready
 
@@ -50,6 +56,30 @@ submit: setup
 
 bench: setup
 	@set -e; for benchmark in $$(ls benchmarks/*.py | grep -v -e __init__ -e report.py); do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+
+images: $(IMAGES:%=image-%)
+
+.PHONY: $(IMAGES:%=image-%)
+$(IMAGES:%=image-%): image-%:
+	$(DOCKER) build --build-arg BASE_IMAGE=$(BASE_IMAGE) $(if $(filter light,$*),,--build-arg WITH_ULTRALYTICS=$(WITH_ULTRALYTICS)) \
+		--build-arg VERSION=$(TAG) --build-arg REVISION=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) \
+		-t automl-images/$*:$(TAG) -f $(if $(filter gpu,$*),Dockerfile.gpu,images/$*/Dockerfile) .
+
+push:
+	@test -n "$(REGISTRY)" || { echo "name the registry: make push REGISTRY=registry.example.com/team" >&2; exit 2; }
+	@set -e; for image in $(IMAGES); do \
+		$(DOCKER) image inspect automl-images/$$image:$(TAG) >/dev/null 2>&1 || \
+			{ echo "there is no image automl-images/$$image:$(TAG); make images first" >&2; exit 2; }; \
+	done; for image in $(IMAGES); do \
+		$(DOCKER) tag automl-images/$$image:$(TAG) $(REGISTRY)/automl-images/$$image:$(TAG); \
+		$(DOCKER) push $(REGISTRY)/automl-images/$$image:$(TAG); \
+	done; echo "the images by their digests, for the environment or an experiment's cluster.images:"; for image in $(IMAGES); do \
+		echo AUTOML_IMAGES_$$(echo $$image | tr a-z A-Z)_IMAGE=$$($(DOCKER) image inspect automl-images/$$image:$(TAG) \
+			--format '{{range .RepoDigests}}{{println .}}{{end}}' | grep -F "$(REGISTRY)/automl-images/$$image@" | head -n 1); \
+	done
+
+lint-images: setup
+	$(BIN)/hadolint Dockerfile.gpu images/light/Dockerfile images/serve/Dockerfile
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info sample runs prediction.png $(OUT)

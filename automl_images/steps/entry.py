@@ -39,9 +39,10 @@ def docker_line(name: str, arguments: Sequence[str], *, gpu: bool = False, stdin
     image = os.environ.get(f"AUTOML_IMAGES_{kind.upper()}_IMAGE", f"automl-images/{kind}:{__version__}")
     local = [a for a in (_address(a) for a in arguments) if a.startswith("/")]
     folders = sorted({a if storage.is_dir(a) else os.path.dirname(a) for a in local})  # noqa: PTH120
-    words = ["docker", "run", "--rm", *(["-i"] if stdin is not None else []), *(["--gpus", "all"] if gpu else [])]
+    words = ["docker", "run", "--rm", *(["-i"] if stdin is not None else [])]
+    words += ["--gpus", "all", "--shm-size", "2g"] if gpu else []  # loaders hand images over in shared memory
     words += [w for folder in folders for w in ("-v", f"{folder}:{folder}")]
-    line = shlex.join([*words, image, "automl-images", name, *arguments])
+    line = shlex.join([*words, image, name, *arguments])
     return storage.redact(f"printf %s {shlex.quote(stdin)} | {line}" if stdin is not None else line)
 
 
