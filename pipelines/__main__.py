@@ -66,13 +66,21 @@ def compile_(
 def submit(
     experiment: File,
     overrides: Set = [],  # noqa: B006
+    host: Annotated[str | None, typer.Option(help="The Kubeflow Pipelines API; else cluster.endpoint.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="The runs' namespace; else cluster.namespace.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="KF_PIPELINES_TOKEN", help="A bearer token.")] = None,
+    wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = True,
     fresh: Annotated[bool, typer.Option(help="Start over, even if this experiment has run before.")] = False,
 ) -> None:
-    """Send the pipeline to Kubeflow; submitted again, it goes on where it stopped."""
+    """Send the pipeline to Kubeflow and follow it; submitted again, it goes on where it stopped."""
+    from pipelines import submit as remote
     from pipelines.experiment import load
-    from pipelines.submit import submit as send
 
-    print(send(load(experiment, overrides), fresh=fresh))
+    loaded = load(experiment, [*overrides, *([f"cluster.namespace={namespace}"] if namespace else [])])
+    kubeflow, run = remote.submit(loaded, host=host, token=token, fresh=fresh)
+    print(f"run {run}: {kubeflow.link(run)}", flush=True)
+    if wait:
+        remote.follow(loaded, kubeflow, run)
 
 
 @app.command()

@@ -61,6 +61,9 @@ class Sweep(Block):
     sampling: Literal["random", "grid", "sobol", "bayesian"] = "random"
     iterations: int = Field(1, ge=1, le=1000)
     max_concurrent_iterations: int | None = Field(None, ge=1, le=100, description="null: all at once, 100 at most.")
+    lanes: Literal["concurrent", "per_trial"] = Field(
+        "concurrent", description="concurrent: a pod for each that runs at once; per_trial: a pod for each trial."
+    )
     timeout_hours: float = Field(168, gt=0, le=1440, description="Counted from each submission.")
     seed: int = Field(0, ge=0)
     early_termination: dict[str, Any] | None = Field(
@@ -111,9 +114,7 @@ class Cluster(Block):
     secret: str | None = Field(
         "mlpipeline-minio-artifact", description="A secret with accesskey and secretkey of the object store."
     )
-    object_store: str | None = Field(
-        None, description="The object store's S3 address; null: minio-service in the namespace."
-    )
+    object_store: str | None = Field(None, description="The object store's S3 address for pods; null: Kubeflow's own.")
     cache_volume: str | None = Field(None, description="A volume claim that keeps downloaded weights.")
 
 
@@ -148,15 +149,14 @@ class Experiment(Block):
     resources: Resources = Resources()
     storage: str | None = Field(
         None,
-        description="The root of ledgers and models; null: ./runs here, on a cluster "
-        "the bucket of the pipeline's artifacts.",
+        description="The root of ledgers, copied data, models; null: ./runs here, on a cluster Kubeflow's bucket.",
     )
     cluster: Cluster = Cluster()
     register_: Register | None = Field(Register(), alias="register", description="null: not at all.")
     serve: Serve | None = Field(Serve(), description="null: not at all.")
 
     def lanes(self) -> int:
-        """Return how many lanes the sweep may have: the ParallelFor's parallelism."""
+        """Return how many trials run at once: the ParallelFor's parallelism."""
         return min(self.sweep.iterations, self.sweep.max_concurrent_iterations or MOST_LANES)
 
     def trained(self) -> dict[str, Any]:

@@ -18,9 +18,17 @@ from components.train import train
 from pipelines.experiment import Cluster, Experiment, Resources
 
 RETRIES = 2
+OBJECT_STORE = "http://seaweedfs.kubeflow:9000"  # what Kubeflow Pipelines 2.17 installs, for every namespace
 
 
-def build(experiment: Experiment, *, parallelism: int | None = None, retries: int = RETRIES) -> Any:
+def build(
+    experiment: Experiment,
+    *,
+    parallelism: int | None = None,
+    retries: int = RETRIES,
+    copy_images: bool = False,
+    keyed: bool = False,
+) -> Any:
     """Return the pipeline of an experiment.
 
     What shapes it is fixed here: parallelism, resources, images, secrets, which steps there are. The rest are the
@@ -31,6 +39,8 @@ def build(experiment: Experiment, *, parallelism: int | None = None, retries: in
         experiment: the experiment.
         parallelism: lanes at once; None: what the experiment says.
         retries: how often a step is tried again after a fault of the infrastructure.
+        copy_images: the default of the parameter ``copy_images``: true where the steps run on several machines.
+        keyed: whether the run gives ``digest``, so that Kubeflow may take the records that an earlier run converted.
     """
     cluster, resources = experiment.cluster, experiment.resources
     registered, served = experiment.register_, experiment.serve
@@ -41,7 +51,7 @@ def build(experiment: Experiment, *, parallelism: int | None = None, retries: in
     def heavy(task: dsl.PipelineTask) -> dsl.PipelineTask:
         return _accelerate(_place(task.set_container_image(cluster.images.gpu), cluster, retries), resources)
 
-    @dsl.pipeline(name=_name(experiment.name), description=f"automl-images: {experiment.task}")
+    @dsl.pipeline(name=pipeline_name(experiment.name), description=f"automl-images: {experiment.task}")
     def pipeline(
         task: str = experiment.task,
         data: str = _json(experiment.data.model_dump()),
@@ -51,9 +61,19 @@ def build(experiment: Experiment, *, parallelism: int | None = None, retries: in
         registry: str = (registered and registered.registry) or "",
         serve_name: str = (served and served.name) or experiment.name,
         fresh: bool = False,
+        copy_images: bool = copy_images,
+        digest: str = "",
     ):
-        converted = light(convert(task=task, data=data))
-        parts = light(split(data=data, records=converted.outputs["training"], given=converted.outputs["validation"]))
+        converted = light(convert(task=task, data=data, storage=storage, copy_images=copy_images, digest=digest))
+        converted.set_caching_options(keyed)
+        parts = light(
+            split(
+                data=data,
+                converted=converted.outputs["Output"],
+                records=converted.outputs["training"],
+                given=converted.outputs["validation"],
+            )
+        ).set_caching_options(True)
         planned = light(
             plan(
                 experiment=experiment_json,
@@ -101,22 +121,32 @@ def build(experiment: Experiment, *, parallelism: int | None = None, retries: in
     return pipeline
 
 
-def compile_package(experiment: Experiment, path: str | Path) -> None:
-    """Write the pipeline's package (YAML); the same experiment gives the same bytes."""
+def compile_package(experiment: Experiment, path: str | Path, *, keyed: bool = False) -> None:
+    """Write the pipeline's package for Kubeflow (YAML); the same experiment gives the same bytes.
+
+    Args:
+        experiment: the experiment.
+        path: the file to write.
+        keyed: as for :func:`build`; a package that is kept should not be: what its sources hold may change.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(build(experiment), package_path=str(path))
+    compiler.Compiler().compile(build(experiment, copy_images=True, keyed=keyed), package_path=str(path))
 
 
 def _place(task: dsl.PipelineTask, cluster: Cluster, retries: int) -> dsl.PipelineTask:
-    """Give a task credentials and retries. Caching is off: an address does not tell what lies there."""
+    """Give a task credentials and retries.
+
+    Caching is off: Kubeflow's key has parameters and the names of artifacts, and an address does not tell what lies
+    there. ``split`` alone is cached always, by the digests in what ``convert`` returned, and ``convert`` itself when a
+    run gives it a digest of its sources.
+    """
     task.set_caching_options(False)
     if retries:
         task.set_retry(num_retries=retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
     if cluster.secret:
         keys = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
         kubernetes.use_secret_as_env(task, cluster.secret, keys, optional=True)
-        store = cluster.object_store or f"http://minio-service.{cluster.namespace}:9000"
-        task.set_env_variable("AWS_ENDPOINT_URL", store)
+        task.set_env_variable("AWS_ENDPOINT_URL", cluster.object_store or OBJECT_STORE)
     if cluster.cache_volume:
         kubernetes.mount_pvc(task, cluster.cache_volume, "/cache")
         task.set_env_variable("TORCH_HOME", "/cache/torch")
@@ -144,5 +174,6 @@ def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _name(name: str) -> str:
+def pipeline_name(name: str) -> str:
+    """Return the name that an experiment's pipeline has on Kubeflow."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -1,63 +1,74 @@
-"""Send an experiment's pipeline to Kubeflow Pipelines."""
+"""Send an experiment's pipeline to Kubeflow Pipelines, and follow it to its end."""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+import tempfile
+import time
+from pathlib import Path
 
-from automl_images import storage
+from rich.console import Console
+
 from automl_images.errors import UserError
+from automl_images.tasks import get_task
 from pipelines.experiment import Experiment
-from pipelines.pipeline import build
+from pipelines.follow import Remote, RemoteView
+from pipelines.kubeflow import Kubeflow
+from pipelines.pipeline import compile_package, pipeline_name
+from pipelines.stage import source_digest, stage
+
+EVERY = 5.0  # seconds between two looks at a run
 
 
-def submit(experiment: Experiment, *, fresh: bool = False, client: Any = None) -> str:
-    """Create a run of the pipeline and return where it is to be seen.
+def submit(
+    experiment: Experiment, *, host: str | None = None, token: str | None = None, fresh: bool = False
+) -> tuple[Kubeflow, str]:
+    """Copy what only this machine has, upload the pipeline's package and start a run of it.
+
+    Submitted again, an experiment whose data and settings are the same has the same ledger, and goes on.
 
     Args:
-        experiment: the experiment; its sources and storage must be addresses that pods reach.
-        fresh: start another ledger even if there is one of this experiment.
-        client: a ``kfp.Client``; None: one for the experiment's ``cluster``.
+        experiment: the experiment.
+        host: the address of the Kubeflow Pipelines API; None: the experiment's ``cluster.endpoint``.
+        token: a bearer token.
+        fresh: start another ledger even if there is one of this experiment, and convert the data again.
+
+    Returns:
+        The installation, and the run's id.
 
     Raises:
-        UserError: an address is a path of this machine, or Kubeflow cannot be reached.
+        UserError: an address is a path of this machine and cannot be copied, or Kubeflow does not take the run.
     """
-    check_reachable(experiment)
     cluster = experiment.cluster
-    try:
-        if client is None:
-            from kfp import Client
-
-            client = Client(host=cluster.endpoint, namespace=cluster.namespace)
-        run = client.create_run_from_pipeline_func(
-            build(experiment),
-            arguments={"fresh": fresh},
-            experiment_name=experiment.name,
-            namespace=cluster.namespace,
-            service_account=cluster.service_account,
-            enable_caching=False,
-        )
-    except Exception as error:  # kfp's client raises whatever its transport does
-        first = str(error).strip().splitlines()
-        said = storage.redact(first[0] if first else type(error).__name__)
-        raise UserError(f"cluster.endpoint: Kubeflow Pipelines does not take the run: {said}") from error
-    return f"run {run.run_id}"
+    kubeflow = Kubeflow(host or cluster.endpoint, cluster.namespace, token)  # first: copying data may take long
+    staged = stage(experiment)
+    digest = None if fresh else source_digest(staged.data)
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder, "pipeline.yaml")
+        compile_package(staged, package, keyed=digest is not None)
+        uploaded = kubeflow.upload(package, pipeline_name(experiment.name))
+    name = f"{experiment.name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    params = {"digest": digest or "", "fresh": fresh}
+    return kubeflow, kubeflow.start(uploaded, experiment.name, name, params, cluster.service_account)
 
 
-def check_reachable(experiment: Experiment) -> None:
-    """Refuse addresses that only this machine has.
+def follow(experiment: Experiment, kubeflow: Kubeflow, run: str) -> None:
+    """Show a run on standard error until it ends: its steps, and its trials where the ledger is to be read from here.
 
     Raises:
-        UserError: the line says which.
+        UserError: the run failed or was cancelled, or Kubeflow no longer tells of it.
     """
-    data = experiment.data
-    sets = {"training": data.training, "validation": data.validation, "test": data.test}
-    places: dict[str, str | None] = {}
-    for name, part in sets.items():
-        if part:
-            places[f"data.{name}.source"] = part.source
-            places[f"data.{name}.images"] = part.images and part.images.rpartition("=")[2]
-    places |= {"storage": experiment.storage, "weights.source": experiment.weights.source}
-    places["register.registry"] = experiment.register_.registry if experiment.register_ else None
-    for place, address in places.items():
-        if address and storage.is_local(address):
-            raise UserError(f"{place}: pods do not reach '{address}' on this machine; copy it to a store and name that")
+    remote = Remote(kubeflow, run, experiment.name, experiment.storage, EVERY)
+    view = RemoteView(remote, get_task(experiment.task).primary_metric, Console(stderr=True))
+    try:
+        view.follow(remote.running)
+    except KeyboardInterrupt:
+        print(f"no longer followed; the run goes on: {kubeflow.link(run)}", file=sys.stderr)
+        raise
+    if remote.state == "SUCCEEDED":
+        return
+    if remote.state != "FAILED":
+        raise UserError(f"the run was {remote.state.lower()}: {kubeflow.link(run)}")
+    failed = min((t for t in remote.tasks if t.code), key=lambda t: t.ended or 0, default=None)
+    step, reason = kubeflow.failure(run) or (failed.step if failed else "the run", "failed; the reason is in its log")
+    raise UserError(f"{step}: {reason}; see {kubeflow.link(run)}")

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from automl_images.errors import UserError
+from automl_images.steps.plan import MOST_LANES
 from pipelines.experiment import Experiment, load
-from pipelines.submit import check_reachable, submit
 
 GOOD = {
     "name": "cells",
@@ -76,6 +76,7 @@ BAD = {
         {"sweep": {"early_termination": {"policy": "truncation_selection", "truncation_percentage": 100}}},
         "sweep.early_termination.truncation_percentage: 100 is not a whole number of 1 to 99",
     ),
+    "lanes": ({"sweep": {"lanes": "one"}}, "sweep.lanes: input should be 'concurrent' or 'per_trial', not 'one'"),
     "serving elsewhere": ({"serve": {"to": "kserve"}}, "serve.to: input should be 'manifest', not 'kserve'"),
 }
 
@@ -124,54 +125,22 @@ def test_fields_are_overridden(tmp_path):
         load(write(tmp_path), ["name"])
 
 
+@pytest.mark.parametrize(
+    ("sweep", "at_once"),
+    [
+        ({}, 1),
+        ({"iterations": 9}, 9),
+        ({"iterations": 200}, MOST_LANES),
+        ({"iterations": 9, "max_concurrent_iterations": 4}, 4),
+    ],
+)
+@pytest.mark.parametrize("lanes", ["concurrent", "per_trial"])
+def test_how_many_trials_run_at_once(tmp_path, sweep, at_once, lanes):
+    assert load(write(tmp_path, sweep={**sweep, "lanes": lanes, "space": SPACE})).lanes() == at_once
+
+
 def test_the_schema_knows_every_key():
     done = subprocess.run([sys.executable, "-m", "pipelines", "schema"], capture_output=True, text=True, check=True)
     schema = json.loads(done.stdout)
     assert set(schema["properties"]) == {f.alias or n for n, f in Experiment.model_fields.items()}
     assert schema["additionalProperties"] is False
-
-
-LOCAL = {
-    "data.training.source": {"data": {"training": {"source": "sample"}}},
-    "data.training.images": {"data": {"training": {"source": "s3://a/b.jsonl", "images": "AmlDatastore://x=/here"}}},
-    "storage": {"storage": "/here"},
-    "weights.source": {"weights": {"source": "w.pt"}},
-    "register.registry": {"register": {"registry": "here"}},
-}
-
-
-@pytest.mark.parametrize("place", LOCAL)
-def test_submit_refuses_what_pods_do_not_reach(tmp_path, place):
-    with pytest.raises(UserError, match=f"^{place}: pods do not reach"):
-        check_reachable(load(write(tmp_path, **LOCAL[place])))
-
-
-class Client:
-    def __init__(self):
-        self.called = {}
-
-    def create_run_from_pipeline_func(self, pipeline, **arguments):
-        self.called = {"pipeline": pipeline, **arguments}
-        return type("Run", (), {"run_id": "r1"})
-
-
-def test_submit_sends_the_pipeline(tmp_path):
-    client = Client()
-    cluster = {"namespace": "team", "service_account": "runner"}
-    experiment = load(write(tmp_path, cluster=cluster))
-    assert submit(experiment, fresh=True, client=client) == "run r1"
-    assert client.called["namespace"] == "team"
-    assert client.called["service_account"] == "runner"
-    assert client.called["arguments"] == {"fresh": True}
-    assert client.called["pipeline"].pipeline_spec.pipeline_info.name == "cells"
-
-
-def test_an_unreachable_cluster_is_one_line(tmp_path):
-    class Broken:
-        def create_run_from_pipeline_func(self, *_, **__):
-            raise ConnectionError("https://user:secret@host refused\nmore")
-
-    with pytest.raises(UserError, match="does not take the run") as caught:
-        submit(load(write(tmp_path)), client=Broken())
-    assert "secret" not in str(caught.value)
-    assert "\n" not in str(caught.value)

@@ -1,17 +1,24 @@
 """The compiled package, and the limits of kfp that the pipeline works around."""
 
 import json
+from pathlib import Path
 
 import kfp.local
 import pytest
 import yaml
+from google.protobuf import json_format
 from kfp import compiler, dsl
 from kfp.local.orchestrator.enhanced_dag_orchestrator import ParallelExecutor
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipelines.experiment import load
 from pipelines.local import Runner
 from pipelines.pipeline import compile_package
+from tests.spec_walk import unresolved
 
+EXPERIMENTS = sorted((Path(__file__).parents[1] / "pipelines" / "experiments").glob("*.yaml"))
+STEPS = ("convert", "split", "plan", "train", "select", "evaluate", "register", "serve")
+TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 EXPERIMENT = {
     "name": "Blood_cells",
     "task": "image-object-detection",
@@ -28,69 +35,197 @@ EXPERIMENT = {
         "memory": "20Gi",
         "shared_memory": "4Gi",
         "node_selector": {"pool": "gpu"},
-        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "tolerations": [TOLERATION],
     },
     "cluster": {"images": {"gpu": "mine/gpu:1"}, "secret": "store", "cache_volume": "cache"},
 }
 
 
-def package(folder, **changes):
-    """Compile an experiment and return its documents: the pipeline, and what is Kubernetes'."""
-    path = folder / "experiment.yaml"
-    path.write_text(yaml.safe_dump({**EXPERIMENT, **changes}))
-    compile_package(load(path), folder / "pipeline.yaml")
-    return list(yaml.safe_load_all((folder / "pipeline.yaml").read_text()))
+class Package:
+    """A compiled experiment, by meaning."""
+
+    def __init__(self, path, keyed=False, overrides=()):
+        self.experiment = load(path, list(overrides))
+        self.file = path.parent / f"{path.stem}-pipeline.yaml"
+        compile_package(self.experiment, self.file, keyed=keyed)
+        documents = list(yaml.safe_load_all(self.file.read_text()))
+        self.spec, self.platform = documents[0], documents[1] if len(documents) > 1 else {}
+        self.tasks = self.spec["root"]["dag"]["tasks"]
+
+    def loop(self):
+        """Return the one loop's task and its body's tasks."""
+        (loop,) = (t for t in self.tasks.values() if "parameterIterator" in t)
+        return loop, self.spec["components"][loop["componentRef"]["name"]]["dag"]["tasks"]
+
+    def steps(self):
+        """Return {step: its task}, that of train from inside the loop."""
+        return {n: t for n, t in {**self.tasks, **self.loop()[1]}.items() if "parameterIterator" not in t}
+
+    def container(self, step):
+        return self.spec["deploymentSpec"]["executors"][f"exec-{step}"]["container"]
+
+    def kubernetes(self, step):
+        platforms = self.platform.get("platforms", {"kubernetes": {"deploymentSpec": {"executors": {}}}})
+        return platforms["kubernetes"]["deploymentSpec"]["executors"].get(f"exec-{step}", {})
+
+    def cached(self):
+        """Return the steps that Kubeflow may take from an earlier run."""
+        return {n for n, t in self.steps().items() if t.get("cachingOptions", {}).get("enableCache")}
 
 
-def test_the_package(tmp_path):
-    spec, platform = package(tmp_path)
-    tasks = spec["root"]["dag"]["tasks"]
-    (loop,) = (t for t in tasks.values() if "parameterIterator" in t)
-    assert loop["iteratorPolicy"] == {"parallelismLimit": 3}
-    inner = spec["components"][loop["componentRef"]["name"]]["dag"]["tasks"]
-    assert list(inner) == ["train"]
-    assert inner["train"].get("cachingOptions", {}).get("enableCache") is not True
-    assert inner["train"]["retryPolicy"]["maxRetryCount"] == 2
-    containers = {n: e["container"] for n, e in spec["deploymentSpec"]["executors"].items()}
+@pytest.fixture
+def package(tmp_path):
+    """Return a function that compiles the experiment with changes at its top level."""
+
+    def make(keyed=False, **changes):
+        path = tmp_path / "experiment.yaml"
+        path.write_text(yaml.safe_dump({**EXPERIMENT, **changes}))
+        return Package(path, keyed)
+
+    return make
+
+
+VARIANTS = {
+    "full": [],
+    "no accelerator": ["resources.count=0"],
+    "no limits": ["resources={count: 0, cpu: null, memory: null, shared_memory: null}"],
+    "bare": ["register=null", "serve=null", "cluster.secret=null"],
+    "not served": ["serve=null"],
+    "not registered": ["register=null"],
+    "a pod a trial": ["sweep.lanes=per_trial", "sweep.iterations=7", "sweep.sampling=random"],
+    "all at a time": ["sweep.max_concurrent_iterations=null"],
+    "tolerant": [
+        "resources.tolerations=[{key: a, operator: Equal, value: b, effect: NoExecute, toleration_seconds: 60}]",
+        "resources.node_selector={zone: x, pool: y}",
+        "cluster.cache_volume=weights",
+    ],
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda p: p.stem)
+def test_each_experiment_compiles_to_a_sound_package(tmp_path, experiment, variant):
+    copy = tmp_path / experiment.name
+    copy.write_text(experiment.read_text())
+    package = Package(copy, overrides=variant)
+    json_format.ParseDict(package.spec, pipeline_spec_pb2.PipelineSpec())
+    assert unresolved(package.spec, package.platform) == []
+    loop, body = package.loop()
+    assert list(body) == ["train"], "one flat loop with one task"
+    assert loop["iteratorPolicy"]["parallelismLimit"] == package.experiment.lanes()
+    assert package.cached() == {"split"}
+    resources = package.experiment.resources
+    wanted = [s for s in STEPS if s != "register" or package.experiment.register_]
+    assert set(package.steps()) == {s for s in wanted if s != "serve" or package.experiment.serve}
+    for step, task in package.steps().items():
+        assert task["retryPolicy"]["maxRetryCount"] == 2, step
+        accelerator = package.container(step).get("resources", {}).get("accelerator")
+        heavy = step in ("train", "evaluate")
+        assert bool(accelerator) == (heavy and resources.count > 0), step
+        assert bool(package.kubernetes(step).get("emptyDirMounts")) == (heavy and bool(resources.shared_memory)), step
+        assert bool(package.kubernetes(step).get("secretAsEnv")) == bool(package.experiment.cluster.secret), step
+
+
+BROKEN = {
+    "an input is not given": lambda p: p.tasks["plan"]["inputs"]["parameters"].pop("storage"),
+    "an artifact has no producer": lambda p: p.tasks.pop("split"),
+    "nothing waits": lambda p: p.tasks["select"].pop("dependentTasks"),
+    "the loop lacks its items": lambda p: p.loop()[0]["inputs"]["parameters"].clear(),
+    "the lane is another": lambda p: p.loop()[1]["train"]["inputs"]["parameters"].update(
+        lane={"componentInputParameter": "pipelinechannel--lost"}
+    ),
+    "a setting names what is not given": lambda p: p.container("train")["resources"].update(
+        resourceCpuLimit="{{$.inputs.parameters['cpus']}}"
+    ),
+    "a mount names what is not given": lambda p: p.kubernetes("train").update(
+        nodeSelector={"nodeSelectorJson": {"componentInputParameter": "lost"}}
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", BROKEN.values(), ids=BROKEN)
+def test_the_walk_finds_broken_references(package, damage):
+    made = package()
+    damage(made)
+    assert unresolved(made.spec, made.platform)
+
+
+def test_what_a_step_asks_of_the_cluster(package):
+    made = package()
     for step in ("train", "evaluate"):
-        container = containers[f"exec-{step}"]
+        container, kubernetes = made.container(step), made.kubernetes(step)
         assert container["image"] == "mine/gpu:1"
         assert container["resources"]["accelerator"]["type"] == "nvidia.com/gpu"
         assert container["resources"]["accelerator"]["count"] == "2"
         assert container["resources"]["cpuLimit"] == 6
-        kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][f"exec-{step}"]
+        assert container["resources"]["memoryLimit"] == pytest.approx(20 * 2**30 / 1e9)
         assert kubernetes["nodeSelector"] == {"labels": {"pool": "gpu"}}
-        assert kubernetes["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-        assert kubernetes["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
-        assert kubernetes["pvcMount"][0]["mountPath"] == "/cache"
-    assert "resources" not in containers["exec-convert"]
-    assert "light" in containers["exec-convert"]["image"]
+        assert kubernetes["tolerations"] == [TOLERATION]
+        (shared,) = kubernetes["emptyDirMounts"]
+        assert (shared["mountPath"], shared["medium"], shared["sizeLimit"]) == ("/dev/shm", "Memory", "4Gi")
+    for step in set(STEPS) - {"train", "evaluate"}:
+        assert "resources" not in made.container(step)
+        assert "light" in made.container(step)["image"]
+        assert not {"nodeSelector", "tolerations", "emptyDirMounts"} & set(made.kubernetes(step))
+    for step in STEPS:
+        (secret,) = made.kubernetes(step)["secretAsEnv"]
+        keys = {k["secretKey"]: k["envVar"] for k in secret["keyToEnv"]}
+        assert secret["secretName"] == "store" and secret["optional"] is True
+        assert keys == {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+        (volume,) = made.kubernetes(step)["pvcMount"]
+        assert (volume["mountPath"], volume["constant"]) == ("/cache", "cache")
+        environment = {e["name"]: e["value"] for e in made.container(step)["env"]}
+        assert environment == {"AWS_ENDPOINT_URL": "http://seaweedfs.kubeflow:9000", "TORCH_HOME": "/cache/torch"}
 
 
-def test_the_same_package_twice_is_the_same(tmp_path):
-    package(tmp_path)
-    first = (tmp_path / "pipeline.yaml").read_bytes()
-    package(tmp_path)
-    assert (tmp_path / "pipeline.yaml").read_bytes() == first
+def test_no_secret_and_another_store(package):
+    bare = package(cluster={"secret": None})
+    assert not any(bare.kubernetes(step).get("secretAsEnv") for step in STEPS)
+    assert not any(bare.container(step).get("env") for step in STEPS)
+    other = package(cluster={"object_store": "https://s3.example.com"})
+    assert {e["value"] for e in other.container("train")["env"]} == {"https://s3.example.com"}
 
 
-def test_the_rest_are_parameters(tmp_path):
-    spec, _ = package(tmp_path)
+def test_retries_wait_longer_each_time(package):
+    for step, task in package().steps().items():
+        policy = task["retryPolicy"]
+        assert (policy["backoffDuration"], policy["backoffFactor"]) == ("30s", 2.0), step
+
+
+def test_convert_is_cached_only_by_a_digest_and_split_by_what_was_converted(package):
+    assert package().cached() == {"split"}
+    keyed = package(keyed=True)
+    assert keyed.cached() == {"split", "convert"}
+    given = keyed.tasks["convert"]["inputs"]["parameters"]
+    assert given["digest"] == {"componentInputParameter": "digest"}
+    made = keyed.tasks["split"]["inputs"]["parameters"]["converted"]
+    assert made == {"taskOutputParameter": {"outputParameterKey": "Output", "producerTask": "convert"}}
+
+
+def test_lanes_go_on_the_loop_and_trials_to_plan(package):
+    sweep = {**EXPERIMENT["sweep"], "iterations": 200, "max_concurrent_iterations": 4}
+    made = package(sweep=sweep)
+    assert made.loop()[0]["iteratorPolicy"] == {"parallelismLimit": 4}
+    each = package(sweep={**sweep, "lanes": "per_trial"})
+    assert each.loop()[0]["iteratorPolicy"] == {"parallelismLimit": 4}
+    default = each.spec["root"]["inputDefinitions"]["parameters"]["experiment_json"]["defaultValue"]
+    assert json.loads(default)["sweep"]["lanes"] == "per_trial"
+    null = package(sweep={**sweep, "max_concurrent_iterations": None})
+    assert null.loop()[0]["iteratorPolicy"] == {"parallelismLimit": 100}
+
+
+def test_the_same_package_twice_is_the_same(package):
+    assert package().file.read_bytes() == package().file.read_bytes()
+
+
+def test_the_rest_are_parameters(package):
+    spec = package().spec
     inputs = {n: p.get("defaultValue") for n, p in spec["root"]["inputDefinitions"]["parameters"].items()}
     assert json.loads(inputs["data"])["training"]["source"] == "s3://bucket/cells"
     assert json.loads(inputs["experiment_json"])["sweep"]["iterations"] == 5
     assert inputs["register_name"] == "Blood_cells"
-
-
-def test_steps_that_are_not_wanted_are_left_out(tmp_path):
-    spec, _ = package(tmp_path, register=None, serve=None)
-    assert not {"register", "serve"} & set(spec["root"]["dag"]["tasks"])
-
-
-def test_no_accelerator(tmp_path):
-    spec, _ = package(tmp_path, resources={"count": 0})
-    container = spec["deploymentSpec"]["executors"]["exec-train"]["container"]
-    assert "accelerator" not in container["resources"]
+    assert inputs["copy_images"] is True
+    assert inputs["digest"] == ""
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
@@ -180,6 +315,5 @@ def test_kfp_does_not_wire_limits_that_are_parameters_into_a_loop(tmp_path):
             use(item=item).set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
 
     compiler.Compiler().compile(pipeline, str(tmp_path / "p.yaml"))
-    spec = yaml.safe_load((tmp_path / "p.yaml").read_text())
-    (loop,) = (t for t in spec["root"]["dag"]["tasks"].values() if "parameterIterator" in t)
-    assert not any("gpus" in name for name in loop.get("inputs", {}).get("parameters", {}))
+    (line,) = unresolved(yaml.safe_load((tmp_path / "p.yaml").read_text()))
+    assert "gpus is no input of its DAG" in line

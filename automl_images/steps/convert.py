@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from automl_images import storage
 from automl_images.annotations import formats, jsonl
 from automl_images.annotations.checks import Checker, check_training_classes
+from automl_images.annotations.reachable import copied
 from automl_images.errors import UserError
 from automl_images.tasks import get_task
 
@@ -21,6 +25,7 @@ def convert(
     images: str | None = None,
     on_error: str = "fail",
     classes: list[str] | None = None,
+    copy_to: str | None = None,
 ) -> dict[str, Any]:
     """Read a source, check every record and its image, and write JSONL; ``out`` is written whole or not at all.
 
@@ -33,24 +38,37 @@ def convert(
         images: the images' root, or ``PREFIX=URL``.
         on_error: ``fail``, ``skip`` or ``fix``; see :mod:`automl_images.annotations.checks`.
         classes: the only classes that may occur; None for any.
+        copy_to: a folder, local or any fsspec URL, to which the images are copied that lie on this machine; the records
+            name the copies. None: records name images where they are.
 
     Returns:
-        ``images``, ``boxes`` or ``labels``, ``classes`` ({name: how many}) and the counts of flaws.
+        ``images``, ``boxes`` or ``labels``, ``classes`` ({name: how many}) and the counts of flaws; with ``copy_to``
+        also ``copied_images`` and ``present_images``, which were there already.
 
     Raises:
         UserError: the source is not usable, or a flaw is refused.
     """
     label = get_task(task).label
     checker = Checker(on_error, classes, label)
-    jsonl.write(checker.check(formats.read(source, format, images, checker.broken, label=label)), out)
+    records = checker.check(formats.read(source, format, images, checker.broken, label=label))
+    counts = Counter(copied=0, present=0)
+    jsonl.write(copied(records, copy_to, counts) if copy_to else records, out)
     summary = checker.summary()
+    if copy_to:
+        summary |= {f"{what}_images": count for what, count in counts.items()}
     if not summary["images"]:
         raise UserError(f"{source}: has no image that can be used ({summary['skipped_images']} were left out)")
     return summary
 
 
 def convert_data(
-    task: str, data: Mapping[str, Any], training_out: str, validation_out: str, test_out: str
+    task: str,
+    data: Mapping[str, Any],
+    training_out: str,
+    validation_out: str,
+    test_out: str,
+    *,
+    copy_to: str | None = None,
 ) -> dict[str, Any]:
     """Convert an experiment's data; the file of a set that the experiment does not have is left empty.
 
@@ -58,10 +76,11 @@ def convert_data(
         task: the task's name.
         data: the experiment's ``data``.
         training_out, validation_out, test_out: the JSONL files to write.
+        copy_to: as for :func:`convert`.
 
     Returns:
-        {``training`` | ``validation`` | ``test``: what :func:`convert` returns}. What a set lacks is said on standard
-        error.
+        {``training`` | ``validation`` | ``test``: what :func:`convert` returns, and ``digest``, the SHA-256 of the
+        records}. What a set lacks is said on standard error.
 
     Raises:
         UserError: as :func:`convert`, or the training classes are too few; the line begins with the set's place in the
@@ -83,7 +102,9 @@ def convert_data(
                 images=wanted.get("images"),
                 on_error=data.get("on_error") or "fail",
                 classes=None if name == "training" else list(summaries["training"]["classes"]),
+                copy_to=copy_to,
             )
+            summaries[name]["digest"] = hashlib.sha256(storage.read_bytes(out)).hexdigest()
             print(f"{name}: {said(summaries[name])}", file=sys.stderr)
             if name == "training":
                 check_training_classes(summaries[name]["classes"], label)

@@ -28,6 +28,7 @@ from automl_images.sweep.termination import early_termination
 from automl_images.tasks import check_primary_metric, get_task
 
 MOST_LANES = 100
+LANES = ("concurrent", "per_trial")  # a pod for all that run at once, or one a trial
 HOURS = 3600.0
 
 
@@ -49,6 +50,8 @@ def check_experiment(experiment: Mapping[str, Any]) -> dict[str, Any]:
     settings = dict(experiment.get("settings") or {})
     space = sweep.get("space")
     sampling = sweep.get("sampling") or "random"
+    if sweep.get("lanes", LANES[0]) not in LANES:
+        raise UserError(f"sweep.lanes: '{sweep['lanes']}' is unknown; use {' or '.join(LANES)}")
     iterations = int(sweep.get("iterations") or 1)
     if sampling not in SAMPLERS:
         raise UserError(f"sweep.sampling: '{sampling}' is not built in this version; use {' or '.join(SAMPLERS)}")
@@ -206,7 +209,8 @@ def plan_sweep(
     shared = Ledger(ledger or storage.join(root, "ledgers", folder))
     shared.open(covered)
     staged = _stage(shared, covered["weights"]["source"])
-    lanes = min(iterations, int(sweep.get("max_concurrent_iterations") or MOST_LANES))
+    each = sweep.get("lanes") == LANES[1]
+    lanes = iterations if each else min(iterations, int(sweep.get("max_concurrent_iterations") or MOST_LANES))
     shared.write_run(
         run,
         {
@@ -217,7 +221,7 @@ def plan_sweep(
             "iterations": iterations,
             "lanes": lanes,
             "deadline": time.time() + float(sweep.get("timeout_hours") or 168) * HOURS,
-            "claims": shared.can_claim(run),
+            "claims": not each and shared.can_claim(run),  # lane i has trial i alone
         },
     )
     kept = [t["trial"] for t in shared.trials() if t["state"] in (states.COMPLETED, states.TERMINATED)]

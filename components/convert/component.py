@@ -9,6 +9,9 @@ from components.images import LIGHT
 def convert(
     task: str,
     data: str,
+    storage: str,
+    copy_images: bool,
+    digest: str,
     training: dsl.Output[dsl.Dataset],
     validation: dsl.Output[dsl.Dataset],
     test: dsl.Output[dsl.Dataset],
@@ -21,23 +24,27 @@ def convert(
     Args:
         task: the task's name, such as image-object-detection.
         data: the experiment's data block as JSON: training, validation, test, on_error.
+        storage: the root below which images are copied; empty: the bucket of this pipeline's artifacts.
+        copy_images: copy the images that lie on the machine of this step, so that the other steps reach them.
+        digest: of what the sources hold; with it, Kubeflow may take the records of an earlier run.
         training: records that train, or are split.
         validation: records that validate; empty where the experiment has none.
         test: records to evaluate on; empty where the experiment has none.
 
     Returns:
-        What was read, as JSON: images, boxes or labels, classes and counts of flaws for each set.
+        What was read, as JSON: images, boxes or labels, classes, counts of flaws and the records' digest for each set.
     """
     import json
 
-    from automl_images.steps.entry import step
+    from automl_images.steps.entry import bucket_root, step
 
     blocks = json.loads(data)
     source = (blocks.get("training") or {}).get("source", "")
     with step("convert", [source, training.path, "--task", task]):
         from automl_images.steps.convert import convert_data
 
-        summary = convert_data(task, blocks, training.path, validation.path, test.path)
+        to = (storage.rstrip("/") or bucket_root(training.uri)) + "/images" if copy_images else None
+        summary = convert_data(task, blocks, training.path, validation.path, test.path, copy_to=to)
         for artifact, name in ((training, "training"), (validation, "validation"), (test, "test")):
             counts = summary.get(name, {})
             artifact.metadata.update({k: counts[k] for k in ("images", "boxes", "labels") if k in counts})

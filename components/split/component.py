@@ -8,6 +8,7 @@ from components.images import LIGHT
 @dsl.component(base_image=LIGHT, install_kfp_package=False)
 def split(
     data: str,
+    converted: str,
     records: dsl.Input[dsl.Dataset],
     given: dsl.Input[dsl.Dataset],
     training: dsl.Output[dsl.Dataset],
@@ -17,6 +18,7 @@ def split(
 
     Args:
         data: the experiment's data block as JSON: split_ratio and split (by, seed).
+        converted: what convert returned; its digests let Kubeflow take an equal earlier split, and no other.
         records: records (JSONL).
         given: records that validate; if there are any, nothing is split.
         training: records that train.

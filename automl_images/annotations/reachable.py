@@ -1,0 +1,65 @@
+"""Images that only one machine has, copied to where all machines reach them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from automl_images import storage
+from automl_images.annotations.records import Record
+
+_AT_ONCE, _THREADS, _NAME = 256, 16, 80
+
+
+def copied(records: Iterable[Record], root: str, counts: Counter[str]) -> Iterator[Record]:
+    """Yield records whose local images are copied below a root, and named there; other records stay as they are.
+
+    A copy's name begins with a digest of its content, so an image that is there already is not sent again, an image
+    that has changed gets another name, and equal records give equal addresses.
+
+    Args:
+        records: the records, whose images exist.
+        root: a folder, local or any fsspec URL.
+        counts: ``copied`` and ``present`` are counted here: images that were sent, and that were there.
+
+    Raises:
+        OSError: an image cannot be read, or the root not written.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        rest = iter(records)
+        while batch := list(itertools.islice(rest, _AT_ONCE)):
+            local = sorted({r.image_url for r in batch if storage.is_local(r.image_url)})
+            sent = list(pool.map(lambda url: put(url, root), local))
+            counts.update("copied" if new else "present" for _, new in sent)
+            targets = {url: target for url, (target, _) in zip(local, sent, strict=True)}
+            for record in batch:
+                target = targets.get(record.image_url)
+                yield record if target is None else dataclasses.replace(record, image_url=target)
+
+
+def put(path: str, root: str) -> tuple[str, bool]:
+    """Copy a file below a root, under its digest and name, unless it is there with its size.
+
+    Returns:
+        Its address, and whether it was sent.
+    """
+    data = storage.read_bytes(path)
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", path.rstrip("/").rpartition("/")[2])[-_NAME:]
+    target = storage.join(root, f"{hashlib.sha256(data).hexdigest()[:32]}-{name}")
+    if _size(target) == len(data):
+        return target, False
+    storage.write(target, data)
+    return target, True
+
+
+def _size(url: str) -> int | None:
+    files, path = storage.filesystem(url)
+    try:
+        return files.size(path)
+    except FileNotFoundError:
+        return None

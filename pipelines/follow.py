@@ -1,0 +1,136 @@
+"""A run on Kubeflow, seen as a run here is: its steps from the API, its trials from the ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from automl_images import storage
+from automl_images.errors import UserError
+from automl_images.reports import trials as figures
+from automl_images.steps.entry import bucket_root
+from automl_images.sweep.ledger import Ledger
+from components.readme import STEPS
+from pipelines.kubeflow import ENDED, Kubeflow, Unavailable
+from pipelines.local import Task
+from pipelines.view import View
+
+DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"  # where Kubeflow Pipelines keeps artifacts, unless it is told
+_PATIENCE = 600.0  # seconds that the API may be silent
+_SEARCHES = 3  # for the ledger; a store that is not to be reached takes its time to say so
+
+
+class Remote:
+    """What a :class:`View` asks of a runner, told by the API of Kubeflow Pipelines.
+
+    Args:
+        kubeflow: the installation.
+        run: the run's id.
+        name: the experiment's name.
+        root: the root of ledgers; None: the bucket of the pipeline's artifacts.
+        every: seconds between two looks.
+    """
+
+    def __init__(self, kubeflow: Kubeflow, run: str, name: str, root: str | None, every: float):
+        self.kubeflow, self.id, self.name, self.root, self.every = kubeflow, run, name, root, every
+        self.tasks: list[Task] = []
+        self.state = "PENDING"
+        self._lanes: list[str] = []
+        self._searches = 0
+        self._answered, self._looked = time.monotonic(), float("-inf")
+
+    def running(self) -> bool:
+        """Look at the run, if it is time to; return whether it goes on.
+
+        Raises:
+            UserError: the API has not answered for ten minutes, or refuses to.
+        """
+        if self.state not in ENDED and time.monotonic() - self._looked >= self.every:
+            try:
+                run = self.kubeflow.run(self.id)
+                self._answered = time.monotonic()
+                self.tasks = _tasks((run.run_details and run.run_details.task_details) or [])
+                planned = any(t.step == "plan" and t.code == 0 for t in self.tasks)
+                if planned and not self._lanes and self._searches < _SEARCHES:
+                    self._find_ledger(run)
+                self.state = run.state or self.state
+            except Unavailable as error:
+                if time.monotonic() - self._answered > _PATIENCE:
+                    raise UserError(f"{error}; the run goes on") from None
+            self._looked = time.monotonic()
+        return self.state not in ENDED
+
+    def output(self, step: str) -> Any:
+        """Return the lanes, once the ledger is found; of other steps nothing is known."""
+        return self._lanes if step == "plan" else None
+
+    def _find_ledger(self, run: Any) -> None:
+        """Find the ledger with this submission: the run's id is the submission's name."""
+        self._searches += 1
+        root = self.root
+        if not root:
+            pipeline_root = run.runtime_config and run.runtime_config.pipeline_root
+            root = bucket_root(pipeline_root or DEFAULT_ROOT)
+        try:
+            names = storage.names(storage.join(root, "ledgers"))
+            for ledger in (Ledger(storage.join(root, "ledgers", n)) for n in names if n.startswith(f"{self.name}-")):
+                if storage.exists(storage.join(ledger.url, "runs", f"{self.id}.json")):
+                    described = {"ledger": ledger.url, "run": self.id, "lanes": ledger.run(self.id)["lanes"]}
+                    self._lanes = [json.dumps({**described, "lane": i}) for i in range(described["lanes"])]
+        except Exception:  # the driver's, of a store that is not to be read from here: then no trials are shown
+            return
+
+
+class RemoteView(View):
+    """A view whose steps have no outputs: what it says of them is the ledger's."""
+
+    runner: Remote  # type: ignore[assignment]
+
+    def __init__(self, remote: Remote, metric: str, console: Console):
+        super().__init__(remote, metric, console)  # type: ignore[arg-type]
+
+    def _show_trials(self, live: Live | None) -> None:
+        with contextlib.suppress(Exception):  # the driver's: of a store that fails, the next look tells more
+            super()._show_trials(live)
+
+    def _note(self, step: str, outputs: Mapping[str, Any]) -> str:
+        lanes = self.runner.output("plan")
+        if step == "plan" and lanes:
+            return f"{len(lanes)} lanes; ledger {storage.redact(json.loads(lanes[0])['ledger'])}"
+        if step == "train" and lanes:
+            return f"{len(self._trials)} trials"
+        if step == "select" and self._trials:
+            best = figures.best_trial(self._trials)
+            value = next((figures.best_value(t) for t in self._trials if t["trial"] == best), None)
+            return "" if best is None else f"trial {best}: {self.table.metric} {figures.figure(value)}"
+        return ""
+
+
+def _tasks(details: list[Any]) -> list[Task]:
+    """Return the steps' tasks. Argo's nodes stand behind them: drivers, executors and loops are none of ours."""
+    tasks = []
+    for detail in details:
+        state = detail.state or "PENDING"
+        if detail.display_name not in STEPS or state == "SKIPPED":
+            continue
+        task = Task(detail.display_name, Path("/dev/null"), started=_seconds(detail.start_time))
+        if state in ENDED:
+            task.code = 0 if state == "SUCCEEDED" else 1
+            task.ended = _seconds(detail.end_time)
+        tasks.append(task)
+    states = {d.display_name or "": d.state for d in details}
+    looping = any(n.startswith("for-loop") and "driver" not in n and s not in ENDED for n, s in states.items())
+    if looping and any(t.step == "train" for t in tasks):
+        tasks.append(Task("train", Path("/dev/null"), started=time.time()))  # lanes that have not begun
+    return tasks
+
+
+def _seconds(when: Any) -> float:
+    return when.timestamp() if when else time.time()

@@ -1,0 +1,205 @@
+"""Kubeflow Pipelines' API, as far as a submission needs it: connect, upload, start, look, and ask why it failed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kfp
+import kfp_server_api
+from urllib3.exceptions import HTTPError
+
+from automl_images import storage
+from automl_images.errors import UserError
+
+OLDEST = (2, 17)
+ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
+
+
+class Unavailable(UserError):
+    """The API does not answer, or not well, for now."""
+
+
+class _Client(kfp.Client):
+    def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
+        """Ask once: kfp's own asks five times in half a minute, and writes a stack trace each time."""
+        return self.healthzs.healthz_service_get_healthz()
+
+
+class Kubeflow:
+    """One installation of Kubeflow Pipelines.
+
+    Args:
+        host: the address of its API; None: found by kfp, from inside the cluster or by ``kubectl``'s configuration.
+        namespace: the namespace of runs, where there are several users.
+        token: a bearer token; it is in no message.
+
+    Raises:
+        UserError: it cannot be reached, refuses the token, or it or the kfp here is too old.
+    """
+
+    def __init__(self, host: str | None, namespace: str, token: str | None = None):
+        self._token = token
+        self.said = storage.redact(host or "the cluster")
+        if _version(kfp.__version__) < OLDEST:
+            raise UserError(f"kfp {kfp.__version__} is installed here; at least {_dotted(OLDEST)} is needed")
+        with self._calls("cannot be reached"):
+            self._client = _Client(host=host, namespace=namespace, existing_token=token)
+            answer = self._client.healthzs.healthz_service_get_healthz(_preload_content=False)
+            health = json.loads(answer.data)
+        self.namespace = namespace if health.get("multi_user") else None
+        tag = str(health.get("tag_name") or "")
+        if tag[:1].isdigit() and _version(tag) < OLDEST:
+            raise UserError(f"{self.said}: Kubeflow Pipelines {tag}; at least {_dotted(OLDEST)} is needed")
+
+    def upload(self, package: Path, name: str) -> tuple[str, str]:
+        """Upload a package as a version of the pipeline of that name, unless it has this version already.
+
+        Returns:
+            The pipeline's and the version's id.
+        """
+        version = hashlib.sha256(package.read_bytes()).hexdigest()[:12]
+        with self._calls("does not take the pipeline"):
+            listed = self._client.list_pipelines(filter=_named(name), namespace=self.namespace).pipelines
+            if listed:
+                pipeline = listed[0].pipeline_id
+            else:
+                made = kfp_server_api.V2beta1Pipeline(name=name, display_name=name, namespace=self.namespace)
+                pipeline = self._client.pipelines.pipeline_service_create_pipeline(pipeline=made).pipeline_id
+            versions = self._client.list_pipeline_versions(pipeline, filter=_named(version)).pipeline_versions
+            if versions:
+                return pipeline, versions[0].pipeline_version_id
+            sent = self._client.upload_pipeline_version(str(package), version, pipeline_id=pipeline)
+            return pipeline, sent.pipeline_version_id
+
+    def start(
+        self, uploaded: tuple[str, str], experiment: str, name: str, params: dict[str, Any], account: str | None
+    ) -> str:
+        """Create a run of an uploaded version in the experiment of that name; return the run's id."""
+        pipeline, version = uploaded
+        with self._calls("does not take the run"):
+            group = self._client.create_experiment(experiment, namespace=self.namespace)
+            run = self._client.run_pipeline(
+                group.experiment_id,
+                name,
+                pipeline_id=pipeline,
+                version_id=version,
+                params=params,
+                service_account=account,
+            )
+            return run.run_id
+
+    def run(self, run: str) -> Any:
+        """Return the run as the API has it now (``kfp_server_api.V2beta1Run``)."""
+        with self._calls("does not tell of the run"):
+            return self._client.get_run(run)
+
+    def link(self, run: str) -> str:
+        """Return where the run is to be seen."""
+        return storage.redact(f"{self._client._get_url_prefix()}/#/runs/details/{run}")
+
+    def failure(self, run: str) -> tuple[str, str] | None:
+        """Return the step that failed first and the reason: the error's line in its log, else what the cluster says.
+
+        The workflow behind the run tells the pod, the pod's log the reason. None where neither is to be had.
+        """
+        with contextlib.suppress(UserError, KeyError, TypeError, ValueError), self._calls("does not tell of the run"):
+            found = self._get(f"/apis/v1beta1/runs/{run}", "object")
+            workflow = json.loads(found["pipeline_runtime"]["workflow_manifest"])
+            nodes = workflow["status"]["nodes"]
+            failed = [n for n in nodes.values() if n["type"] == "Pod" and n.get("phase") in ("Failed", "Error")]
+            first = min(failed, key=lambda n: n.get("finishedAt") or "")
+            step, reason = _step(first, nodes), str(first.get("message") or first["phase"])
+            with contextlib.suppress(UserError), self._calls("does not give the log"):
+                log = self._get(f"/apis/v1alpha1/runs/{run}/nodes/{_pod(workflow, first)}/log", "str")
+                reason = _reason(log) or reason
+            return step, self._clean(reason)
+        return None
+
+    def _get(self, path: str, kind: str) -> Any:
+        api = self._client.runs.api_client
+        headers = {"Accept": "application/json"}
+        return api.call_api(
+            path,
+            "GET",
+            header_params=headers,
+            response_type=kind,
+            auth_settings=["Bearer"],
+            _return_http_data_only=True,
+        )
+
+    @contextlib.contextmanager
+    def _calls(self, trouble: str) -> Iterator[None]:
+        """Keep kfp quiet, and make one line of whatever its transport raises."""
+        disabled = logging.root.manager.disable
+        logging.disable(logging.ERROR)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        except kfp_server_api.ApiException as error:
+            if error.status in (401, 403):
+                raise UserError(
+                    f"{self.said}: refuses the token ({error.status}); give one that is valid with --token"
+                ) from None
+            said = self._clean(_message(error))
+            kind = Unavailable if error.status == 429 or (error.status or 500) >= 500 else UserError
+            raise kind(f"{self.said}: {trouble}: {said}") from None
+        except (HTTPError, OSError, ValueError) as error:
+            raise Unavailable(f"{self.said}: {trouble}: {self._clean(str(error) or type(error).__name__)}") from None
+        finally:
+            logging.disable(disabled)
+
+    def _clean(self, text: str) -> str:
+        line = " ".join(text.split())[:400]
+        return storage.redact(line.replace(self._token, "***") if self._token else line)
+
+
+def _named(name: str) -> str:
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", text)[:2])
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
+
+
+def _message(error: kfp_server_api.ApiException) -> str:
+    """Return the API's own message of what it answered."""
+    try:
+        body = json.loads(error.body)
+        return str(body.get("message") or body.get("error_message") or body.get("error") or error.reason)
+    except (ValueError, TypeError, AttributeError):
+        return f"{error.status} {error.reason}"
+
+
+def _step(node: dict[str, Any], nodes: dict[str, Any]) -> str:
+    """Return the task that a pod belongs to: the nearest node above it that is no attempt and no executor."""
+    above = {child: n for n in nodes.values() for child in n.get("children") or []}
+    while node["displayName"].partition("(")[0] == "executor" and node["id"] in above:
+        node = above[node["id"]]
+    return str(node["displayName"]).removesuffix("-driver")
+
+
+def _pod(workflow: dict[str, Any], node: dict[str, Any]) -> str:
+    """Return the name of a node's pod, as Argo makes it."""
+    return f"{workflow['metadata']['name']}-{node['templateName']}-{node['id'].rpartition('-')[2]}"
+
+
+def _reason(log: str) -> str | None:
+    """Return the line of a log that says what failed: a user's error, else the last of a traceback."""
+    lines = [re.sub(r"^\S*\d\d:\d\d:\d\d\S*\s+", "", line).strip() for line in log.splitlines()]
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    raised = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b", line)]
+    return next(reversed(said or raised), None)

@@ -1,0 +1,168 @@
+"""What only this machine has, copied to where pods reach it, before a run is submitted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from automl_images import __version__, storage
+from automl_images.annotations.checks import check_training_classes
+from automl_images.annotations.reachable import put
+from automl_images.errors import UserError
+from automl_images.steps.convert import convert, said
+from automl_images.tasks import get_task
+from pipelines.experiment import Data, Experiment, Source
+
+_STAMPS = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "content_md5",
+    "generation",
+    "mtime",
+    "LastModified",
+    "last_modified",
+    "updated",
+    "created",
+)
+
+
+def stage(experiment: Experiment) -> Experiment:
+    """Return the experiment with addresses that pods reach; local data and weights are copied into its storage.
+
+    Local data is converted here: its images go to ``<storage>/images``, its records to ``<storage>/data``, each under a
+    digest of its content, so that what is there already is not sent again, and what earlier runs use never changes.
+
+    Raises:
+        UserError: the data has a flaw; or an address is this machine's and cannot be copied: the line says why.
+    """
+    registry = experiment.register_.registry if experiment.register_ else None
+    for place, address in (("storage", experiment.storage), ("register.registry", registry)):
+        if address and storage.is_local(address):
+            raise UserError(
+                f"{place}: pods do not reach '{address}' on this machine; name a store, such as s3://bucket"
+            )
+    for name in ("checkpoint_run_id", "checkpoint_dataset_id"):
+        address = experiment.settings.get(name)
+        if address and storage.is_local(str(address)):
+            raise UserError(
+                f"settings.{name}: pods do not reach '{address}' on this machine; name its model in weights.source"
+            )
+    data, known = experiment.data, None
+    for name in ("training", "validation", "test"):
+        part: Source | None = getattr(data, name)
+        address = _local(part) if part else None
+        if part and address:
+            root = _root(experiment, f"data.{name}", address)
+            try:
+                part, classes = _data(experiment, part, root, known)
+            except UserError as error:
+                raise UserError(f"data.{name}: {error}") from None
+            data = data.model_copy(update={name: part})
+            known = classes if name == "training" else known
+    weights = experiment.weights
+    if weights.source and storage.is_local(weights.source):
+        source = _weights(weights.source, _root(experiment, "weights.source", weights.source))
+        weights = weights.model_copy(update={"source": source})
+    return experiment.model_copy(update={"data": data, "weights": weights})
+
+
+def _local(part: Source) -> str | None:
+    """Return the address of a set that is this machine's, or None."""
+    images = _images(part)
+    return next((a for a in (part.source, images) if a and storage.is_local(a)), None)
+
+
+def _images(part: Source) -> str | None:
+    """Return the address of the images' root, if one is named."""
+    return part.images and (part.images.partition("=")[2] or part.images)
+
+
+def _root(experiment: Experiment, place: str, address: str) -> str:
+    if not experiment.storage:
+        raise UserError(
+            f"{place}: pods do not reach '{address}' on this machine, and there is no store to copy it to; "
+            "name one in storage, such as s3://bucket/folder"
+        )
+    return experiment.storage.rstrip("/")
+
+
+def _data(experiment: Experiment, part: Source, root: str, known: list[str] | None) -> tuple[Source, list[str]]:
+    print(f"copying {part.source} to {storage.redact(root)}", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, f"{experiment.name}.jsonl")
+        summary = convert(
+            part.source,
+            str(out),
+            experiment.task,
+            format=part.format,
+            images=part.images,
+            on_error=experiment.data.on_error,
+            classes=known,
+            copy_to=f"{root}/images",
+        )
+        print(f"{part.source}: {said(summary)}", file=sys.stderr)
+        if known is None:
+            check_training_classes(summary["classes"], get_task(experiment.task).label)
+        address, _ = put(str(out), f"{root}/data")
+    return Source(source=address, format="jsonl"), list(summary["classes"])
+
+
+def _weights(source: str, root: str) -> str:
+    """Copy a state_dict, or what trainings read of a model folder; return its address."""
+    path = storage.local_path(source)
+    file = path / "model.pt" if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"weights.source: {file}: no such file")
+    labels = file.with_name("labels.json")  # a classifier's last layer is kept if they are the same
+    digest = hashlib.sha256(file.read_bytes())
+    digest.update(labels.read_bytes() if labels.is_file() else b"")
+    folder = f"{root}/weights/{digest.hexdigest()[:32]}"
+    for each in (file, labels):
+        target = f"{folder}/{each.name}"
+        if each.is_file() and not storage.exists(target):
+            print(f"copying {each} to {storage.redact(target)}", file=sys.stderr)
+            storage.write(target, each.read_bytes())
+    return f"{folder}/{file.name}"
+
+
+def source_digest(data: Data) -> str | None:
+    """Return a digest of what the sources hold, by their listings: names, sizes, and the store's stamps of content.
+
+    Returns:
+        None if it cannot be told: a source is not to be read from here, its store has no stamps, or flawed records are
+        left out of a file of annotations, which may name images that the listing does not have.
+    """
+    digest = hashlib.sha256(f"{__version__} {data.model_dump_json()}".encode())
+    for part in (data.training, data.validation, data.test):
+        if part is None:
+            continue
+        images = _images(part)
+        try:
+            if not images and data.on_error != "fail" and not storage.is_dir(part.source):
+                return None
+            for address in filter(None, (part.source, images)):
+                for line in _listing(address):
+                    digest.update(line.encode() + b"\0")
+        except Exception:  # a store's driver raises whatever it meets; the run then reads the sources itself
+            return None
+    return digest.hexdigest()
+
+
+def _listing(address: str) -> list[str]:
+    files, path = storage.filesystem(address)
+    single = files.info(path)
+    found: dict[str, Any] = {path: single} if single["type"] == "file" else files.find(path, detail=True)
+    lines = []
+    for name, info in found.items():
+        stamps = [str(info[key]) for key in _STAMPS if info.get(key)]
+        if not stamps:
+            raise LookupError(name)
+        lines.append(json.dumps([name, info.get("size"), stamps[0]]))
+    if not lines:
+        raise FileNotFoundError(address)
+    return sorted(lines)
