@@ -31,9 +31,10 @@ def test_a_probe_leaves_the_model_and_the_random_state_as_they_were():
 
 @pytest.mark.usefixtures("fresh_cache")
 @pytest.mark.parametrize(
-    ("name", "layouts"), [("resnest50", {False}), ("resnest101", {False}), ("resnet50", {False, True})]
+    ("name", "layouts"),
+    [("resnest50", {False}), ("resnest101", {False}), ("vits16r224", {False}), ("resnet50", {False, True})],
 )
-def test_a_resnest_is_never_channels_last(monkeypatch, name, layouts):
+def test_a_resnest_and_a_vit_are_never_channels_last(monkeypatch, name, layouts):
     tried = []
     monkeypatch.setattr(layout, "_probe", lambda *a: tried.extend(a[3]) or [1.0] * len(a[3]))
     monkeypatch.setattr(layout, "cpu_has_bfloat16", lambda: True)
@@ -76,15 +77,53 @@ def test_the_precision_that_was_asked_for_is_kept_and_the_fastest_is_chosen(monk
 
 
 @pytest.mark.usefixtures("fresh_cache")
-def test_a_layout_that_is_hardly_faster_and_a_short_trial_stay_plain(monkeypatch):
+def test_a_layout_that_is_hardly_faster_stays_plain(monkeypatch):
     monkeypatch.setattr(layout, "_probe", lambda *a: [1.0] + [0.95] * (len(a[3]) - 1))
-    plain_choice = {"channels_last": False, "dtype": "float32"}
-    model = made("resnet20")
-    for steps, said in ((10_000, "times as fast"), (10, "not probed")):
-        choice = layout.fastest(model, noise(4, seed=1), CPU, steps=steps)
-        assert choice.items() >= plain_choice.items()
-        layout._cache.clear()
-        assert said in choice["said"]
+    choice = layout.fastest(made("resnet20"), noise(4, seed=1), CPU, steps=10_000)
+    assert choice.items() >= {"channels_last": False, "dtype": "float32"}.items()
+    assert "times as fast" in choice["said"]
+
+
+@pytest.mark.usefixtures("fresh_cache")
+@pytest.mark.parametrize(
+    ("name", "has", "precision", "expected"),
+    [
+        ("resnet20", True, None, (True, "bfloat16")),
+        ("resnet20", False, None, (False, "float32")),
+        ("resnet20", True, "float32", (False, "float32")),
+        ("resnet20", True, "float16", (True, "bfloat16")),
+        ("resnet20", False, "float16", (False, "bfloat16")),
+        ("resnest50", True, None, (False, "bfloat16")),
+    ],
+)
+def test_a_trial_too_short_to_probe_computes_with_what_is_known(monkeypatch, name, has, precision, expected):
+    monkeypatch.setattr(layout, "cpu_has_bfloat16", lambda: has)
+    monkeypatch.setattr(layout, "_probe", lambda *_: pytest.fail("probed"))
+    with torch.device("meta"):
+        model = made(name)
+    choice = layout.fastest(model, noise(4), CPU, steps=10, precision=precision)
+    assert (choice["channels_last"], choice["dtype"]) == expected
+    assert "not probed" in choice["said"]
+
+
+@pytest.mark.usefixtures("fresh_cache")
+@pytest.mark.parametrize(
+    ("steps", "milliseconds", "images"), [(10**6, 1, 16), (10**6, 40, 8), (10**6, 900, 4), (300, 1, 8)]
+)
+def test_a_probe_takes_as_many_images_as_there_is_time_and_training_for(monkeypatch, steps, milliseconds, images):
+    """Of a trial of 300 batches of 32, a fiftieth is 192 images: 46 for each of four, 15 a pass with one untimed."""
+    seen = []
+
+    def timed(_, batch, *__):
+        seen.append(len(batch))
+        return milliseconds / 1000 * len(batch)
+
+    monkeypatch.setattr(layout, "cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(layout, "_pass", timed)
+    layout.fastest(made("resnet20"), noise(32), CPU, steps=steps)
+    assert seen[:2] == [4, 4]
+    assert set(seen[2:]) == {images}
+    assert sum(seen) <= 0.02 * steps * 32
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
