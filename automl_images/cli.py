@@ -43,6 +43,16 @@ def _settings(given: list[str]) -> dict[str, Any]:
     return settings
 
 
+def _object(option: str, text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f'{option}: is not a JSON object; write {{"name": ...}}')
+    return content
+
+
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
@@ -58,12 +68,21 @@ def convert(
     format: Annotated[str, typer.Option(help="jsonl, coco, voc, folder, lst, manifest, csv, or auto.")] = "auto",
     images: Annotated[str | None, typer.Option(help="The images' root, or PREFIX=URL.")] = None,
     on_error: Annotated[str, typer.Option(help="What to do with flawed records: fail, skip or fix.")] = "fail",
+    copy_to: Annotated[
+        str | None, typer.Option(help="Copy images of this machine there, any fsspec URL; records name the copies.")
+    ] = None,
+    classes_of: Annotated[str | None, typer.Option(help="Refuse a class that these records (JSONL) lack.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn annotations into checked records (JSONL): VOC, COCO, JSONL, a folder per class, lst, manifest or CSV."""
+    from automl_images.annotations import read_records
+    from automl_images.annotations.records import class_names
     from automl_images.steps import convert as step
 
-    summary = step.convert(source, out, task, format=format, images=images, on_error=on_error)
+    classes = sorted({c for r in read_records(classes_of) for c in class_names(r)}) if classes_of else None
+    summary = step.convert(
+        source, out, task, format=format, images=images, on_error=on_error, classes=classes, copy_to=copy_to
+    )
     _print(summary, as_json, json.dumps(summary))
 
 
@@ -74,12 +93,15 @@ def split(
     validation: Annotated[str, typer.Argument(help="The JSONL file to write for validation.")],
     split_ratio: Annotated[float, typer.Option(min=0, max=1, help="The share that validates.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Equal seeds split equally, on any machine.")] = 0,
+    given: Annotated[
+        str | None, typer.Option(help="Records that validate; if it has any, nothing is split off.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Split records into training and validation."""
     from automl_images.steps.split import split_data
 
-    summary = split_data(data, None, training, validation, ratio=split_ratio, seed=seed)
+    summary = split_data(data, given, training, validation, ratio=split_ratio, seed=seed)
     _print(summary, as_json, json.dumps(summary))
 
 
@@ -91,6 +113,7 @@ def plan(
     storage: Annotated[str, typer.Option(help="Where ledgers lie, if the experiment does not say.")] = "runs",
     ledger: Annotated[str | None, typer.Option(help="The ledger's address, instead of a derived one.")] = None,
     fresh: Annotated[bool, typer.Option(help="Start another ledger of the same experiment.")] = False,
+    run: Annotated[str | None, typer.Option(help="This submission's name; null: a new one.")] = None,
 ) -> None:
     """Open the sweep's ledger and print its lanes, one JSON object a line."""
     from automl_images import storage as files
@@ -104,7 +127,9 @@ def plan(
         raise UserError(f"{experiment}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or "task" not in content:
         raise UserError(f"{experiment}: is not an experiment: it needs at least a task")
-    lanes = plan_sweep(content, training, validation, default_storage=storage, ledger=ledger, fresh=fresh)
+    lanes = plan_sweep(
+        content, training, validation, run=run or None, default_storage=storage, ledger=ledger, fresh=fresh
+    )
     print("\n".join(lanes))
 
 
@@ -119,16 +144,19 @@ def train(
     weights: Annotated[str | None, typer.Option(help="Start from this state_dict or model folder.")] = None,
     seed: Annotated[int, typer.Option(help="What is drawn depends on it.")] = 0,
     lane: Annotated[str | None, typer.Option(help="Run this lane of a sweep instead (a line of plan).")] = None,
+    again: Annotated[
+        bool, typer.Option(help="Train the lane's trials once more, in a copy of the ledger below reruns.")
+    ] = False,
 ) -> None:
     """Train once, or run one lane of a sweep. Run again after an interruption, it resumes."""
-    from automl_images.steps.train import train_lane, train_once
+    from automl_images.steps import train as step
 
     if lane:
-        print(train_lane(lane))
+        print(step.train_lane(step.again(lane) if again else lane))
         return
     if not (training and validation and model):
         raise UserError("train: give TRAINING, VALIDATION and MODEL, or a --lane")
-    result = train_once(
+    result = step.train_once(
         task,
         training,
         validation,
@@ -143,13 +171,15 @@ def train(
 @app.command()
 def select(
     ledger: Annotated[str, typer.Argument(help="The ledger's address.")],
+    run: Annotated[str | None, typer.Option(help="The submission whose iterations count; null: all trials.")] = None,
     report: Annotated[str | None, typer.Option(help="Write the leaderboard there (HTML).")] = None,
+    title: Annotated[str | None, typer.Option(help="The leaderboard's heading.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose the best trial of a sweep."""
     from automl_images.steps.select import select_trial
 
-    chosen = select_trial(ledger, report=report)
+    chosen = select_trial(ledger, run, report=report, title=title)
     value = "unranked" if chosen["value"] is None else f"{chosen['metric']} {chosen['value']:.4f}"
     _print(chosen, as_json, f"trial {chosen['trial']}: {value}: {chosen['model']}")
 
@@ -159,12 +189,13 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A model folder.")],
     data: Annotated[str, typer.Argument(help="Records (JSONL).")],
     output: Annotated[str, typer.Argument(help="The folder to write metrics.json and report.html to.")],
+    title: Annotated[str | None, typer.Option(help="The report's heading.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a model: all metrics of its task, per class, and a report."""
     from automl_images.steps.evaluate import evaluate_model, summary_lines
 
-    result = evaluate_model(model, data, output)
+    result = evaluate_model(model, data, output, title=title)
     _print(result, as_json, "\n".join(summary_lines(result)))
 
 
@@ -174,20 +205,23 @@ def register(
     name: Annotated[str, typer.Argument(help="The name to register it under.")],
     registry: Annotated[str, typer.Option(help="The registry's address.")] = "runs/registry",
     metrics: Annotated[
-        str | None, typer.Option(help="metrics.json of an evaluation; null: the model folder's.")
+        str | None,
+        typer.Option(help="metrics.json of an evaluation; - is standard input; null: the model folder's."),
     ] = None,
+    lineage: Annotated[str, typer.Option(help="Where the model comes from, a JSON object.")] = "{}",
     as_json: AsJson = False,
 ) -> None:
     """Register a model folder under a name and the next version."""
     from automl_images import storage
     from automl_images.steps.register import register_model
 
+    origin = _object("--lineage", lineage)
     source = metrics or storage.join(model, "metrics.json")
     try:
-        figures = json.loads(storage.read_text(source))
+        figures = json.loads(sys.stdin.read() if source == "-" else storage.read_text(source))
     except (FileNotFoundError, ValueError):
         raise UserError(f"{source}: no metrics there that parse as JSON; give --metrics") from None
-    result = register_model(model, name, registry, figures, {})
+    result = register_model(model, name, registry, figures, origin)
     _print(result, as_json, f"{result['name']} version {result['version']}: {result['uri']}")
 
 
@@ -199,13 +233,15 @@ def serve(
     to: Annotated[str, typer.Option(help="manifest: write files; nothing is sent to a cluster.")] = "manifest",
     image: Annotated[str | None, typer.Option(help="The container image that serves.")] = None,
     example: Annotated[str | None, typer.Option(help="An image for the request.")] = None,
+    resources: Annotated[str, typer.Option(help="Kubernetes' requests and limits, a JSON object.")] = "{}",
 ) -> None:
     """Write what serves a model on Kubernetes: a KServe InferenceService and a smoke request."""
     from automl_images.steps.serve import serve_manifest
 
     if to != "manifest":
         raise UserError(f"--to {to}: this version writes a manifest; use --to manifest")
-    print(json.dumps(serve_manifest(model, name, output, image=image, example=example), indent=1))
+    limits = _object("--resources", resources) or None
+    print(json.dumps(serve_manifest(model, name, output, image=image, example=example, resources=limits), indent=1))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""``python -m pipelines run | compile | submit | schema``: the life of an experiment's pipeline.
+"""``python -m pipelines run | compile | submit | rerun | step | schema``: the life of an experiment's pipeline.
 
 Exit codes: 0 success, 2 something that the caller can mend (one line on standard error), 1 a fault of ours.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -24,12 +25,22 @@ File = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment
 Set = Annotated[list[str], typer.Option("--set", help="PATH=VALUE, such as sweep.iterations=4; may be repeated.")]
 
 
+class Where(StrEnum):
+    """What runs a step on this machine."""
+
+    subprocess = "subprocess"
+    docker = "docker"
+
+
 @app.command()
 def run(
     experiment: File,
     overrides: Set = [],  # noqa: B006 (Typer's way)
     root: Annotated[str, typer.Option(help="The folder of runs.")] = "runs",
     fresh: Annotated[bool, typer.Option(help="Start over, even if this experiment has run before.")] = False,
+    runner: Annotated[
+        Where, typer.Option(help="Where steps run: docker needs the images (make images).")
+    ] = Where.subprocess,
     predict: Annotated[Path | None, typer.Option(help="Then predict this image.")] = None,
     predict_to: Annotated[Path, typer.Option(help="Where the predicted image is drawn.")] = Path("prediction.png"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -41,7 +52,7 @@ def run(
     loaded = load(experiment, overrides)
     if predict is not None and not predict.is_file():
         raise UserError(f"--predict {predict}: no such image")
-    summary = local.run(loaded, root=root, fresh=fresh)
+    summary = local.run(loaded, root=root, fresh=fresh, runner=runner.value)
     print(json.dumps(summary, indent=1) if as_json else "\n".join(local.summary_text(summary)))
     if predict is not None:
         local.predict(summary, predict, predict_to)
@@ -81,6 +92,38 @@ def submit(
     print(f"run {run}: {kubeflow.link(run)}", flush=True)
     if wait:
         remote.follow(loaded, kubeflow, run)
+
+
+@app.command()
+def rerun(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or with --host a run's id on Kubeflow.")],
+    step: Annotated[str, typer.Argument(metavar="STEP", help="The step to repeat, such as evaluate.")],
+    lane: Annotated[int, typer.Option(min=0, help="Which lane of train.")] = 0,
+    runner: Annotated[Where, typer.Option(help="Where it runs: docker needs the images (make images).")] = Where.docker,
+    root: Annotated[
+        str, typer.Option(help="The folder of runs; what a run on Kubeflow is repeated to goes there.")
+    ] = "runs",
+    host: Annotated[str | None, typer.Option(help="The Kubeflow Pipelines API that the run is on.")] = None,
+    namespace: Annotated[str, typer.Option(help="The run's namespace.")] = "kubeflow",
+    token: Annotated[str | None, typer.Option(envvar="KF_PIPELINES_TOKEN", help="A bearer token.")] = None,
+) -> None:
+    """Repeat one step of a finished run with the same inputs; what it writes goes to a folder of its own."""
+    from pipelines.kubeflow import Kubeflow
+    from pipelines.rerun import rerun as repeat
+
+    kubeflow = Kubeflow(host, namespace, token) if host else None
+    print(json.dumps(repeat(run, step, lane=lane, runner=runner.value, root=root, kubeflow=kubeflow), indent=1))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def step(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="STEP", help="A command of automl-images, such as train.")],
+) -> None:
+    """Run one command of automl-images in its image; what follows are its arguments."""
+    from pipelines.rerun import in_container
+
+    sys.exit(in_container(name, context.args))
 
 
 @app.command()

@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from automl_images import storage
 from automl_images.errors import UserError
+from automl_images.steps.entry import IMAGE
 
 OLDEST = (2, 17)
 ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
@@ -124,6 +125,30 @@ class Kubeflow:
             return step, self._clean(reason)
         return None
 
+    def task(self, run: str, step: str, lane: int) -> dict[str, Any]:
+        """Return what repeats a task of a run: ``command``, ``variables``, ``resources``.
+
+        The workflow behind the run has the pods' commands; Kubeflow keeps it as long as the run.
+
+        Args:
+            run: the run's id.
+            step: the component's name.
+            lane: which lane, of ``train``.
+
+        Raises:
+            UserError: there is no such run, or the step has not run in it.
+        """
+        with self._calls("does not tell of the run"):
+            found = self._get(f"/apis/v1beta1/runs/{run}", "object")
+        workflow = json.loads((found.get("pipeline_runtime") or {}).get("workflow_manifest") or "{}")
+        for node in ((workflow.get("status") or {}).get("nodes") or {}).values():
+            for parameter in (node.get("inputs") or {}).get("parameters") or []:
+                if parameter["name"] == "pod-spec-patch" and parameter.get("value"):
+                    kept = _command(json.loads(parameter["value"])["containers"][0], step, lane)
+                    if kept:
+                        return kept
+        raise UserError(f"{self.said}: the run {run} has no task {step}" + (f" of lane {lane}" if lane else ""))
+
     def _get(self, path: str, kind: str) -> Any:
         api = self._client.runs.api_client
         headers = {"Accept": "application/json"}
@@ -161,6 +186,20 @@ class Kubeflow:
     def _clean(self, text: str) -> str:
         line = " ".join(text.split())[:400]
         return storage.redact(line.replace(self._token, "***") if self._token else line)
+
+
+def _command(container: dict[str, Any], step: str, lane: int) -> dict[str, Any] | None:
+    """Return what repeats a pod: its command is a component's, its launcher's has the input that goes into it."""
+    launcher, command = container["command"], list(container["args"])
+    if "--function_to_execute" not in command or command[command.index("--function_to_execute") + 1] != step:
+        return None
+    inputs = json.loads(launcher[launcher.index("--executor_input") + 1])
+    if step == "train" and int(json.loads(inputs["inputs"]["parameterValues"]["lane"])["lane"]) != lane:
+        return None
+    command[command.index("--executor_input") + 1] = json.dumps(inputs)
+    limits = (container.get("resources") or {}).get("limits") or {}
+    resources = {"cpu": limits.get("cpu"), "memory": limits.get("memory"), "shared_memory": "2Gi"}
+    return {"command": command, "variables": {IMAGE: container["image"]}, "resources": resources}
 
 
 def _named(name: str) -> str:

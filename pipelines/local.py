@@ -2,23 +2,27 @@
 
 - A loop runs at most two branches at a time, whatever its parallelism: :func:`_lift_cap` raises the cap.
 - The output of all tasks is mixed on standard output: :meth:`Runner.execute` gives each its file, and its exit code.
-- A single component with an input artifact is refused: a step is repeated by its command instead, as its log says.
+- A single component with an input artifact is refused: :mod:`pipelines.rerun` repeats a task from what is kept of it.
 - A loop over a named output fails: ``plan`` returns its lanes as its one unnamed output.
 - Numbers inside dictionaries come back as floats: parameters with a structure travel as JSON texts.
+- Tasks that run at once leave an indenting print() behind: :meth:`Runner.run` puts the real one back.
 - Limits that are parameters lose their wiring inside a loop: they are constants of the package.
 """
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,10 @@ from typing import Any
 import kfp.local
 from kfp.local import subprocess_task_handler
 from kfp.local.orchestrator import enhanced_dag_orchestrator
+
+from automl_images import storage
+from automl_images.steps.entry import MOUNTS
+from pipelines.experiment import Resources
 
 
 @dataclass
@@ -65,16 +73,30 @@ class Runner:
     """Runs a pipeline in subprocesses of this interpreter.
 
     Args:
-        folder: the run's folder; kfp's files go to ``steps`` below it, logs to ``logs``.
+        folder: the run's folder: kfp's files go to ``steps`` below it, logs to ``logs``, what repeats a task to
+            ``tasks``.
         parallelism: how many lanes run at a time.
-        accelerators: how many GPUs a lane has, where there are any.
+        resources: what train and evaluate are given; of them a subprocess has the GPUs.
+        gpus: the names of this machine's GPUs for CUDA.
+        mounts: the local folders that containers need, as ``docker run -v`` takes them.
     """
 
-    def __init__(self, folder: Path, parallelism: int, accelerators: int = 1):
-        self.folder, self.parallelism, self.accelerators = folder, parallelism, accelerators
+    def __init__(
+        self,
+        folder: Path,
+        parallelism: int,
+        resources: Resources | None = None,
+        gpus: Sequence[str] = (),
+        mounts: Sequence[str] = (),
+    ):
+        self.folder, self.parallelism, self.gpus = folder, parallelism, list(gpus)
+        self.resources = resources or Resources()
+        within = any(folder.is_relative_to(m.partition(":")[0]) for m in mounts if not m.endswith(":ro"))
+        self.mounts = list(mounts) if within else [f"{folder}:{folder}", *mounts]
         self.logs = folder / "logs"
         self.tasks: list[Task] = []
-        self._children: set[subprocess.Popen[bytes]] = set()
+        self._slots = list(range(parallelism))
+        self._running: set[Any] = set()
         self._lock = threading.Lock()
         self._stopped = False
 
@@ -85,57 +107,89 @@ class Runner:
             RuntimeError: a task failed; :meth:`failed` says which.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
-        kfp.local.init(
-            runner=kfp.local.SubprocessRunner(use_venv=False),
-            pipeline_root=str(self.folder / "steps"),
-            raise_on_error=True,
-        )
+        kfp.local.init(runner=self._kfp(), pipeline_root=str(self.folder / "steps"), raise_on_error=True)
         with (
             (self.logs / "kfp.log").open("a") as log,
             contextlib.redirect_stdout(log),
             warnings.catch_warnings(),
             _lift_cap(self.parallelism),
-            _replaced(subprocess_task_handler, "run_local_subprocess", self.execute),
+            replaced(builtins, "print", print),
+            self._hooked(),
         ):
-            warnings.simplefilter("ignore")  # of limits that have no effect here, and of images without Python
+            warnings.simplefilter("ignore")  # of limits that kfp does not pass on, and of images without Python
             pipeline(**arguments)
 
-    def execute(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
-        """Run a task's command, its output in a file of its own; return its exit code."""
-        described = json.loads(full_command[full_command.index("--executor_input") + 1])
-        step = full_command[full_command.index("--function_to_execute") + 1]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(env_vars or {})}
-        lane = None
+    def _kfp(self) -> Any:
+        return kfp.local.SubprocessRunner(use_venv=False)
+
+    def _hooked(self) -> AbstractContextManager[None]:
+        def execute(full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+            # kfp has put this interpreter's path into the command; what is kept runs in a container, too
+            return self.execute([part.replace(sys.executable, "python3") for part in full_command], env_vars)
+
+        return replaced(subprocess_task_handler, "run_local_subprocess", execute)
+
+    def execute(self, command: list[str], variables: dict[str, str] | None = None) -> int:
+        """Run a task's command, its output in a file of its own; return its exit code.
+
+        What repeats it is kept in ``tasks/<name>.json``. A lane of ``train`` has its share of the machine's threads and
+        GPUs for itself while it runs.
+        """
+        described = json.loads(command[command.index("--executor_input") + 1])
+        step = command[command.index("--function_to_execute") + 1]
+        variables = {"PYTHONUNBUFFERED": "1", MOUNTS: "\n".join(self.mounts), **(variables or {})}
+        lane, slot, each = None, None, self.resources.count
+        gpus = self.gpus[:each]
         if step == "train":
             plan = json.loads(described["inputs"]["parameterValues"]["lane"])
             lane = int(plan["lane"])
-            environment["AUTOML_IMAGES_LANES_HERE"] = str(min(self.parallelism, int(plan["lanes"])))
-            environment["AUTOML_IMAGES_GPUS"] = str(self.accelerators)
-        task = Task(step, self.logs / (step + (f"-{lane}" if lane is not None else "") + ".log"), lane)
-        with task.log.open("ab") as log, self._lock:
-            if self._stopped:
-                return 1
-            child = subprocess.Popen(
-                full_command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-            self._children.add(child)
-            self.tasks.append(task)
-        code = child.wait()
-        with self._lock:
-            self._children.discard(child)
+            variables["AUTOML_IMAGES_LANES_HERE"] = str(min(self.parallelism, int(plan["lanes"])))
+            with self._lock:
+                slot = self._slots.pop(0)
+            gpus = self.gpus[slot * each :][:each]
+        name = step + (f"-{lane}" if lane is not None else "")
+        kept = {"command": command, "variables": variables, "resources": self.resources.model_dump()}
+        storage.write(str(self.folder / "tasks" / f"{name}.json"), json.dumps(kept))
+        task = Task(step, self.logs / f"{name}.log", lane)
+        try:
+            with task.log.open("ab") as log:
+                code = self._launch(task, command, variables, gpus, log)
+        finally:
+            if slot is not None:
+                self._slots.append(slot)
         if code == 0:
             with contextlib.suppress(FileNotFoundError, ValueError):
                 task.outputs = json.loads(Path(described["outputs"]["outputFile"]).read_text())["parameterValues"]
         task.ended, task.code = time.monotonic(), code
         return code
 
+    def _launch(self, task: Task, command: list[str], variables: dict[str, str], gpus: list[str], log: Any) -> int:
+        variables = {**variables, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+        if self.gpus:
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        with self._lock:
+            if self._stopped:
+                return 1
+            child = subprocess.Popen(
+                command, env={**os.environ, **variables}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            self._running.add(child)
+            self.tasks.append(task)
+        code = child.wait()
+        with self._lock:
+            self._running.discard(child)
+        return code
+
     def stop(self) -> None:
         """End all that runs, trials included."""
         with self._lock:
             self._stopped = True
-            for child in self._children:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGTERM)
+            for child in self._running:
+                self._end(child)
+
+    def _end(self, child: Any) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
 
     def failed(self) -> Task | None:
         """Return the task that failed first, or None."""
@@ -156,12 +210,13 @@ def _lift_cap(parallelism: int) -> Iterator[None]:
         original(self, max_workers)
         self.conservative_max = self.max_workers = parallelism
 
-    with _replaced(kind, "__init__", lifted):
+    with replaced(kind, "__init__", lifted):
         yield
 
 
 @contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Give an attribute another value for a while."""
     original = getattr(owner, name)
     setattr(owner, name, value)
     try:

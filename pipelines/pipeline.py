@@ -7,6 +7,7 @@ from typing import Any
 
 from kfp import compiler, dsl, kubernetes
 
+from automl_images.steps.entry import IMAGE
 from components.convert import convert
 from components.evaluate import evaluate
 from components.plan import plan
@@ -24,12 +25,14 @@ OBJECT_STORE = "http://seaweedfs.kubeflow:9000"  # what Kubeflow Pipelines 2.17 
 def build(
     experiment: Experiment,
     *,
-    parallelism: int | None = None,
-    retries: int = RETRIES,
-    copy_images: bool = False,
+    here: int | None = None,
     keyed: bool = False,
 ) -> Any:
     """Return the pipeline of an experiment.
+
+    Caching is off: Kubeflow's key has parameters and the names of artifacts, and an address does not tell what lies
+    there. ``split`` alone is cached always, by the digests in what ``convert`` returned, and ``convert`` itself when a
+    run gives it a digest of its sources.
 
     What shapes it is fixed here: parallelism, resources, images, secrets, which steps there are. The rest are the
     pipeline's parameters, JSON texts with the experiment's values as defaults: a number inside a dictionary parameter
@@ -37,19 +40,22 @@ def build(
 
     Args:
         experiment: the experiment.
-        parallelism: lanes at once; None: what the experiment says.
-        retries: how often a step is tried again after a fault of the infrastructure.
-        copy_images: the default of the parameter ``copy_images``: true where the steps run on several machines.
+        here: how many lanes run at once on this machine; None: the pipeline is for a cluster, which has credentials,
+            tries a step again after a fault of its own, and whose machines share images by a store alone.
         keyed: whether the run gives ``digest``, so that Kubeflow may take the records that an earlier run converted.
     """
     cluster, resources = experiment.cluster, experiment.resources
     registered, served = experiment.register_, experiment.serve
 
+    def place(task: dsl.PipelineTask, image: str) -> dsl.PipelineTask:
+        task.set_container_image(image).set_env_variable(IMAGE, image).set_caching_options(False)
+        return task if here else _equip(task, cluster)
+
     def light(task: dsl.PipelineTask) -> dsl.PipelineTask:
-        return _place(task.set_container_image(cluster.images.light), cluster, retries)
+        return place(task, cluster.images.light)
 
     def heavy(task: dsl.PipelineTask) -> dsl.PipelineTask:
-        return _accelerate(_place(task.set_container_image(cluster.images.gpu), cluster, retries), resources)
+        return _accelerate(place(task, cluster.images.gpu), resources)
 
     @dsl.pipeline(name=pipeline_name(experiment.name), description=f"automl-images: {experiment.task}")
     def pipeline(
@@ -61,7 +67,7 @@ def build(
         registry: str = (registered and registered.registry) or "",
         serve_name: str = (served and served.name) or experiment.name,
         fresh: bool = False,
-        copy_images: bool = copy_images,
+        copy_images: bool = not here,
         digest: str = "",
     ):
         converted = light(convert(task=task, data=data, storage=storage, copy_images=copy_images, digest=digest))
@@ -84,7 +90,7 @@ def build(
                 validation=parts.outputs["validation"],
             )
         )
-        with dsl.ParallelFor(planned.outputs["Output"], parallelism=parallelism or experiment.lanes()) as lane:
+        with dsl.ParallelFor(planned.outputs["Output"], parallelism=here or experiment.lanes()) as lane:
             trained = heavy(train(lane=lane))
         chosen = light(
             select(
@@ -130,19 +136,12 @@ def compile_package(experiment: Experiment, path: str | Path, *, keyed: bool = F
         keyed: as for :func:`build`; a package that is kept should not be: what its sources hold may change.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(build(experiment, copy_images=True, keyed=keyed), package_path=str(path))
+    compiler.Compiler().compile(build(experiment, keyed=keyed), package_path=str(path))
 
 
-def _place(task: dsl.PipelineTask, cluster: Cluster, retries: int) -> dsl.PipelineTask:
-    """Give a task credentials and retries.
-
-    Caching is off: Kubeflow's key has parameters and the names of artifacts, and an address does not tell what lies
-    there. ``split`` alone is cached always, by the digests in what ``convert`` returned, and ``convert`` itself when a
-    run gives it a digest of its sources.
-    """
-    task.set_caching_options(False)
-    if retries:
-        task.set_retry(num_retries=retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
+def _equip(task: dsl.PipelineTask, cluster: Cluster) -> dsl.PipelineTask:
+    """Give a task what it needs on a cluster: retries, credentials, the volume of weights."""
+    task.set_retry(num_retries=RETRIES, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
     if cluster.secret:
         keys = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
         kubernetes.use_secret_as_env(task, cluster.secret, keys, optional=True)

@@ -31,13 +31,16 @@ class StepFailed(Exception):
     """A step failed by a fault of ours; the text has the last lines of its log."""
 
 
-def run(experiment: Experiment, *, root: str = "runs", fresh: bool = False) -> dict[str, Any]:
-    """Run all steps in subprocesses, and write ``<root>/<name>/<time>/summary.json``.
+def run(
+    experiment: Experiment, *, root: str = "runs", fresh: bool = False, runner: str = "subprocess"
+) -> dict[str, Any]:
+    """Run all steps on this machine, and write ``<root>/<name>/<time>/summary.json``.
 
     Args:
         experiment: the experiment.
         root: the folder of runs; ledgers, models and the registry too, unless the experiment names a storage.
         fresh: start another ledger even if there is one of this experiment.
+        runner: ``subprocess``, or ``docker``: each step in its container.
 
     Returns:
         The summary: experiment, task, seconds, trials, best, evaluation, registered, model, report, leaderboard, logs,
@@ -48,41 +51,43 @@ def run(experiment: Experiment, *, root: str = "runs", fresh: bool = False) -> d
         StepFailed: a step failed otherwise.
     """
     started = time.monotonic()
-    folder = _new_folder(Path(root).absolute() / experiment.name)
-    each = max(1, experiment.resources.count)
-    here = len(gpus()) // each or os.cpu_count() or 1
+    kind, mounted = _runner(runner, experiment, root)
+    folder = new_folder(Path(root).absolute() / experiment.name)
+    visible, each = gpus(), experiment.resources.count
+    here = max(1, len(visible) // each) if visible and each else os.cpu_count() or 1
     console = Console(stderr=True)
     if experiment.lanes() > here:
         console.print(f"{experiment.lanes()} lanes are asked for; {here} run at a time on this machine", markup=False)
-    runner = Runner(folder, min(experiment.lanes(), here), each)
-    pipeline = build(experiment, parallelism=runner.parallelism, retries=0)
+    place = kind(folder, min(experiment.lanes(), here), experiment.resources, visible, mounted)
+    pipeline = build(experiment, here=place.parallelism)
     arguments = {"fresh": fresh, "storage": experiment.storage or str(Path(root).absolute())}
     faults: list[BaseException] = []
 
     def work() -> None:
         try:
-            runner.run(pipeline, **arguments)
+            place.run(pipeline, **arguments)
         except BaseException as error:
             faults.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        View(runner, get_task(experiment.task).primary_metric, console).follow(thread.is_alive)
+        View(place, get_task(experiment.task).primary_metric, console).follow(thread.is_alive)
     except BaseException:
-        runner.stop()
+        place.stop()
         thread.join(timeout=10)
         raise
     if faults:
-        _explain(runner, faults[0])
-    summary = _summary(experiment, runner, folder, time.monotonic() - started)
+        explain(place, faults[0])
+    summary = _summary(experiment, place, folder, time.monotonic() - started)
     storage.write(str(folder / "summary.json"), json.dumps(summary, indent=1))
     return summary
 
 
-def _new_folder(parent: Path) -> Path:
+def new_folder(parent: Path, prefix: str = "") -> Path:
+    """Make a folder named by the time below another, and return it."""
     parent.mkdir(parents=True, exist_ok=True)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
+    stamp = prefix + time.strftime("%Y%m%d-%H%M%S")
     for count in range(1000):
         folder = parent / (stamp + (f"-{count}" if count else ""))
         try:
@@ -93,7 +98,24 @@ def _new_folder(parent: Path) -> Path:
     raise RuntimeError(f"{parent}: a thousand runs began in one second")
 
 
-def _explain(runner: Runner, fault: BaseException) -> None:
+def _runner(name: str, experiment: Experiment, root: str) -> tuple[type[Runner], list[str]]:
+    """Return the runner of that name, and the folders that its steps need."""
+    from pipelines import containers
+
+    folders = containers.mounts(experiment, root)
+    if name == "subprocess":
+        return Runner, folders
+    containers.check_images((experiment.cluster.images.light, experiment.cluster.images.gpu))
+    return containers.Containers, folders
+
+
+def explain(runner: Runner, fault: BaseException) -> None:
+    """Raise what a run's first failed task says.
+
+    Raises:
+        UserError: the task ended with a user's error.
+        StepFailed: it failed otherwise; the text has the last lines of its log.
+    """
     task = runner.failed()
     if task is None:
         raise fault

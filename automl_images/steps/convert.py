@@ -116,6 +116,30 @@ def convert_data(
     return summaries
 
 
+def commands(
+    task: str, data: Mapping[str, Any], outs: Mapping[str, str], copy_to: str | None = None
+) -> list[list[str]]:
+    """Return the arguments of ``automl-images convert``, once a set, that do what :func:`convert_data` does.
+
+    Args:
+        task, data, copy_to: as for :func:`convert_data`.
+        outs: the JSONL file to write of each set.
+    """
+    found = []
+    for name, out in outs.items():
+        if wanted := data.get(name):
+            options = {
+                "--task": task,
+                "--format": wanted.get("format"),
+                "--images": wanted.get("images"),
+                "--on-error": data.get("on_error"),
+                "--copy-to": copy_to,
+                "--classes-of": None if name == "training" else outs["training"],
+            }
+            found.append([wanted["source"], out, *(word for k, v in options.items() if v for word in (k, v))])
+    return found
+
+
 def said(summary: Mapping[str, Any]) -> str:
     """Return a conversion's summary as a line for people."""
     flaws = [f"{summary[k]} {k.replace('_', ' ')}" for k in summary if k.partition("_")[2] and summary[k]]

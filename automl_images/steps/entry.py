@@ -8,24 +8,40 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
 
 from automl_images import __version__, storage
 from automl_images.errors import UserError
 
+IMAGE, MOUNTS = "AUTOML_IMAGES_IMAGE", "AUTOML_IMAGES_MOUNTS"
+CREDENTIALS = (  # of object stores; a container is given those that its caller has, and a log has their names alone
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_CONNECTION_STRING",
+)
+
 
 @contextlib.contextmanager
-def step(name: str, arguments: Sequence[str], *, gpu: bool = False, stdin: str | None = None) -> Iterator[None]:
-    """Log the ``docker run`` line that repeats a step by itself, then run it.
+def step(name: str, *commands: Sequence[str], gpu: bool = False, stdin: str | None = None) -> Iterator[None]:
+    """Log the ``docker run`` lines that repeat a step by itself, then run it.
 
     A :class:`UserError` ends the process with exit code 2 and one line on standard error.
 
     Args:
         name: the sub-command of ``automl-images``.
-        arguments: its arguments.
+        commands: its arguments; several if it takes several commands to do what the step does.
         gpu: whether the step's image is the one with a GPU.
         stdin: what the command reads from standard input.
     """
-    print(f"repeat with: {docker_line(name, arguments, gpu=gpu, stdin=stdin)}", file=sys.stderr, flush=True)
+    for arguments in commands:
+        print(f"repeat with: {docker_line(name, arguments, gpu=gpu, stdin=stdin)}", file=sys.stderr, flush=True)
     try:
         yield
     except UserError as error:
@@ -34,16 +50,53 @@ def step(name: str, arguments: Sequence[str], *, gpu: bool = False, stdin: str |
 
 
 def docker_line(name: str, arguments: Sequence[str], *, gpu: bool = False, stdin: str | None = None) -> str:
-    """Return the shell line that runs one step in its container, with the local folders it names mounted."""
+    """Return the shell line that runs one step in its container.
+
+    The container is given this machine's folders that the step's caller named in ``AUTOML_IMAGES_MOUNTS`` (``docker
+    run -v``'s values, one a line), or else those that the arguments name; what it writes there is this user's.
+    Credentials are passed on by name: the line has no value of theirs.
+
+    Args:
+        name, arguments, gpu, stdin: as for :func:`step`.
+    """
     kind = "gpu" if gpu else "light"
-    image = os.environ.get(f"AUTOML_IMAGES_{kind.upper()}_IMAGE", f"automl-images/{kind}:{__version__}")
-    local = [a for a in (_address(a) for a in arguments) if a.startswith("/")]
-    folders = sorted({a if storage.is_dir(a) else os.path.dirname(a) for a in local})  # noqa: PTH120
+    image = os.environ.get(IMAGE) or f"automl-images/{kind}:{__version__}"
+    mounts = os.environ.get(MOUNTS, "").splitlines()
     words = ["docker", "run", "--rm", *(["-i"] if stdin is not None else [])]
+    if mounts:
+        words += ["-w", os.getcwd()]  # noqa: PTH109
+    else:
+        mounts = [f"{folder}:{folder}" for folder in folders(arguments)]
+    words += ["--user", f"{os.getuid()}:{os.getgid()}"] if mounts else []
+    words += [w for mount in mounts for w in ("-v", mount)]
+    words += [w for key in CREDENTIALS if key in os.environ for w in ("-e", key)]
+    words += ["--network", "host"] if store_is_here() else []
     words += ["--gpus", "all", "--shm-size", "2g"] if gpu else []  # loaders hand images over in shared memory
-    words += [w for folder in folders for w in ("-v", f"{folder}:{folder}")]
     line = shlex.join([*words, image, name, *arguments])
+    if gpu:  # where there is no GPU, Docker refuses to look for one
+        line = line.replace("--gpus all", "$(nvidia-smi -L >/dev/null 2>&1 && echo --gpus all)", 1)
     return storage.redact(f"printf %s {shlex.quote(stdin)} | {line}" if stdin is not None else line)
+
+
+def folders(arguments: Sequence[str]) -> list[str]:
+    """Return the folders of this machine that a command's arguments name by absolute paths."""
+    local = [a for a in map(_address, arguments) if a.startswith("/")]
+    return sorted({a if storage.is_dir(a) else os.path.dirname(a) for a in local})  # noqa: PTH120
+
+
+def store_is_here() -> bool:
+    """Return whether the object store's address is this machine's own, which a container has under another name."""
+    return urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def address(artifact: Any) -> str:
+    """Return where a KFP artifact lies: its path here, or on a cluster its URI, as the path is its pod's alone."""
+    return artifact.path if storage.is_local(artifact.uri) else artifact.uri
+
+
+def beside(artifact: Any, name: str) -> str:
+    """Return the address of a file or folder beside a KFP artifact."""
+    return f"{address(artifact).rpartition('/')[0]}/{name}"
 
 
 def bucket_root(uri: str) -> str:
@@ -54,4 +107,8 @@ def bucket_root(uri: str) -> str:
 
 def _address(argument: str) -> str:
     """Return the path or URL that an argument is, or names: a lane names its ledger."""
-    return json.loads(argument)["ledger"] if argument.startswith("{") else argument
+    try:
+        named = json.loads(argument)["ledger"] if argument.startswith("{") else argument
+    except (ValueError, KeyError):
+        return ""
+    return str(named)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl_images import storage
+from automl_images.errors import UserError
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.select import select_trial
 from automl_images.sweep import ledger as states
@@ -26,26 +27,22 @@ def train_lane(lane: str) -> str:
 
     Args:
         lane: one of the JSON objects that :func:`automl_images.steps.plan.plan_sweep` returned. On a machine that runs
-            several lanes, ``AUTOML_IMAGES_LANES_HERE`` says how many, and each takes its share of threads and
-            ``AUTOML_IMAGES_GPUS`` GPUs; elsewhere it has all that it sees.
+            several lanes, ``AUTOML_IMAGES_LANES_HERE`` says how many, and each takes its share of threads.
 
     Returns:
         A JSON object: ``{"ledger": address, "lane": i, "trials": {index: state}}``.
+
+    Raises:
+        UserError: this is no lane, or its ledger is not there.
     """
-    described = json.loads(lane)
-    shared, run, number, lanes = (
-        Ledger(described["ledger"]),
-        described["run"],
-        int(described["lane"]),
-        described["lanes"],
-    )
+    shared, run, number, lanes = _parsed(lane)
     submission = shared.run(run)
     done: dict[int, str] = {}
     for trial in range(submission["iterations"]):
         before = shared.trial(trial)
         if before and finished(before):
             continue
-        mine = shared.claim(run, trial, number) if submission["claims"] else trial % int(lanes) == number
+        mine = shared.claim(run, trial, number) if submission["claims"] else trial % lanes == number
         if not mine:
             continue
         if time.time() > submission["deadline"]:
@@ -55,6 +52,29 @@ def train_lane(lane: str) -> str:
             continue
         done[trial] = _run(shared, run, trial, number)
     return json.dumps({"ledger": shared.url, "lane": number, "trials": done})
+
+
+def again(lane: str, folder: str | None = None) -> str:
+    """Return the lane with a copy of its ledger that lacks its trials: running it trains them once more.
+
+    Args:
+        lane: as for :func:`train_lane`.
+        folder: the copy's address; None: ``reruns/<ledger>-<time>``, beside the folder of ledgers.
+    """
+    ledger, run, number, lanes = _parsed(lane)
+    if folder is None:
+        root, _, name = ledger.url.rpartition("/")
+        folder = f"{root.rpartition('/')[0]}/reruns/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    copy = ledger.without(folder, run, number)
+    return json.dumps({"ledger": copy.url, "run": run, "lane": number, "lanes": lanes})
+
+
+def _parsed(lane: str) -> tuple[Ledger, str, int, int]:
+    try:
+        content = json.loads(lane)
+        return Ledger(content["ledger"]), str(content["run"]), int(content["lane"]), int(content["lanes"])
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"--lane {lane}: is not a lane; quote one of the lines that plan prints") from None
 
 
 def train_once(
@@ -107,7 +127,7 @@ def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
     command = [sys.executable, "-m", "automl_images.steps.trial", shared.url, run, str(trial)]
     lines = []
     with subprocess.Popen(
-        command, env=_share(lane), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command, env=_share(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as child:
         assert child.stdout is not None
         for line in child.stdout:
@@ -136,16 +156,12 @@ def _died(code: int, lines: list[str]) -> tuple[str, int | None]:
     return f"killed by {name}{hint}", -code
 
 
-def _share(lane: int) -> dict[str, str]:
-    """Return the environment of a trial: on a machine that runs several lanes, its share of GPUs and threads."""
-    here, each = (int(os.environ.get(f"AUTOML_IMAGES_{n}", "1")) for n in ("LANES_HERE", "GPUS"))
+def _share() -> dict[str, str]:
+    """Return the environment of a trial: on a machine that runs several lanes, its share of threads."""
+    here = int(os.environ.get("AUTOML_IMAGES_LANES_HERE", "1"))
     environment = dict(os.environ)
     if here > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // here)))
-    visible = gpus() if "AUTOML_IMAGES_GPUS" in os.environ else []
-    if visible:
-        first = lane * each % max(1, len(visible) - each + 1)
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(visible[first : first + each])
     return environment
 
 

@@ -27,6 +27,8 @@ from automl_images.sweep.evaluation import Evaluation, latest
 
 RUNNING, COMPLETED, TERMINATED, FAILED, SKIPPED = "running", "completed", "terminated", "failed", "skipped"
 
+_WEEK = 168 * 3600
+
 
 def fingerprint(experiment: Mapping[str, Any]) -> str:
     """Return 12 hexadecimal digits that stand for what an experiment trains, whatever its budget."""
@@ -79,6 +81,31 @@ class Ledger:
     def run(self, run: str) -> dict[str, Any]:
         """Return one submission."""
         return self._json("runs", f"{run}.json")
+
+    def without(self, url: str, run: str, lane: int) -> Ledger:
+        """Copy what a lane needs to run its trials of a submission once more; records and weights stay where they are.
+
+        Args:
+            url: the copy's address.
+            run: the submission; in the copy it has a week from now.
+            lane: the lane whose trials the copy lacks.
+        """
+        copy, submission = Ledger(url), self.run(run)
+        taken = storage.join(self.url, "runs", run, "claims")
+        claims = {n: storage.read_text(storage.join(taken, n)) for n in storage.names(taken)}
+        own = {n for n, holder in claims.items() if holder == str(lane)}
+        if not submission["claims"]:
+            own = {f"{t:04d}" for t in range(submission["iterations"]) if t % submission["lanes"] == lane}
+        copy.open(self.experiment())
+        copy.write_run(run, {**submission, "deadline": time.time() + _WEEK})
+        for name in claims.keys() - own:
+            storage.create(copy._at("runs", run, "claims", name), claims[name])
+        files = [f"trials/{n}" for n in storage.names(self._at("trials")) if n.endswith(".json")]
+        files += [f"{f}/{n}" for f in ("ended", "evaluations") for n in storage.files_below(self._at(f))]
+        for file in files:
+            if file.rpartition("/")[2].partition(".")[0] not in own:
+                storage.write(copy._at(file), storage.read_bytes(self._at(file)))
+        return copy
 
     def can_claim(self, run: str) -> bool:
         """Return whether the store refuses to create an object twice, so that claims are exclusive."""

@@ -36,16 +36,17 @@ def convert(
     """
     import json
 
-    from automl_images.steps.entry import bucket_root, step
+    from automl_images.steps.convert import commands
+    from automl_images.steps.entry import address, bucket_root, step
 
     blocks = json.loads(data)
-    source = (blocks.get("training") or {}).get("source", "")
-    with step("convert", [source, training.path, "--task", task]):
+    sets = {"training": training, "validation": validation, "test": test}
+    to = (storage.rstrip("/") or bucket_root(training.uri)) + "/images" if copy_images else None
+    with step("convert", *commands(task, blocks, {k: address(v) for k, v in sets.items()}, to)):
         from automl_images.steps.convert import convert_data
 
-        to = (storage.rstrip("/") or bucket_root(training.uri)) + "/images" if copy_images else None
         summary = convert_data(task, blocks, training.path, validation.path, test.path, copy_to=to)
-        for artifact, name in ((training, "training"), (validation, "validation"), (test, "test")):
+        for name, artifact in sets.items():
             counts = summary.get(name, {})
             artifact.metadata.update({k: counts[k] for k in ("images", "boxes", "labels") if k in counts})
         return json.dumps(summary)

@@ -35,11 +35,12 @@ def evaluate(
     import shutil
     import tempfile
 
-    from automl_images.steps.entry import step
+    from automl_images.steps.entry import address, beside, step
 
     best = json.loads(chosen)
     data = test if os.path.getsize(test.path) else validation  # noqa: PTH202
-    with tempfile.TemporaryDirectory() as folder, step("evaluate", [best["model"], data.path, "evaluation"], gpu=True):
+    command = [best["model"], address(data), beside(report, "evaluation"), "--title", f"{name}: evaluation"]
+    with tempfile.TemporaryDirectory() as folder, step("evaluate", command, gpu=True):
         from automl_images.steps.evaluate import evaluate_model, plots, scalars, summary_lines
 
         part = "test" if data is test else "validation"

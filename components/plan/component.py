@@ -31,11 +31,11 @@ def plan(
     """
     import json
 
-    from automl_images.steps.entry import bucket_root, step
+    from automl_images.steps.entry import address, bucket_root, step
 
     root = storage or bucket_root(summary.uri)
-    options = ["--storage", root, *(["--fresh"] if fresh else [])]
-    with step("plan", ["-", training.path, validation.path, *options], stdin=experiment):
+    options = ["--storage", root, "--run", run, *(["--fresh"] if fresh else [])]
+    with step("plan", ["-", address(training), address(validation), *options], stdin=experiment):
         from automl_images.steps.plan import plan_sweep
 
         content = json.loads(experiment)

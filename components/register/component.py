@@ -33,11 +33,12 @@ def register(
 
     best, figures = json.loads(chosen), json.loads(evaluation)
     target = registry or best["ledger"].rpartition("/ledgers/")[0] + "/registry"
-    with step("register", [best["model"], name, "--registry", target]):
+    lineage = {"ledger": best["ledger"], "run": best["run"], "trial": best["trial"], "epoch": best["epoch"]}
+    lineage |= {"settings": best["settings"], "experiment": json.loads(experiment)}
+    options = ["--registry", target, "--metrics", "-", "--lineage", json.dumps(lineage)]
+    with step("register", [best["model"], name, *options], stdin=json.dumps(figures)):
         from automl_images.steps.register import register_model
 
-        lineage = {"ledger": best["ledger"], "run": best["run"], "trial": best["trial"], "epoch": best["epoch"]}
-        lineage |= {"settings": best["settings"], "experiment": json.loads(experiment)}
         result = register_model(best["model"], name, target, figures, lineage)
         model.uri = result["uri"]
         model.metadata.update({"name": name, "version": result["version"]})

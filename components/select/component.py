@@ -27,10 +27,11 @@ def select(
     """
     import json
 
-    from automl_images.steps.entry import step
+    from automl_images.steps.entry import address, step
 
     described = json.loads(lanes[0])
-    with step("select", [described["ledger"], "--report", leaderboard.path]):
+    options = ["--run", described["run"], "--report", address(leaderboard), "--title", name]
+    with step("select", [described["ledger"], *options]):
         from automl_images.steps.select import select_trial
 
         chosen = select_trial(described["ledger"], described["run"], report=leaderboard.path, title=name)

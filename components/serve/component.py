@@ -27,12 +27,13 @@ def serve(
     """
     import json
 
-    from automl_images.steps.entry import step
+    from automl_images.steps.entry import address, step
 
     described = json.loads(model)
-    address = described.get("uri") or described["model"]
-    with step("serve", [address, name, manifest.path, "--image", image]):
+    folder = described.get("uri") or described["model"]
+    limits = json.loads(resources) or None
+    options = ["--image", image, *(["--resources", resources] if limits else [])]
+    with step("serve", [folder, name, address(manifest), *options]):
         from automl_images.steps.serve import serve_manifest
 
-        limits = json.loads(resources) or None
-        return json.dumps(serve_manifest(address, name, manifest.path, image=image, resources=limits))
+        return json.dumps(serve_manifest(folder, name, manifest.path, image=image, resources=limits))

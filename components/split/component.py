@@ -29,13 +29,13 @@ def split(
     """
     import json
 
-    from automl_images.steps.entry import step
+    from automl_images.steps.entry import address, step
 
     block = json.loads(data)
     how = {"by": "random", "seed": 0, **(block.get("split") or {})}
     ratio = block.get("split_ratio", 0.2)
-    options = ["--split-ratio", str(ratio), "--seed", str(how["seed"])]
-    with step("split", [records.path, training.path, validation.path, *options]):
+    options = ["--split-ratio", str(ratio), "--seed", str(how["seed"]), "--given", address(given)]
+    with step("split", [*map(address, (records, training, validation)), *options]):
         from automl_images.steps.split import split_data
 
         counts = split_data(

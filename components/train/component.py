@@ -17,7 +17,7 @@ def train(lane: str) -> str:
     """
     from automl_images.steps.entry import step
 
-    with step("train", ["--lane", lane], gpu=True):
+    with step("train", ["--lane", lane, "--again"], gpu=True):
         from automl_images.steps.train import train_lane
 
         return train_lane(lane)

@@ -1,0 +1,136 @@
+"""The line with which a step is repeated by hand."""
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+from automl_images import __version__
+from automl_images.annotations import read_records
+from automl_images.cli import app
+from automl_images.errors import UserError
+from automl_images.steps import entry
+from automl_images.steps.convert import commands, convert_data
+from automl_images.steps.train import train_lane
+from tests.conftest import draw_squares, write_voc
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch):
+    for name in (entry.IMAGE, entry.MOUNTS, *entry.CREDENTIALS):
+        monkeypatch.delenv(name, raising=False)
+
+
+def pairs(line, option):
+    words = shlex.split(line)
+    return [words[i + 1] for i, word in enumerate(words) if word == option]
+
+
+def test_the_folders_that_the_arguments_name_are_mounted_and_belong_to_the_caller(tmp_path):
+    (tmp_path / "data").mkdir()
+    line = entry.docker_line("convert", [f"{tmp_path}/data", f"{tmp_path}/out/all.jsonl", "--on-error", "fail"])
+    assert pairs(line, "-v") == [f"{tmp_path}/{n}:{tmp_path}/{n}" for n in ("data", "out")]
+    assert pairs(line, "--user") == [f"{os.getuid()}:{os.getgid()}"]
+    assert f"automl-images/light:{__version__} convert {tmp_path}/data" in line
+    assert "--gpus" not in line and "--shm-size" not in line
+
+
+def test_a_lane_names_its_ledger(tmp_path):
+    lane = f'{{"ledger": "{tmp_path}/runs/ledgers/cells", "lane": 0}}'
+    line = entry.docker_line("train", ["--lane", lane], gpu=True)
+    assert pairs(line, "-v") == [f"{tmp_path}/runs/ledgers:{tmp_path}/runs/ledgers"]
+    assert pairs(line, "--lane") == [lane]
+    assert f"automl-images/gpu:{__version__}" in line and pairs(line, "--shm-size") == ["2g"]
+    assert "$(nvidia-smi -L >/dev/null 2>&1 && echo --gpus all)" in line
+
+
+def test_what_its_caller_says_of_folders_and_image_holds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(entry.MOUNTS, "/data:/data:ro\n/runs:/runs")
+    monkeypatch.setenv(entry.IMAGE, "registry.example.com/light@sha256:12")
+    line = entry.docker_line("convert", ["sample", "/elsewhere/x"])
+    assert pairs(line, "-v") == ["/data:/data:ro", "/runs:/runs"]
+    assert pairs(line, "-w") == [str(tmp_path)]
+    assert "registry.example.com/light@sha256:12 convert sample" in line
+
+
+def test_remote_addresses_need_no_folder_and_credentials_go_by_name(monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9000")
+    line = entry.docker_line("evaluate", ["s3://b/model", "s3://user:hunter2@b/val.jsonl", "s3://b/out"], gpu=True)
+    assert pairs(line, "-e") == ["AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"]
+    assert pairs(line, "--network") == ["host"]
+    assert "-v" not in shlex.split(line) and "--user" not in line
+    assert "hunter2" not in line
+
+
+def test_what_the_step_reads_is_piped():
+    line = entry.docker_line("plan", ["-", "s3://b/t"], stdin='{"name": "it\'s"}')
+    words = shlex.split(line)
+    assert words[:4] == ["printf", "%s", '{"name": "it\'s"}', "|"]
+    assert words[4:8] == ["docker", "run", "--rm", "-i"]
+
+
+def test_a_users_error_is_one_line_and_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as ended, entry.step("split", ["s3://b/a"], ["s3://b/b"]):
+        raise UserError("data: is empty")
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["repeat with", "repeat with", "error"]
+    assert lines[-1] == "error: data: is empty"
+
+
+@pytest.mark.parametrize(
+    ("uri", "path", "expected"),
+    [("/runs/x/all", "/runs/x/all", "/runs/x/all"), ("minio://b/x/all", "/minio/b/x/all", "minio://b/x/all")],
+)
+def test_an_artifact_lies_at_its_uri_unless_it_is_here(uri, path, expected):
+    artifact = type("Artifact", (), {"uri": uri, "path": path})
+    assert entry.address(artifact) == expected
+    assert entry.beside(artifact, "report") == expected.replace("all", "report")
+
+
+def test_the_commands_of_convert_do_what_the_step_does(tmp_path, monkeypatch):
+    """The sets of an experiment each have a command; run by hand they write the same records and copies."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("train", "test"):
+        write_voc(tmp_path / name, draw_squares(tmp_path / name / "JPEGImages", 4))
+    data = {"training": {"source": "train", "format": "voc"}, "test": {"source": "test"}, "on_error": "skip"}
+    convert_data("image-object-detection", data, "a.jsonl", "b.jsonl", "c.jsonl", copy_to=f"{tmp_path}/copies")
+    made = commands(
+        "image-object-detection",
+        data,
+        {"training": "x.jsonl", "validation": "y.jsonl", "test": "z.jsonl"},
+        f"{tmp_path}/copies",
+    )
+    assert [m[:2] for m in made] == [["train", "x.jsonl"], ["test", "z.jsonl"]]
+    assert "--classes-of" in made[1] and "--classes-of" not in made[0]
+    for arguments in made:
+        app(["convert", *arguments], standalone_mode=False)
+    for a, b in (("a", "x"), ("c", "z")):
+        assert (tmp_path / f"{a}.jsonl").read_bytes() == (tmp_path / f"{b}.jsonl").read_bytes()
+    assert all("/copies/" in r.image_url for r in read_records("x.jsonl"))
+
+
+def test_convert_refuses_a_class_that_other_records_lack(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_voc(tmp_path / "voc", draw_squares(tmp_path / "voc/JPEGImages", 4))
+    app(["convert", "voc", "all.jsonl"], standalone_mode=False)
+    Path("green.jsonl").write_text(Path("all.jsonl").read_text().replace('"red"', '"green"'))
+    with pytest.raises(UserError, match="red"):
+        app(["convert", "voc", "out.jsonl", "--classes-of", "green.jsonl"], standalone_mode=False)
+    assert not Path("out.jsonl").exists()
+
+
+@pytest.mark.parametrize("lane", ["x", "[]", '{"ledger": "a"}', '{"ledger": "a", "run": "1", "lane": "b", "lanes": 1}'])
+def test_what_is_no_lane_is_refused(lane):
+    with pytest.raises(UserError, match="is not a lane"):
+        train_lane(lane)
+
+
+@pytest.mark.parametrize("option", ["--lineage", "--resources"])
+def test_what_is_no_object_is_refused(option):
+    command = {"--lineage": ["register", "m", "n", "--metrics", "-"], "--resources": ["serve", "m", "n", "o"]}[option]
+    with pytest.raises(UserError, match=f"{option}: is not a JSON object"):
+        app([*command, option, "[1]"], standalone_mode=False)
