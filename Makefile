@@ -13,7 +13,7 @@ WITH_ULTRALYTICS ?= 1
 TAG ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' automl_images/__init__.py)
 REGISTRY ?=
 
-.PHONY: setup run test test-full lint format compile submit bench images push lint-images clean
+.PHONY: setup run test test-full lint format compile submit rerun bench images push lint-images smoke-kind clean
 
 setup: $(VENV)/.ready
 
@@ -38,11 +38,14 @@ test: setup
 test-full: setup
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: setup
+lint: setup lint-images
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck --external-sources --source-path=SCRIPTDIR .ci/run tests/kind/*.sh
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	$(BIN)/check-jsonschema --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yaml
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -52,7 +55,12 @@ compile: setup
 	$(BIN)/python -m pipelines compile $(EXPERIMENT) -o $(OUT) $(ARGS)
 
 submit: setup
-	$(BIN)/python -m pipelines submit $(EXPERIMENT) $(ARGS)
+	$(BIN)/python -m pipelines submit $(EXPERIMENT) $(if $(HOST),--host $(HOST)) $(ARGS)
+
+# With RUN a step of that run, with its inputs; without, the command STEP of automl-images with the arguments ARGS.
+rerun: setup
+	@test -n "$(STEP)" || { echo "name the step: make rerun STEP=evaluate RUN=runs/cells/TIME" >&2; exit 2; }
+	$(BIN)/python -m pipelines $(if $(RUN),rerun $(RUN) $(STEP) $(ARGS),step $(STEP) $(ARGS))
 
 bench: setup
 	@set -e; for benchmark in $$(ls benchmarks/*.py | grep -v -e __init__ -e report.py); do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
@@ -80,6 +88,9 @@ push:
 
 lint-images: setup
 	$(BIN)/hadolint Dockerfile.gpu images/light/Dockerfile images/serve/Dockerfile
+
+smoke-kind: setup
+	PYTHON=$(CURDIR)/$(BIN)/python tests/kind/smoke.sh $(LANE)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info sample runs prediction.png $(OUT)
