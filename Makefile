@@ -13,7 +13,7 @@ WITH_ULTRALYTICS ?= 1
 TAG ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' automl_images/__init__.py)
 REGISTRY ?=
 
-.PHONY: setup run test test-full lint format compile submit rerun bench images push lint-images smoke-kind clean
+.PHONY: setup run test test-full lint format compile components submit rerun bench images push lint-images smoke-kind clean
 
 setup: $(VENV)/.ready
 
@@ -53,6 +53,9 @@ format: setup
 
 compile: setup
 	$(BIN)/python -m pipelines compile $(EXPERIMENT) -o $(OUT) $(ARGS)
+
+components: setup
+	$(BIN)/python -m components.package
 
 submit: setup
 	$(BIN)/python -m pipelines submit $(EXPERIMENT) $(if $(HOST),--host $(HOST)) $(ARGS)

@@ -7,12 +7,15 @@ import inspect
 import subprocess
 import sys
 import textwrap
+import zipfile
 
+import kfp
 import pytest
 import yaml
 from kfp import dsl
 
 import components.readme as module
+from components.package import write_package
 from components.readme import FOLDER, STEPS, readme
 
 
@@ -54,6 +57,22 @@ def test_a_component_is_thin_and_stands_alone(step):
     assert "automl_images.steps.entry" in names
     # KFP sends the function's source alone: in the container there is neither of the two.
     assert not {name for name in names if name.partition(".")[0] in ("components", "pipelines", "")}
+
+
+def test_the_package_has_components_that_load_and_equal_sources_give_equal_bytes(tmp_path):
+    for name in ("a/first.zip", "second.zip"):
+        write_package(tmp_path / name)
+    first = (tmp_path / "a/first.zip").read_bytes()
+    assert first == (tmp_path / "second.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "second.zip") as package:
+        package.extractall(tmp_path)
+        assert len(package.namelist()) == 3 * len(STEPS)
+    for step in STEPS:
+        loaded = kfp.components.load_component_from_file(str(tmp_path / step / "component.yaml"))
+        ours = component(step).component_spec
+        assert loaded.name == step and set(loaded.component_spec.inputs or {}) == set(ours.inputs or {})
+        assert loaded.component_spec.implementation.container.image == ours.implementation.container.image
+        assert (tmp_path / step / "README.md").read_bytes() == (FOLDER / step / "README.md").read_bytes()
 
 
 def test_importing_components_is_light():

@@ -1,0 +1,43 @@
+"""Write the compiled components, with their READMEs and metadata, as one versioned package.
+
+    python -m components.package [OUT.zip]
+
+Each ``<step>/component.yaml`` in it loads with ``kfp.components.load_component_from_file``. The images in them are
+those of :mod:`components.images`: for a release, name them by digest in the environment. Equal sources give equal bytes.
+"""
+
+import importlib
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from kfp import compiler
+
+from automl_images import __version__
+from components.readme import FOLDER, STEPS
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can tell
+
+
+def write_package(out: str | Path) -> None:
+    """Write the package.
+
+    Args:
+        out: the zip file to write; the folders above it are made.
+    """
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as package:
+        for step in STEPS:
+            compiled = Path(folder, f"{step}.yaml")
+            component = getattr(importlib.import_module(f"components.{step}"), step)
+            compiler.Compiler().compile(component, package_path=str(compiled))
+            files = {"component.yaml": compiled, **{n: FOLDER / step / n for n in ("README.md", "metadata.yaml")}}
+            for name, file in files.items():
+                package.writestr(zipfile.ZipInfo(f"{step}/{name}", _EPOCH), file.read_bytes())
+
+
+if __name__ == "__main__":
+    path = sys.argv[1] if len(sys.argv) > 1 else f"dist/automl-images-components-{__version__}.zip"
+    write_package(path)
+    print(path)
