@@ -3,7 +3,8 @@
     python -m components.package [OUT.zip]
 
 Each ``<step>/component.yaml`` in it loads with ``kfp.components.load_component_from_file``. The images in them are
-those of :mod:`components.images`: for a release, name them by digest in the environment. Equal sources give equal bytes.
+those of :mod:`components.images`: for a release, name them by digest in the environment. Equal sources give equal
+bytes.
 """
 
 import importlib
