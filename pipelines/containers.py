@@ -106,16 +106,11 @@ class Containers(Runner):
         if self.resources.cpu:
             cores = min(float(parse_quantity(self.resources.cpu)), os.cpu_count() or 1)
             options["nano_cpus"] = int(cores * 1e9)
-            environment.setdefault("OMP_NUM_THREADS", str(self._threads(cores, variables)))
         if self.resources.memory:
             options["mem_limit"] = int(parse_quantity(self.resources.memory))
         if self.resources.shared_memory:
             options["shm_size"] = int(parse_quantity(self.resources.shared_memory))
         return options
-
-    def _threads(self, cores: float, variables: dict[str, str]) -> int:
-        lanes = int(variables.get("AUTOML_IMAGES_LANES_HERE", "1"))
-        return max(1, min(int(cores), (os.cpu_count() or 1) // lanes))
 
     def _end(self, child: Any) -> None:
         with contextlib.suppress(DockerException):

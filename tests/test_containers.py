@@ -128,7 +128,6 @@ def test_steps_that_compute_have_the_limits_of_the_experiment_as_far_as_the_mach
     assert (options["nano_cpus"], options["mem_limit"], options["shm_size"]) == (1500000000, 3 * GIB, GIB)
     assert options["device_requests"][0]["DeviceIDs"] == ["0", "1"]
     assert "CUDA_VISIBLE_DEVICES" not in options["environment"]  # a container numbers its own from 0
-    assert options["environment"]["OMP_NUM_THREADS"] == "1"
     big = place(tmp_path / "big", 1, Resources(count=0, cpu="999", memory=None, shared_memory=None), ["0"])
     big.execute(task("evaluate", tmp_path), {entry.IMAGE: "gpu:1"})
     options = engine.made[1].options

@@ -248,3 +248,16 @@ def test_weighted_loss_weighs_classes_by_their_rarity():
     several = np.array([[True, False]] * 8 + [[True, True]] * 2)
     assert data.class_weights(several, 2, 2).tolist() == pytest.approx([0.1, 4])
     assert data.class_weights(several, 2, 1).tolist() == pytest.approx([0.1**0.5, 2])
+
+
+def test_decoded_images_have_a_quarter_of_the_memory_that_a_container_is_given(tmp_path, monkeypatch):
+    limits = tmp_path / "v2", tmp_path / "v1"
+    monkeypatch.setattr(store_module, "_LIMITS", limits)
+    monkeypatch.delenv("AUTOML_IMAGES_LANES_HERE", raising=False)
+    whole = store_module.memory_budget()
+    limits[0].write_text("max\n")
+    assert store_module.memory_budget() == whole
+    limits[1].write_text(f"{1 << 20}\n")
+    assert store_module.memory_budget() == 1 << 18
+    monkeypatch.setenv("AUTOML_IMAGES_LANES_HERE", "2")
+    assert store_module.memory_budget() == 1 << 17

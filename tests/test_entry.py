@@ -134,3 +134,23 @@ def test_what_is_no_object_is_refused(option):
     command = {"--lineage": ["register", "m", "n", "--metrics", "-"], "--resources": ["serve", "m", "n", "o"]}[option]
     with pytest.raises(UserError, match=f"{option}: is not a JSON object"):
         app([*command, option, "[1]"], standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "lanes", "given", "expected"),
+    [
+        (16, "1", None, None),
+        (3, "1", None, "3"),
+        (16, "4", None, "4"),
+        (3, "8", None, "2"),
+        (16, "99", None, "1"),
+        (3, "1", "7", "7"),
+    ],
+    ids=["all", "a container's limit", "a lane's share", "both", "at least one", "what was asked for"],
+)
+def test_threads_are_no_more_than_the_cores_that_a_step_has(allowed, lanes, given, expected, monkeypatch):
+    monkeypatch.setattr(entry.os, "cpu_count", lambda: 16)
+    monkeypatch.setattr("joblib.cpu_count", lambda: allowed)
+    environment = {"AUTOML_IMAGES_LANES_HERE": lanes, **({"OMP_NUM_THREADS": given} if given else {})}
+    assert entry.limit_threads(environment) is environment
+    assert environment.get("OMP_NUM_THREADS") == expected

@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from joblib import cpu_count
 
 from automl_images.annotations.records import Record
 from automl_images.data.images import load_image
 from automl_images.errors import UserError
 
 SHARE = 0.25
+_LIMITS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")  # cgroup v2, v1
 _AT_ONCE = 256
 
 
@@ -23,9 +25,9 @@ def memory_budget() -> int:
     A container's own limit counts, where it has one.
     """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.exists() and (said := limit.read_text().strip()).isdigit():
-        total = min(total, int(said))
+    for limit in _LIMITS:
+        if limit.exists() and (said := limit.read_text().strip()).isdigit():
+            total = min(total, int(said))
     return int(total * SHARE / int(os.environ.get("AUTOML_IMAGES_LANES_HERE", "1")))
 
 
@@ -77,7 +79,7 @@ class ImageStore:
     def fill(self) -> None:
         """Decode all images, in threads, so that processes forked from here share them."""
         left = [i for i in range(len(self.records)) if i not in self._kept and i not in self._spilled]
-        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(16, cpu_count())) as pool:
             for start in range(0, len(left), _AT_ONCE):
                 chunk = left[start : start + _AT_ONCE]
                 for i, image in zip(chunk, pool.map(self._load, chunk), strict=True):

@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,11 +42,28 @@ def step(name: str, *commands: Sequence[str], gpu: bool = False, stdin: str | No
     """
     for arguments in commands:
         print(f"repeat with: {docker_line(name, arguments, gpu=gpu, stdin=stdin)}", file=sys.stderr, flush=True)
+    if gpu:
+        limit_threads(os.environ)
     try:
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
+
+
+def limit_threads(environment: MutableMapping[str, str]) -> Any:
+    """Set ``OMP_NUM_THREADS`` to the cores that a step may use, unless it is set; return the environment.
+
+    These are its share of a machine that runs ``AUTOML_IMAGES_LANES_HERE`` lanes, and no more than its container's
+    limit: a thread for each core of a large node would wait for the few that the pod is given.
+    """
+    from joblib import cpu_count  # knows of limits
+
+    machine = os.cpu_count() or 1
+    cores = min(cpu_count(), max(1, machine // int(environment.get("AUTOML_IMAGES_LANES_HERE", "1"))))
+    if cores < machine:
+        environment.setdefault("OMP_NUM_THREADS", str(cores))
+    return environment
 
 
 def docker_line(name: str, arguments: Sequence[str], *, gpu: bool = False, stdin: str | None = None) -> str:

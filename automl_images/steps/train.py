@@ -16,6 +16,7 @@ from typing import Any
 
 from automl_images import storage
 from automl_images.errors import UserError
+from automl_images.steps import entry
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.select import select_trial
 from automl_images.sweep import ledger as states
@@ -127,7 +128,12 @@ def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
     command = [sys.executable, "-m", "automl_images.steps.trial", shared.url, run, str(trial)]
     lines = []
     with subprocess.Popen(
-        command, env=_share(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        env=entry.limit_threads(dict(os.environ)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     ) as child:
         assert child.stdout is not None
         for line in child.stdout:
@@ -154,15 +160,6 @@ def _died(code: int, lines: list[str]) -> tuple[str, int | None]:
     name = signal.Signals(-code).name
     hint = "; often the kernel, out of memory: lower training_batch_size" if -code == signal.SIGKILL else ""
     return f"killed by {name}{hint}", -code
-
-
-def _share() -> dict[str, str]:
-    """Return the environment of a trial: on a machine that runs several lanes, its share of threads."""
-    here = int(os.environ.get("AUTOML_IMAGES_LANES_HERE", "1"))
-    environment = dict(os.environ)
-    if here > 1:
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // here)))
-    return environment
 
 
 def gpus() -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from joblib import cpu_count
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -50,7 +51,7 @@ class Machine:
     def loading(self, most: int = 8) -> dict[str, Any]:
         """Return how a loader works: in processes of its own beside a GPU; a CPU has its hands full."""
         lanes = int(os.environ.get("AUTOML_IMAGES_LANES_HERE", "1"))
-        cores = (os.cpu_count() or 1) // (lanes * self.processes) - 1
+        cores = cpu_count() // (lanes * self.processes) - 1
         workers = max(1, min(most, cores)) if self.on_gpu else 0
         more = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
         return {"num_workers": workers, "pin_memory": self.on_gpu, **more}
