@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -84,14 +84,20 @@ class Toleration(Block):
     toleration_seconds: int | None = None
 
 
+Cpu = Annotated[str, Field(pattern=r"^(\d+(\.\d+)?|\d+m)$", description="Cores, such as 8, or 500m for half of one.")]
+Bytes = Annotated[str, Field(pattern=r"^\d+(\.\d+)?([EPTGMK]i?)?$")]  # what both kfp and Kubernetes take
+
+
 class Resources(Block):
-    """What train and evaluate ask of the cluster."""
+    """What train and evaluate ask of the cluster; a Docker container is limited to as much."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     accelerator: str = "nvidia.com/gpu"
     count: int = Field(1, ge=0, description="Accelerators a lane, which train each trial together; 0: none.")
-    cpu: str | None = "8"
-    memory: str | None = "32Gi"
-    shared_memory: str | None = Field("8Gi", description="For /dev/shm, which the processes that load images need.")
+    cpu: Cpu | None = "8"
+    memory: Bytes | None = Field("32Gi", description="Bytes, such as 32Gi.")
+    shared_memory: Bytes | None = Field("8Gi", description="For /dev/shm, which the processes that load images need.")
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: list[Toleration] = Field(default_factory=list)
 
@@ -99,9 +105,9 @@ class Resources(Block):
 class Images(Block):
     """The container images."""
 
-    light: str = images.LIGHT
-    gpu: str = images.GPU
-    serve: str = images.SERVE
+    light: str = Field(images.LIGHT, min_length=1)
+    gpu: str = Field(images.GPU, min_length=1)
+    serve: str = Field(images.SERVE, min_length=1)
 
 
 class Cluster(Block):
@@ -215,6 +221,9 @@ def _override(content: dict[str, Any], override: str) -> None:
     at[last] = value
 
 
+_EXAMPLES = {"cpu": "8 or 500m", "memory": "32Gi or 500Mi", "shared_memory": "8Gi or 500Mi"}
+
+
 def _first(error: ValidationError) -> str:
     """Return the first error as a line, and how many more there are."""
     problems = error.errors(include_url=False, include_context=False)
@@ -225,6 +234,8 @@ def _first(error: ValidationError) -> str:
         said = f"{'.'.join(place)}: unknown key; {nearest(place[-1], _keys(place[:-1]))}"
     elif problem["type"] == "missing":
         said = f"{'.'.join(place)}: is needed and missing"
+    elif problem["type"] == "string_pattern_mismatch" and place[-1] in _EXAMPLES:
+        said = f"{'.'.join(place)}: {problem['input']!r} is no quantity; write it as {_EXAMPLES[place[-1]]}"
     elif not isinstance(problem["input"], dict):
         said += f", not {problem['input']!r}"
     return said + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")

@@ -58,6 +58,8 @@ def run(
     console = Console(stderr=True)
     if experiment.lanes() > here:
         console.print(f"{experiment.lanes()} lanes are asked for; {here} run at a time on this machine", markup=False)
+    if 0 < len(visible) < each:
+        console.print(f"{each} GPUs a lane are asked for; this machine has {len(visible)}", markup=False)
     place = kind(folder, min(experiment.lanes(), here), experiment.resources, visible, mounted)
     pipeline = build(experiment, here=place.parallelism)
     arguments = {"fresh": fresh, "storage": experiment.storage or str(Path(root).absolute())}

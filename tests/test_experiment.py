@@ -36,6 +36,10 @@ BAD = {
         "sweep.iterations: input should be less than or equal to 1000",
     ),
     "concurrency": ({"sweep": {"max_concurrent_iterations": 101}}, "sweep.max_concurrent_iterations"),
+    "memory": ({"resources": {"memory": "32GB"}}, "resources.memory: '32GB' is no quantity; write it as 32Gi"),
+    "cores": ({"resources": {"cpu": "many"}}, "resources.cpu: 'many' is no quantity; write it as 8 or 500m"),
+    "shared memory": ({"resources": {"shared_memory": "8 Gi"}}, "resources.shared_memory: '8 Gi' is no quantity"),
+    "no image": ({"cluster": {"images": {"gpu": ""}}}, "cluster.images.gpu: string should have at least 1 character"),
     "negative seed": ({"sweep": {"seed": -1}}, "sweep.seed: input should be greater than or equal to 0"),
     "timeout": ({"sweep": {"timeout_hours": 1441}}, "sweep.timeout_hours"),
     "split ratio": ({"data": {**GOOD["data"], "split_ratio": 1}}, "data.split_ratio: input should be less than 1"),
@@ -137,6 +141,11 @@ def test_fields_are_overridden(tmp_path):
 @pytest.mark.parametrize("lanes", ["concurrent", "per_trial"])
 def test_how_many_trials_run_at_once(tmp_path, sweep, at_once, lanes):
     assert load(write(tmp_path, sweep={**sweep, "lanes": lanes, "space": SPACE})).lanes() == at_once
+
+
+def test_numbers_are_quantities_too(tmp_path):
+    made = load(write(tmp_path, resources={"cpu": 2.5, "memory": 1073741824})).resources
+    assert (made.cpu, made.memory) == ("2.5", "1073741824")
 
 
 def test_the_schema_knows_every_key():
