@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw
 
 from automl_images.annotations.records import Box, Record
 
+pytest.register_assert_rewrite("tests.effects")  # their asserts say what differs
+
 IMAGES = ["a.png", "b.png", "c.png"]
 COLOURS = {"blue": (40, 60, 220), "red": (220, 50, 40)}
 

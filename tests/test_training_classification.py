@@ -24,7 +24,7 @@ from automl_images.training import classification as trial_module
 from automl_images.training.callbacks import Checkpoints
 from automl_images.training.classification import ClassificationTrial
 from automl_images.training.fit import fit
-from tests.effects_probe import MULTI, SINGLE, SMALL, Tiny, draw_classes, record, watched, write_labels
+from tests.effects.probe import MULTI, SINGLE, SMALL, Tiny, draw_classes, record, watched, write_labels
 from tests.training_probe import Journal
 
 SIZES = {f"{n}_size": 32 for n in ("train_crop", "valid_crop", "valid_resize")}

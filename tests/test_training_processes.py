@@ -18,7 +18,7 @@ from automl_images.sweep.ledger import Ledger
 from automl_images.training.fit import fit
 from automl_images.training.problem import Machine
 from tests import conftest
-from tests.effects_probe import SINGLE, SMALL, STEADY, draw_classes, write_labels
+from tests.effects.probe import SINGLE, SMALL, STEADY, draw_classes, write_labels
 from tests.training_probe import Journal
 
 SCRIPT = Path(__file__).with_name("faulty_trial.py")
