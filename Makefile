@@ -29,7 +29,6 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 run: setup
-	@test -d sample/JPEGImages || $(BIN)/automl-images sample-data sample
 	$(BIN)/python -m pipelines run $(EXPERIMENT) --predict sample/JPEGImages/000000.jpg $(ARGS)
 
 test: setup

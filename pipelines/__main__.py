@@ -47,9 +47,10 @@ def run(
 ) -> None:
     """Run the pipeline on this machine. Run again after an interruption, it resumes."""
     from pipelines import run as local
-    from pipelines.experiment import load
+    from pipelines.experiment import draw_sample, load
 
     loaded = load(experiment, overrides)
+    draw_sample(loaded)
     if predict is not None and not predict.is_file():
         raise UserError(f"--predict {predict}: no such image")
     summary = local.run(loaded, root=root, fresh=fresh, runner=runner.value)
@@ -85,9 +86,10 @@ def submit(
 ) -> None:
     """Send the pipeline to Kubeflow and follow it; submitted again, it goes on where it stopped."""
     from pipelines import submit as remote
-    from pipelines.experiment import load
+    from pipelines.experiment import draw_sample, load
 
     loaded = load(experiment, [*overrides, *([f"cluster.namespace={namespace}"] if namespace else [])])
+    draw_sample(loaded)
     kubeflow, run = remote.submit(loaded, host=host, token=token, fresh=fresh)
     print(f"run {run}: {kubeflow.link(run)}", flush=True)
     if wait:

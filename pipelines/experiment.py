@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -202,6 +204,20 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Experiment:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return experiment
+
+
+def draw_sample(experiment: Experiment) -> None:
+    """Draw the synthetic images that the examples name, in the folder ``sample``, if they are wanted and not there."""
+    data, sample = experiment.data, Path("sample")
+    named = [Path(part.source) for part in (data.training, data.validation, data.test) if part]
+    if sample.exists() or not any(path.parts[:1] == sample.parts for path in named):
+        return
+    from automl_images.sample_data import make_sample
+
+    print("there is no folder sample here: drawing one, as automl-images sample-data does", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=".", prefix=".sample-") as folder:
+        make_sample(Path(folder, "sample"))
+        Path(folder, "sample").rename(sample)
 
 
 def _override(content: dict[str, Any], override: str) -> None:

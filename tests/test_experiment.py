@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from automl_images.errors import UserError
 from automl_images.steps.plan import MOST_LANES
-from pipelines.experiment import Experiment, load
+from pipelines.experiment import Experiment, draw_sample, load
 
 GOOD = {
     "name": "cells",
@@ -146,6 +147,20 @@ def test_how_many_trials_run_at_once(tmp_path, sweep, at_once, lanes):
 def test_numbers_are_quantities_too(tmp_path):
     made = load(write(tmp_path, resources={"cpu": 2.5, "memory": 1073741824})).resources
     assert (made.cpu, made.memory) == ("2.5", "1073741824")
+
+
+def test_the_examples_images_are_drawn_once_if_they_are_wanted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    draw_sample(load(write(tmp_path, data={"training": {"source": "elsewhere/sample"}})))
+    assert not Path("sample").exists()
+    wanted = load(write(tmp_path, data={"training": {"source": "sample/labels.csv"}}))
+    draw_sample(wanted)
+    assert len(list(Path("sample/JPEGImages").iterdir())) == 200 and Path("sample/labels.csv").is_file()
+    assert "drawing one" in capsys.readouterr().err
+    Path("sample/labels.csv").write_text("mine")
+    draw_sample(wanted)
+    assert Path("sample/labels.csv").read_text() == "mine" and capsys.readouterr().err == ""
+    assert {p.name for p in tmp_path.iterdir()} == {"sample", "experiment.yaml"}
 
 
 def test_the_schema_knows_every_key():
