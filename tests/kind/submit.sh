@@ -10,6 +10,8 @@ overrides=(
   --set "data.training.source=$WORK/sample"
   --set "storage=$STORAGE"
   --set sweep.timeout_hours=1
+  --set settings.number_of_epochs=12 # of fewer images
+  --set settings.evaluation_frequency=12
 )
 if [[ ${1:-cpu} == gpu ]]; then
   overrides+=(
