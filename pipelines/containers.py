@@ -165,8 +165,10 @@ def mounts(experiment: Experiment, root: str) -> list[str]:
     read += [experiment.weights.source, settings.get("checkpoint_run_id"), settings.get("checkpoint_dataset_id")]
     folders = {_folder(a) for a in read if a and storage.is_local(str(a))}
     folders |= {f for part in parts for f in _beside(part, get_task(experiment.task).label)}
+    key = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")  # a file
+    keys = [f"{key}:{key}:ro"] if key and Path(key).is_file() else []
     inside = {f for f in folders if f.is_dir() and not any(f.is_relative_to(o) for o in [*written, *(folders - {f})])}
-    return [f"{f}:{f}" for f in sorted(set(written))] + [f"{f}:{f}:ro" for f in sorted(inside)]
+    return [f"{f}:{f}" for f in sorted(set(written))] + keys + [f"{f}:{f}:ro" for f in sorted(inside)]
 
 
 def _folder(address: str) -> Path:

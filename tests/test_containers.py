@@ -206,6 +206,15 @@ def test_the_folders_of_an_experiment_are_mounted(tmp_path, monkeypatch):
     assert all(Path(m.partition(":")[0]).is_dir() for m in found)
 
 
+def test_a_file_of_keys_is_mounted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", f"{tmp_path}/key.json")
+    remote = experiment(data={"training": {"source": "s3://bucket/x"}})
+    assert containers.mounts(remote, "runs") == [f"{tmp_path}/runs:{tmp_path}/runs"]
+    (tmp_path / "key.json").write_text("{}")
+    assert f"{tmp_path}/key.json:{tmp_path}/key.json:ro" in containers.mounts(remote, "runs")
+
+
 def test_a_folder_within_another_is_mounted_once_and_what_is_missing_not_at_all(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("data/a", "runs/earlier"):

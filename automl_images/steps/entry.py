@@ -25,6 +25,7 @@ CREDENTIALS = (  # of object stores; a container is given those that its caller 
     "AZURE_STORAGE_ACCOUNT_KEY",
     "AZURE_STORAGE_SAS_TOKEN",
     "AZURE_STORAGE_CONNECTION_STRING",
+    "GOOGLE_APPLICATION_CREDENTIALS",
 )
 
 
