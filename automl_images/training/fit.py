@@ -65,8 +65,8 @@ def fit(
 ) -> Fitted:
     """Train a model and hand the best epoch's model folder to the journal.
 
-    All GPUs that CUDA shows train together, and share each batch. A batch that is too large for their memory is halved,
-    and twice as many are accumulated, from the first epoch on.
+    All GPUs that CUDA shows train together, and share each batch. A batch that is too large for the memory of one GPU
+    is halved, and twice as many are accumulated, from the first epoch on; of several GPUs that is an error.
 
     Args:
         task: the task's name.
