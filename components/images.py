@@ -8,6 +8,8 @@ import os
 
 from automl_images import __version__
 
+HEAVY = ("train", "evaluate")  # the steps that compute, in the image GPU; the others are in LIGHT
+
 LIGHT = os.environ.get("AUTOML_IMAGES_LIGHT_IMAGE", f"automl-images/light:{__version__}")
 GPU = os.environ.get("AUTOML_IMAGES_GPU_IMAGE", f"automl-images/gpu:{__version__}")
 SERVE = os.environ.get("AUTOML_IMAGES_SERVE_IMAGE", f"automl-images/serve:{__version__}")

@@ -100,7 +100,7 @@ def submit(
 def rerun(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or with --host a run's id on Kubeflow.")],
     step: Annotated[str, typer.Argument(metavar="STEP", help="The step to repeat, such as evaluate.")],
-    lane: Annotated[int, typer.Option(min=0, help="Which lane of train.")] = 0,
+    lane: Annotated[int | None, typer.Option(min=0, help="Which lane of train; null: the first.")] = None,
     runner: Annotated[Where, typer.Option(help="Where it runs: docker needs the images (make images).")] = Where.docker,
     root: Annotated[
         str, typer.Option(help="The folder of runs; what a run on Kubeflow is repeated to goes there.")

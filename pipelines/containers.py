@@ -2,7 +2,7 @@
 
 - A task that fails fast is reported as a success: kfp has Docker remove a container that has ended, and takes one that
   is gone for one that did well. :meth:`Containers.execute` asks how it ended first.
-- Only the pipeline's root is mounted: :func:`mounts` names the folders that the experiment's addresses are in.
+- Only the pipeline's root is mounted: :mod:`pipelines.mounts` names the folders that the experiment's addresses are in.
 - Limits of a task are not passed on, /dev/shm has 64 MiB: both are the experiment's ``resources`` here, for the steps
   that have them on a cluster.
 - The images' entry point takes a step's name; kfp's commands are whole.
@@ -15,7 +15,6 @@ import contextlib
 import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -25,15 +24,10 @@ from docker.types import DeviceRequest
 from kfp.local import docker_task_handler
 from kubernetes.utils.quantity import parse_quantity
 
-from automl_images import storage
-from automl_images.annotations import formats
 from automl_images.errors import UserError
 from automl_images.steps.entry import CREDENTIALS, IMAGE, store_is_here
-from automl_images.tasks import get_task
-from pipelines.experiment import Experiment, Source
+from components.images import HEAVY
 from pipelines.local import Runner, Task, replaced
-
-HEAVY = ("train", "evaluate")
 
 
 class Containers(Runner):
@@ -146,42 +140,3 @@ def check_images(images: Iterable[str]) -> None:
             raise UserError(
                 f"--runner docker: there is no image {image} here; make images, or docker pull it"
             ) from None
-
-
-def mounts(experiment: Experiment, root: str) -> list[str]:
-    """Return the local folders that an experiment's steps read or write, as ``docker run -v`` takes them.
-
-    What is read is mounted read-only: the sources, their images, weights. What is written is made if it is not there,
-    or Docker would make it as root: ``root``, the storage, the registry.
-    """
-    registry = experiment.register_.registry if experiment.register_ else None
-    written = [storage.local_path(a) for a in (root, experiment.storage, registry) if a and storage.is_local(a)]
-    for folder in written:
-        with contextlib.suppress(FileExistsError, NotADirectoryError):  # the step that writes there says so
-            folder.mkdir(parents=True, exist_ok=True)
-    parts = [p for p in (experiment.data.training, experiment.data.validation, experiment.data.test) if p]
-    read = [a for part in parts for a in (part.source, part.images and part.images.rpartition("=")[2])]
-    settings = experiment.settings
-    read += [experiment.weights.source, settings.get("checkpoint_run_id"), settings.get("checkpoint_dataset_id")]
-    folders = {_folder(a) for a in read if a and storage.is_local(str(a))}
-    folders |= {f for part in parts for f in _beside(part, get_task(experiment.task).label)}
-    key = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")  # a file
-    keys = [f"{key}:{key}:ro"] if key and Path(key).is_file() else []
-    inside = {f for f in folders if f.is_dir() and not any(f.is_relative_to(o) for o in [*written, *(folders - {f})])}
-    return [f"{f}:{f}" for f in sorted(set(written))] + keys + [f"{f}:{f}:ro" for f in sorted(inside)]
-
-
-def _folder(address: str) -> Path:
-    path = storage.local_path(address)
-    return path if path.is_dir() else path.parent
-
-
-def _beside(part: Source, label: str) -> list[Path]:
-    """Return the folder of the first image: of VOC's Annotations it is the one beside them."""
-    if part.images or not storage.is_local(part.source):
-        return []
-    try:
-        record = next(formats.read(part.source, part.format, None, lambda *_: None, label=label), None)
-    except UserError:  # convert says what is wrong with it
-        return []
-    return [storage.local_path(record.image_url).parent] if record and storage.is_local(record.image_url) else []

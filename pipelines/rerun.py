@@ -13,20 +13,21 @@ from automl_images import storage
 from automl_images.errors import UserError, nearest
 from automl_images.steps.entry import IMAGE, MOUNTS, docker_line, folders
 from automl_images.steps.train import again, gpus
+from components.images import HEAVY
 from components.readme import STEPS
 from pipelines.experiment import Resources
 from pipelines.kubeflow import Kubeflow
 from pipelines.local import Runner
 from pipelines.run import StepFailed, explain, new_folder
 
-IN_GPU = ("train", "evaluate", "predict", "score")
+WITH_TORCH = (*HEAVY, "predict", "score")
 
 
 def rerun(
     run: str,
     step: str,
     *,
-    lane: int = 0,
+    lane: int | None = None,
     runner: str = "docker",
     root: str = "runs",
     kubeflow: Kubeflow | None = None,
@@ -39,7 +40,7 @@ def rerun(
     Args:
         run: the folder of a run on this machine, or the id of a run on Kubeflow.
         step: the component's name, such as ``evaluate``.
-        lane: which lane of ``train``.
+        lane: which lane, of ``train`` alone; None: the first.
         runner: ``docker`` or ``subprocess``.
         root: below it goes what a step of a run on Kubeflow writes, to ``reruns/<id>``.
         kubeflow: the installation that the run is on; None: ``run`` is a folder.
@@ -48,11 +49,14 @@ def rerun(
         ``folder``, where outputs are; ``log``; ``outputs``, the step's output parameters.
 
     Raises:
-        UserError: there is no such run, the step has not run in it, or the step says what the user can mend.
+        UserError: there is no such run, the step has not run in it, it has no lanes, or it says what the user can mend.
         StepFailed: the step failed otherwise.
     """
     if step not in STEPS:
         raise UserError(f"'{step}' is no step; {nearest(step, STEPS)}")
+    if lane is not None and step != "train":
+        raise UserError(f"--lane {lane}: {step} has no lanes; leave it out")
+    lane = lane or 0
     name = f"{step}-{lane}" if step == "train" else step
     kept = kubeflow.task(run, step, lane) if kubeflow else _kept(Path(run), name)
     folder = (Path(root, "reruns", run) if kubeflow else Path(run, "reruns")).absolute()
@@ -131,6 +135,6 @@ def in_container(name: str, arguments: list[str]) -> int:
     here = str(Path.cwd())
     mounted = [here, *(f for f in folders(arguments) if not Path(f).is_relative_to(here))]
     os.environ[MOUNTS] = "\n".join(f"{f}:{f}" for f in mounted)
-    line = docker_line(name, arguments, gpu=name in IN_GPU)
+    line = docker_line(name, arguments, gpu=name in WITH_TORCH)
     print(line, file=sys.stderr, flush=True)
     return subprocess.run(["sh", "-c", line], check=False).returncode

@@ -23,6 +23,7 @@ from automl_images.sweep.ledger import Ledger
 from automl_images.tasks import get_task
 from pipelines.experiment import Experiment
 from pipelines.local import Runner
+from pipelines.mounts import mounts
 from pipelines.pipeline import build
 from pipelines.view import View, tail
 
@@ -51,7 +52,7 @@ def run(
         StepFailed: a step failed otherwise.
     """
     started = time.monotonic()
-    kind, mounted = _runner(runner, experiment, root)
+    kind = _runner(runner, experiment)
     folder = new_folder(Path(root).absolute() / experiment.name)
     visible, each = gpus(), experiment.resources.count
     here = max(1, len(visible) // each) if visible and each else os.cpu_count() or 1
@@ -60,7 +61,7 @@ def run(
         console.print(f"{experiment.lanes()} lanes are asked for; {here} run at a time on this machine", markup=False)
     if 0 < len(visible) < each:
         console.print(f"{each} GPUs a lane are asked for; this machine has {len(visible)}", markup=False)
-    place = kind(folder, min(experiment.lanes(), here), experiment.resources, visible, mounted)
+    place = kind(folder, min(experiment.lanes(), here), experiment.resources, visible, mounts(experiment, root))
     pipeline = build(experiment, here=place.parallelism)
     arguments = {"fresh": fresh, "storage": experiment.storage or str(Path(root).absolute())}
     faults: list[BaseException] = []
@@ -100,15 +101,14 @@ def new_folder(parent: Path, prefix: str = "") -> Path:
     raise RuntimeError(f"{parent}: a thousand runs began in one second")
 
 
-def _runner(name: str, experiment: Experiment, root: str) -> tuple[type[Runner], list[str]]:
-    """Return the runner of that name, and the folders that its steps need."""
-    from pipelines import containers
-
-    folders = containers.mounts(experiment, root)
+def _runner(name: str, experiment: Experiment) -> type[Runner]:
+    """Return the runner of that name, once it is sure that it can run the experiment's steps."""
     if name == "subprocess":
-        return Runner, folders
-    containers.check_images((experiment.cluster.images.light, experiment.cluster.images.gpu))
-    return containers.Containers, folders
+        return Runner
+    from pipelines.containers import Containers, check_images
+
+    check_images((experiment.cluster.images.light, experiment.cluster.images.gpu))
+    return Containers
 
 
 def explain(runner: Runner, fault: BaseException) -> None:

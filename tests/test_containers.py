@@ -20,6 +20,7 @@ from components import images
 from pipelines import containers
 from pipelines.experiment import Experiment, Resources
 from pipelines.local import Runner
+from pipelines.mounts import mounts
 from tests.conftest import draw_squares, write_voc
 
 GIB = 1 << 30
@@ -184,7 +185,7 @@ def test_the_folders_of_an_experiment_are_mounted(tmp_path, monkeypatch):
     for folder in ("lists", "prefixed", "weights"):
         (tmp_path / folder).mkdir()
     (tmp_path / "lists/all.jsonl").write_text("")
-    found = containers.mounts(
+    found = mounts(
         experiment(
             data={
                 "training": {"source": "voc/Annotations"},
@@ -210,16 +211,16 @@ def test_a_file_of_keys_is_mounted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", f"{tmp_path}/key.json")
     remote = experiment(data={"training": {"source": "s3://bucket/x"}})
-    assert containers.mounts(remote, "runs") == [f"{tmp_path}/runs:{tmp_path}/runs"]
+    assert mounts(remote, "runs") == [f"{tmp_path}/runs:{tmp_path}/runs"]
     (tmp_path / "key.json").write_text("{}")
-    assert f"{tmp_path}/key.json:{tmp_path}/key.json:ro" in containers.mounts(remote, "runs")
+    assert f"{tmp_path}/key.json:{tmp_path}/key.json:ro" in mounts(remote, "runs")
 
 
 def test_a_folder_within_another_is_mounted_once_and_what_is_missing_not_at_all(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("data/a", "runs/earlier"):
         (tmp_path / folder).mkdir(parents=True)
-    found = containers.mounts(
+    found = mounts(
         experiment(
             data={
                 "training": {"source": "data"},

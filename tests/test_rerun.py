@@ -108,6 +108,8 @@ def test_what_is_no_run_or_step_is_refused(place, tmp_path):
         rerun(str(place), "trian")
     with pytest.raises(UserError, match=r"is no run with train-7; it has convert, .* train-0, train-1"):
         rerun(str(place), "train", lane=7)
+    with pytest.raises(UserError, match="--lane 1: evaluate has no lanes"):
+        rerun(str(place), "evaluate", lane=1)
     with pytest.raises(UserError, match="give the folder that its summary names"):
         rerun(str(tmp_path), "split")
 
