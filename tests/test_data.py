@@ -9,8 +9,9 @@ from PIL import Image
 
 from automl_images.annotations.records import Box, Record
 from automl_images.data.augment import rcnn_augmentation
-from automl_images.data.detection import EpochSampler, EvaluationSet, Samples, TrainingSet, labels_of, to_tensors
+from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, labels_of, to_tensors
 from automl_images.data.images import load_image
+from automl_images.data.sampler import EpochSampler
 from automl_images.errors import UserError
 from automl_images.models.yolov5 import YoloV5
 

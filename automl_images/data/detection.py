@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset
 
 from automl_images.annotations.records import Record
 from automl_images.data.images import load_image
@@ -98,16 +98,6 @@ class Samples:
             "crowd": self.crowd(i),
             "size": (width, height),
         }
-
-
-class EpochSampler(DistributedSampler):
-    """A shuffle that depends on the seed and the epoch alone; yields (epoch, index): the data set needs both."""
-
-    def __init__(self, size: int, seed: int, processes: int = 1, rank: int = 0):
-        super().__init__(range(size), processes, rank, shuffle=True, seed=seed)  # type: ignore[arg-type]
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
-        return ((self.epoch, i) for i in super().__iter__())
 
 
 class TrainingSet(Dataset):

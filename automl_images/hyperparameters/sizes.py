@@ -132,3 +132,11 @@ def check_sizes(settings: Mapping[str, Any], *, pretrained: bool = False) -> Non
         raise UserError(
             f"valid_resize_size: {resized} is below valid_crop_size {valid}; raise it or lower valid_crop_size"
         )
+
+
+def no_published_weights(model_name: str) -> str:
+    """Return the line for a model without published weights that load safely."""
+    return (
+        f"weights.pretrained: {model_name} has no published weights that load without pickle; "
+        "name a state_dict in weights.source, or set weights.pretrained: false"
+    )

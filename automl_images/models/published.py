@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from automl_images.errors import UserError
+from automl_images.hyperparameters.sizes import no_published_weights
 from automl_images.models.classifier import TIMM, TORCHVISION, import_timm
 
 PATIENCE = 5.0  # seconds that a connection may take, and a server between two packets
@@ -106,12 +107,4 @@ def _out_of_reach(file: str, error: Exception) -> str:
     return (
         f"weights.pretrained: {file} cannot be fetched ({first[:200]}); put it into {torch.hub.get_dir()}/checkpoints, "
         "name a file in weights.source, or set weights.pretrained: false"
-    )
-
-
-def no_published_weights(model_name: str) -> str:
-    """Return the line for a model without published weights that load safely."""
-    return (
-        f"weights.pretrained: {model_name} has no published weights that load without pickle; "
-        "name a state_dict in weights.source, or set weights.pretrained: false"
     )

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from automl_images import storage
 from automl_images.errors import UserError
 from automl_images.models.classifier import Classifier, import_timm
-from automl_images.models.published import no_published_weights, published
+from automl_images.models.published import published
 
-__all__ = ["fit_classifier", "load_fitting", "no_published_weights", "published", "read_state_dict", "same_classes"]
+__all__ = ["fit_classifier", "load_fitting", "published", "read_state_dict", "same_classes"]
 
 _POSITIONS = "network.pos_embed"
 _PREFIXES = ("model.network.", "network.", "module.")  # a checkpoint's, a model folder's, data parallel's

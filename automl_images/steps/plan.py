@@ -18,7 +18,7 @@ from automl_images.errors import UserError
 from automl_images.hyperparameters import default_model, resolve, without_effect
 from automl_images.hyperparameters.names import CLASSIFIERS
 from automl_images.hyperparameters.resolve import PROFILES
-from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS, check_sizes
+from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS, check_sizes, no_published_weights
 from automl_images.sweep import ledger as states
 from automl_images.sweep.curated import AUTO, baseline, curated_space
 from automl_images.sweep.ledger import Ledger, fingerprint
@@ -137,10 +137,7 @@ def _check_weights(
     default = settings.get("model_name") or default_model(task, profile)
     models = {m for b in branches for m in (b["model_name"].arguments if "model_name" in b else (default,))}
     for model in sorted(models.intersection(WITHOUT_PUBLISHED_WEIGHTS)):
-        raise UserError(
-            f"weights.pretrained: {model} has no published weights that load without pickle; name a state_dict in "
-            "weights.source, or set weights.pretrained: false"
-        )
+        raise UserError(no_published_weights(model))
     for branch in branches:
         for model in sorted(models.intersection(CLASSIFIERS)):
             given = {n: v for n, v in settings.items() if n != "model_name"}

@@ -26,7 +26,6 @@ from automl_images.data.classification import (
     shape_of,
     truth_of,
 )
-from automl_images.data.detection import EpochSampler
 from automl_images.data.store import ImageStore, memory_budget
 from automl_images.errors import UserError
 from automl_images.metrics import classification_metrics
@@ -36,7 +35,7 @@ from automl_images.models.layout import apply, fastest
 from automl_images.prediction.classifier import classify
 from automl_images.tasks import get_task
 from automl_images.training.module import Trial
-from automl_images.training.problem import Machine, Problem
+from automl_images.training.problem import Machine, Problem, loaders
 
 _VALIDATION_SHARE = 0.2  # of the memory for decoded images
 
@@ -131,23 +130,11 @@ def classification_problem(
     )
     kept.fill()
     whole.fill()
-    loading = machine.loading(16)
-    threads = 1 if loading["num_workers"] else torch.get_num_threads()
-    training_loader: DataLoader = DataLoader(
-        TrainingBatches(kept, truth, settings, seed, threads),
-        batch_size=machine.share(settings["training_batch_size"]),
-        sampler=EpochSampler(len(kept), seed, machine.processes, machine.rank),
-        collate_fn=as_it_is,
-        **loading,
+    threads = 1 if machine.loading()["num_workers"] else torch.get_num_threads()
+    batches = TrainingBatches(kept, truth, settings, seed, threads)
+    training_loader, validation_loader = loaders(
+        machine, settings, batches, EvaluationBatches(whole), as_it_is, seed, workers=16
     )
-    validation_loader: DataLoader = DataLoader(
-        EvaluationBatches(whole),
-        batch_size=settings["validation_batch_size"],
-        sampler=machine.part(len(whole)),
-        collate_fn=as_it_is,
-        **machine.loading(2),
-    )
-
     chosen = {**layout, **_layout(model, settings, training_loader, layout, machine)}
     apply(model, chosen)
 

@@ -7,16 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from automl_images.annotations.records import Record
 from automl_images.data.augment import rcnn_augmentation
-from automl_images.data.detection import EpochSampler, EvaluationSet, Samples, TrainingSet, as_lists, labels_of
+from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, as_lists, labels_of
 from automl_images.metrics import detection_metrics
 from automl_images.models import catalogue
 from automl_images.prediction.detector import detect
 from automl_images.training.module import Trial
-from automl_images.training.problem import Machine, Problem
+from automl_images.training.problem import Machine, Problem, loaders
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
@@ -64,19 +63,8 @@ def detection_problem(
     model, said = catalogue.initial(task, settings, classes, weights)
     brings_its_own = getattr(model, "augmentation", None)
     augment = brings_its_own(samples.training, len(samples)) if brings_its_own else rcnn_augmentation(samples.training)
-    training_loader: DataLoader = DataLoader(
-        TrainingSet(samples, augment, seed),
-        batch_size=machine.share(settings["training_batch_size"]),
-        sampler=EpochSampler(len(samples), seed, machine.processes, machine.rank),
-        collate_fn=as_lists,
-        **machine.loading(),
-    )
-    validation_loader: DataLoader = DataLoader(
-        EvaluationSet(scored),
-        batch_size=settings["validation_batch_size"],
-        sampler=machine.part(len(scored)),
-        collate_fn=as_lists,
-        **machine.loading(2),
+    training_loader, validation_loader = loaders(
+        machine, settings, TrainingSet(samples, augment, seed), EvaluationSet(scored), as_lists, seed
     )
 
     def trial(*arguments: Any) -> Trial:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from joblib import cpu_count
 from torch import nn
 from torch.utils.data import DataLoader
 
+from automl_images.data.sampler import EpochSampler
 from automl_images.training.module import Trial
 
 
@@ -55,6 +56,43 @@ class Machine:
         workers = max(1, min(most, cores)) if self.on_gpu else 0
         more = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
         return {"num_workers": workers, "pin_memory": self.on_gpu, **more}
+
+
+def loaders(
+    machine: Machine,
+    settings: Mapping[str, Any],
+    training: Any,
+    validation: Any,
+    collate: Callable[[Any], Any],
+    seed: int,
+    workers: int = 8,
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    """Return the loaders of this process's share of training batches and of validation images.
+
+    Args:
+        machine: whose processes share them.
+        settings: complete settings.
+        training: a data set by (epoch, index).
+        validation: a data set by index.
+        collate: makes a batch of what they give.
+        seed: the trial's; the order of training images depends on it.
+        workers: processes that load training batches beside a GPU, at most.
+    """
+    learned: DataLoader[Any] = DataLoader(
+        training,
+        batch_size=machine.share(settings["training_batch_size"]),
+        sampler=EpochSampler(len(training), seed, machine.processes, machine.rank),
+        collate_fn=collate,
+        **machine.loading(workers),
+    )
+    scored: DataLoader[Any] = DataLoader(
+        validation,
+        batch_size=settings["validation_batch_size"],
+        sampler=machine.part(len(validation)),
+        collate_fn=collate,
+        **machine.loading(2),
+    )
+    return learned, scored
 
 
 def rank() -> int:
