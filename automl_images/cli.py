@@ -14,7 +14,7 @@ import typer
 import yaml
 
 from automl_images import __version__
-from automl_images.errors import UserError
+from automl_images.errors import UserError, disk_full_said
 
 app = typer.Typer(
     add_completion=False,
@@ -336,7 +336,8 @@ def sweep_show(ledger: LedgerAddress, as_json: AsJson = False) -> None:
 def main() -> None:
     """Run the command line."""
     try:
-        app(standalone_mode=True)
+        with disk_full_said():
+            app(standalone_mode=True)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

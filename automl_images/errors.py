@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
@@ -13,6 +15,10 @@ class UserError(Exception):
     """
 
 
+class DiskFullError(UserError):
+    """A write found no space left: the machine's lack, so that what it ended may resume."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint such as ``"did you mean 'adam', 'adamw'?"``, or the known names if none is near."""
     names = sorted(known)
@@ -20,3 +26,21 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if near:
         return "did you mean " + ", ".join(f"'{n}'" for n in near) + "?"
     return "known: " + ", ".join(names)
+
+
+@contextlib.contextmanager
+def disk_full_said() -> Iterator[None]:
+    """Turn the error of a full disk into one line.
+
+    Raises:
+        DiskFullError: a write found no space left.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        raise DiskFullError(
+            f"{where}no space left on the disk; free some, or name another with storage or TMPDIR, and start again"
+        ) from None

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from automl_images.errors import UserError
+from automl_images.errors import UserError, disk_full_said
 
 app = typer.Typer(
     add_completion=False,
@@ -139,7 +139,8 @@ def schema() -> None:
 def main() -> None:
     """Run the command line."""
     try:
-        app(prog_name="python -m pipelines")
+        with disk_full_said():
+            app(prog_name="python -m pipelines")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

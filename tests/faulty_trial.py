@@ -34,6 +34,8 @@ def faulty(self, batch):
         raise UserError("the moon is full; wait for another")
     if at_fault and what == "fault of ours":
         raise RuntimeError("five")
+    if at_fault and what == "disk full":
+        Path("/dev/full").write_text("five")
     losses = loss_parts(self, batch)
     if at_fault and what == "not a number":  # and the weights stay numbers
         losses["loss"] = losses["loss"].detach() * float("nan") + 0 * sum(p.sum() for p in self.model.parameters())

@@ -110,6 +110,14 @@ def test_other_spellings_are_turned_into_the_one_name():
     assert find("box_nms_thresh", "fasterrcnn_resnet18_fpn").name == "nms_iou_thresh"
 
 
+def test_a_checkpoint_frequency_beyond_the_last_epoch_is_said():
+    given = {"number_of_epochs": 4, "checkpoint_frequency": 5}
+    (line,) = without_effect(resolve(TASK, given), given)
+    assert line == "checkpoint_frequency has no effect above number_of_epochs (4): the best is kept"
+    given["checkpoint_frequency"] = 4
+    assert without_effect(resolve(TASK, given), given) == []
+
+
 def test_settings_that_others_leave_without_effect_are_said():
     given = {"optimizer": "adamw", "momentum": 0.8, "step_lr_gamma": 0.1, "beta1": 0.8}
     lines = without_effect(resolve(TASK, given), given)

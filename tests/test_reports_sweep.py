@@ -133,7 +133,8 @@ def test_a_sweep_has_not_ended_while_its_newest_run_expects_more(ledger):
     assert ended(trials, {**run, "iterations": 3, "deadline": 0})
     assert not ended([{**trials[0], "state": "running"}, trials[1]], {**run, "deadline": 0})
     later = {**run, "written": time.time() + 60}
-    assert ended(trials, later) and not ended([trials[0], {**trials[1], "signal": 9}], later)  # it will be resumed
+    killed = {**trials[1], "state": "failed", "resumes": True}
+    assert ended(trials, later) and not ended([trials[0], killed], later)
     time.sleep(0.05)  # the store's clock moves on
     ledger.write_run("a-later-one", {"iterations": 5, "deadline": time.time() + 3600})
     assert newest_run(ledger)["iterations"] == 5

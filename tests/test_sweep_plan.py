@@ -60,15 +60,15 @@ def test_repeats_are_said(plan, capsys):
 
 
 @pytest.mark.parametrize(
-    ("state", "signal", "kept"),
+    ("state", "resumes", "kept"),
     [
-        ("completed", None, True),
-        ("terminated", None, True),
-        ("failed", None, True),
-        ("failed", 9, False),
-        ("running", None, False),
-        ("skipped", None, False),
+        ("completed", False, True),
+        ("terminated", False, True),
+        ("failed", False, True),
+        ("failed", True, False),
+        ("running", False, False),
+        ("skipped", False, False),
     ],
 )
-def test_what_a_further_submission_keeps(state, signal, kept):
-    assert finished({"state": state, "signal": signal}) is kept
+def test_what_a_further_submission_keeps(state, resumes, kept):
+    assert finished({"state": state, "resumes": resumes}) is kept

@@ -103,6 +103,6 @@ def test_a_trial_that_dies_before_it_begins_is_recorded(planned, monkeypatch):
     assert json.loads(train_lane(planned))["trials"] == {"0": "failed", "1": "failed"}
     monkeypatch.undo()
     ledger = Ledger(json.loads(planned)["ledger"])
-    assert [(t["signal"], t["attempt"]) for t in ledger.trials()] == [(9, 0)] * 2
+    assert [(t["resumes"], t["attempt"]) for t in ledger.trials()] == [(True, 0)] * 2
     train_lane(planned)
-    assert [(t["signal"], t["attempt"]) for t in ledger.trials()] == [(None, 1)] * 2, "tried again"
+    assert [(t["resumes"], t["attempt"]) for t in ledger.trials()] == [(False, 1)] * 2, "tried again"

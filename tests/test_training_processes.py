@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,9 +95,13 @@ def test_two_processes_do_what_one_does_with_half_of_each_batch(lane, images, al
     assert log.count("epoch 1/3") == 1, "one process reports"
 
 
-def test_a_trial_of_two_processes_that_was_killed_resumes(lane, images, alone, tmp_path):
+def test_a_trial_of_two_processes_that_was_killed_resumes(lane, images, alone, tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     _, killed, _ = lane(images, VIT, "0 killed")
-    assert (killed["state"], killed["signal"]) == ("failed", 9)
+    assert (killed["state"], killed["resumes"]) == ("failed", True)
+    assert not list(temporary.iterdir()), "it leaves no files behind"
     (tmp_path / "batches-0").unlink()
     ledger, trial, _ = lane(images, VIT)
     assert trial["state"] == "completed", trial["error"]
@@ -107,8 +112,18 @@ def test_a_trial_of_two_processes_that_was_killed_resumes(lane, images, alone, t
 
 def test_a_trial_whose_second_process_is_killed_counts_as_killed(lane, images):
     _, trial, seconds = lane(images, FROZEN, "1 killed")
-    assert (trial["state"], trial["signal"]) == ("failed", 9), trial["error"]
+    assert (trial["state"], trial["resumes"]) == ("failed", True), trial["error"]
     assert seconds < 90
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk")
+def test_a_trial_that_finds_the_disk_full_says_so_and_may_resume(lane, images):
+    ledger, trial, _ = lane(images, FROZEN, "0 disk full", processes=1)
+    assert (trial["state"], trial["resumes"]) == ("failed", True)
+    assert trial["error"].startswith("no space left on the disk; free some")
+    log = (Path(ledger.trial_folder(0)) / "log").read_text()
+    assert "Traceback" not in log
+    assert log.count("error: no space left") == 1
 
 
 @pytest.mark.parametrize(
@@ -123,7 +138,7 @@ def test_a_trial_whose_second_process_is_killed_counts_as_killed(lane, images):
 def test_what_one_process_fails_by_ends_both_with_one_line(lane, images, fault, line):
     ledger, trial, seconds = lane(images, FROZEN, fault)
     assert trial["state"] == "failed"
-    assert trial["signal"] is None, "what is a person's to mend is not tried again"
+    assert not trial["resumes"], "what is a person's to mend is not tried again"
     assert line in trial["error"]
     log = (Path(ledger.trial_folder(0)) / "log").read_text().splitlines()
     assert len([text for text in log if text.startswith("error: ")]) == 1

@@ -12,7 +12,7 @@ from joblib import cpu_count
 
 from automl_images.annotations.records import Record
 from automl_images.data.images import load_image
-from automl_images.errors import UserError
+from automl_images.errors import DiskFullError, UserError
 
 SHARE = 0.25
 _LIMITS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")  # cgroup v2, v1
@@ -104,7 +104,7 @@ class ImageStore:
                 at = file.tell()
                 file.write(image.tobytes())
         except OSError as error:
-            raise UserError(
+            raise DiskFullError(
                 f"{self.file}: the disk does not take the decoded images that memory has no room for "
                 f"({error.strerror}); free some, or set TMPDIR to a larger disk"
             ) from None

@@ -61,6 +61,9 @@ def without_effect(settings: Mapping[str, Any], given: Mapping[str, Any]) -> lis
         row = find(name, settings["model_name"])
         if row.name == "kv_store":
             lines.append("kv_store has no effect: a trial runs on one machine, whose GPUs agree at each step")
+        epochs = settings["number_of_epochs"]
+        if row.name == "checkpoint_frequency" and settings[row.name] > epochs:
+            lines.append(f"checkpoint_frequency has no effect above number_of_epochs ({epochs}): the best is kept")
         if row.name in ("step_lr_gamma", "step_lr_step_size") and settings["lr_scheduler_step"]:
             lines.append(f"{row.name} has no effect with lr_scheduler_step")
         if not row.needs:

@@ -6,6 +6,7 @@ score.py  requirements.txt  automl_images-*.whl  README.md
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import platform
@@ -47,7 +48,9 @@ def save(
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = settings["model_name"]
-    torch.save({n: tensor.detach().cpu().contiguous() for n, tensor in model.state_dict().items()}, folder / "model.pt")
+    weights = io.BytesIO()  # a full disk is no OSError of torch.save's
+    torch.save({n: tensor.detach().cpu().contiguous() for n, tensor in model.state_dict().items()}, weights)
+    (folder / "model.pt").write_bytes(weights.getbuffer())
     described: dict[str, Any] = {"task": task, "settings": dict(settings)}
     if name not in CLASSIFIERS:
         described["frozen_norms"] = not any(n.endswith("num_batches_tracked") for n in model.state_dict())

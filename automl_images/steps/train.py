@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -116,10 +117,10 @@ def train_once(
 def finished(trial: dict[str, Any]) -> bool:
     """Return whether a trial is kept as it is by a further submission.
 
-    One that was killed from outside is not: the cause may have been the machine, so it resumes.
+    One that was killed from outside, or found the disk full, is not: the cause is the machine, so it resumes.
     """
     return trial["state"] in (states.COMPLETED, states.TERMINATED) or (
-        trial["state"] == states.FAILED and not trial.get("signal")
+        trial["state"] == states.FAILED and not trial["resumes"]
     )
 
 
@@ -127,14 +128,17 @@ def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
     print(f"trial {trial}: starting", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "automl_images.steps.trial", shared.url, run, str(trial)]
     lines = []
-    with subprocess.Popen(
-        command,
-        env=entry.limit_threads(dict(os.environ)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as child:
+    with (
+        tempfile.TemporaryDirectory(prefix="automl-images-", ignore_cleanup_errors=True) as scratch,
+        subprocess.Popen(
+            command,
+            env=entry.limit_threads({**os.environ, "TMPDIR": scratch}),  # a killed trial leaves its files there
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as child,
+    ):
         assert child.stdout is not None
         for line in child.stdout:
             print(f"trial {trial}: {line}", end="", file=sys.stderr, flush=True)
@@ -142,24 +146,25 @@ def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
     log = storage.join(shared.trial_folder(trial), "log")
     storage.write(log, (storage.read_text(log) if storage.exists(log) else "") + "".join(lines))
     if child.returncode:
-        error, number = _died(child.returncode, lines)
+        error, resumes = _died(child.returncode, lines)
         after = shared.trial(trial)
         if after is None:
-            shared.write_unstarted(trial, states.FAILED, error=error, signal=number)
+            shared.write_unstarted(trial, states.FAILED, error=error, resumes=resumes)
         elif after["state"] == states.RUNNING:
-            shared.end_trial(after, states.FAILED, error=error, signal=number)
+            shared.end_trial(after, states.FAILED, error=error, resumes=resumes)
     state = str((shared.trial(trial) or {}).get("state"))
     print(f"trial {trial}: {state}", file=sys.stderr, flush=True)
     return state
 
 
-def _died(code: int, lines: list[str]) -> tuple[str, int | None]:
+def _died(code: int, lines: list[str]) -> tuple[str, bool]:
+    """Return an error for a trial that did not write its own end, and whether it resumes."""
     if code > 0:
         last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
-        return f"ended with exit code {code}: {last}", None
+        return f"ended with exit code {code}: {last}", False
     name = signal.Signals(-code).name
     hint = "; often the kernel, out of memory: lower training_batch_size" if -code == signal.SIGKILL else ""
-    return f"killed by {name}{hint}", -code
+    return f"killed by {name}{hint}", True
 
 
 def gpus() -> list[str]:

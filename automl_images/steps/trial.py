@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from automl_images import storage
 from automl_images.annotations import read_records
-from automl_images.errors import UserError
+from automl_images.errors import DiskFullError, UserError, disk_full_said
 from automl_images.hyperparameters import resolve, without_effect
 from automl_images.serving import write_score_file
 from automl_images.sweep import ledger as states
@@ -151,11 +151,13 @@ def run_trial(ledger: Ledger, run: str, trial: int) -> None:
     for note in notes:
         print(f"note: {note}", file=sys.stderr, flush=True)
     try:
-        fitted = _fitted(ledger, experiment, submission, content, journal)
+        with disk_full_said():
+            fitted = _fitted(ledger, experiment, submission, content, journal)
     except Exception as error:
         known = isinstance(error, UserError)
         line = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0][:MOST]
-        ledger.end_trial(content, states.FAILED, journal.last, error=storage.redact(line))
+        resumes = isinstance(error, DiskFullError)
+        ledger.end_trial(content, states.FAILED, journal.last, error=storage.redact(line), resumes=resumes)
         raise
     if journal.superseded:
         return
@@ -213,7 +215,8 @@ def main() -> int:
     """Run the trial that the arguments name."""
     url, run, trial = sys.argv[1:]
     try:
-        (help_trial if _rank() else run_trial)(Ledger(url), run, int(trial))
+        with disk_full_said():
+            (help_trial if _rank() else run_trial)(Ledger(url), run, int(trial))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

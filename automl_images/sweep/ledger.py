@@ -252,7 +252,7 @@ def _content(trial: int, state: str, **changes: Any) -> dict[str, Any]:
         "sampled": [],
         "best": None,
         "error": None,
-        "signal": None,
+        "resumes": False,
         "reason": None,
         "model": None,
         "epochs": 0,
