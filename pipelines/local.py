@@ -107,7 +107,8 @@ class Runner:
             RuntimeError: a task failed; :meth:`failed` says which.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
-        kfp.local.init(runner=self._kfp(), pipeline_root=str(self.folder / "steps"), raise_on_error=True)
+        steps, workspace = (str(self.folder / name) for name in ("steps", "workspace"))  # KFP removes the workspace
+        kfp.local.init(runner=self._kfp(), pipeline_root=steps, workspace_root=workspace, raise_on_error=True)
         with (
             (self.logs / "kfp.log").open("a") as log,
             contextlib.redirect_stdout(log),

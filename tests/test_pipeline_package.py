@@ -283,7 +283,8 @@ def use(item: int) -> int:
 
 @pytest.fixture
 def local(tmp_path):
-    kfp.local.init(kfp.local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path), raise_on_error=True)
+    runner, workspace = kfp.local.SubprocessRunner(use_venv=False), str(tmp_path / "workspace")
+    kfp.local.init(runner, pipeline_root=str(tmp_path), workspace_root=workspace)
 
 
 def test_kfp_runs_two_branches_at_a_time():

@@ -12,7 +12,9 @@ case $(uname -m) in x86_64) machine=amd64 ;; aarch64) machine=arm64 ;; *) echo "
 into=${1:?name a folder}
 mkdir -p "$into"
 into=$(cd "$into" && pwd)
-cd "$(mktemp -d)"
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
 get() { curl --fail --silent --show-error --location --retry 3 --output "$1" "$2"; }
 checked() { echo "$(cut -d ' ' -f 1 "$1.sha256")  $1" | sha256sum --check --quiet; }
 
