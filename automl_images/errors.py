@@ -1,4 +1,4 @@
-"""The one error that is meant for people."""
+"""The errors that are meant for people."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def disk_full_said() -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
-        if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        where = f"{error.filename}: " if error.filename else ""
         raise DiskFullError(
             f"{where}no space left on the disk; free some, or name another with storage or TMPDIR, and start again"
         ) from None

@@ -120,7 +120,7 @@ def finished(trial: dict[str, Any]) -> bool:
     One that was killed from outside, or found the disk full, is not: the cause is the machine, so it resumes.
     """
     return trial["state"] in (states.COMPLETED, states.TERMINATED) or (
-        trial["state"] == states.FAILED and not trial["resumes"]
+        trial["state"] == states.FAILED and not trial.get("resumes")
     )
 
 
