@@ -14,7 +14,7 @@ import typer
 import yaml
 
 from automl_images import __version__
-from automl_images.errors import UserError, disk_full_said
+from automl_images.errors import UserError, explain_full_disk
 
 app = typer.Typer(
     add_completion=False,
@@ -336,7 +336,7 @@ def sweep_show(ledger: LedgerAddress, as_json: AsJson = False) -> None:
 def main() -> None:
     """Run the command line."""
     try:
-        with disk_full_said():
+        with explain_full_disk():
             app(standalone_mode=True)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

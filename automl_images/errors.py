@@ -29,7 +29,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 @contextlib.contextmanager
-def disk_full_said() -> Iterator[None]:
+def explain_full_disk() -> Iterator[None]:
     """Turn the error of a full disk into one line.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from automl_images.errors import UserError, disk_full_said
+from automl_images.errors import UserError, explain_full_disk
 
 app = typer.Typer(
     add_completion=False,
@@ -139,7 +139,7 @@ def schema() -> None:
 def main() -> None:
     """Run the command line."""
     try:
-        with disk_full_said():
+        with explain_full_disk():
             app(prog_name="python -m pipelines")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

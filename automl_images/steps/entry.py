@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from automl_images import __version__, storage
-from automl_images.errors import UserError, disk_full_said
+from automl_images.errors import UserError, explain_full_disk
 
 IMAGE, MOUNTS = "AUTOML_IMAGES_IMAGE", "AUTOML_IMAGES_MOUNTS"
 CREDENTIALS = (  # of object stores; a container is given those that its caller has, and a log has their names alone
@@ -46,7 +46,7 @@ def step(name: str, *commands: Sequence[str], gpu: bool = False, stdin: str | No
     if gpu:
         limit_threads(os.environ)
     try:
-        with disk_full_said():
+        with explain_full_disk():
             yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from automl_images import storage
 from automl_images.annotations import read_records
-from automl_images.errors import DiskFullError, UserError, disk_full_said
+from automl_images.errors import DiskFullError, UserError, explain_full_disk
 from automl_images.hyperparameters import resolve, without_effect
 from automl_images.serving import write_score_file
 from automl_images.sweep import ledger as states
@@ -151,7 +151,7 @@ def run_trial(ledger: Ledger, run: str, trial: int) -> None:
     for note in notes:
         print(f"note: {note}", file=sys.stderr, flush=True)
     try:
-        with disk_full_said():
+        with explain_full_disk():
             fitted = _fitted(ledger, experiment, submission, content, journal)
     except Exception as error:
         known = isinstance(error, UserError)
@@ -215,7 +215,7 @@ def main() -> int:
     """Run the trial that the arguments name."""
     url, run, trial = sys.argv[1:]
     try:
-        with disk_full_said():
+        with explain_full_disk():
             (help_trial if _rank() else run_trial)(Ledger(url), run, int(trial))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
