@@ -13,12 +13,14 @@ class Task:
 
     Attributes:
         name: Azure's task name, with hyphens.
+        family: whose files in the rooms do it: ``classification``, ``detection``, ``instances`` or ``segmentation``.
         label: what a record's label is: ``class``, ``classes``, ``boxes``, ``polygons`` or ``mask``.
         primary_metric: the metric that ranks trials (fixed by the task, as in Azure); higher is better.
         default_model: the model that is trained when none is named; None where no model is built yet.
     """
 
     name: str
+    family: str
     label: str
     primary_metric: str
     default_model: str | None = None
@@ -27,11 +29,11 @@ class Task:
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("image-classification", "class", "accuracy", "vitb16r224"),
-        Task("image-classification-multilabel", "classes", "iou", "vitb16r224"),
-        Task("image-object-detection", "boxes", "mean_average_precision", "yolov5"),
-        Task("image-instance-segmentation", "polygons", "mean_average_precision"),
-        Task("image-semantic-segmentation", "mask", "mean_iou"),
+        Task("image-classification", "classification", "class", "accuracy", "vitb16r224"),
+        Task("image-classification-multilabel", "classification", "classes", "iou", "vitb16r224"),
+        Task("image-object-detection", "detection", "boxes", "mean_average_precision", "yolov5"),
+        Task("image-instance-segmentation", "instances", "polygons", "mean_average_precision"),
+        Task("image-semantic-segmentation", "segmentation", "mask", "mean_iou"),
     )
 }
 
