@@ -1,4 +1,4 @@
-"""Write the compiled components, with their READMEs and metadata, as one versioned package.
+"""Write the compiled components, with their READMEs, metadata and owners, as one versioned package.
 
     python -m components.package [OUT.zip]
 
@@ -33,7 +33,10 @@ def write_package(out: str | Path) -> None:
             compiled = Path(folder, f"{step}.yaml")
             component = getattr(importlib.import_module(f"components.{step}"), step)
             compiler.Compiler().compile(component, package_path=str(compiled))
-            files = {"component.yaml": compiled, **{n: FOLDER / step / n for n in ("README.md", "metadata.yaml")}}
+            files = {
+                "component.yaml": compiled,
+                **{n: FOLDER / step / n for n in ("README.md", "metadata.yaml", "OWNERS")},
+            }
             for name, file in files.items():
                 package.writestr(zipfile.ZipInfo(f"{step}/{name}", _EPOCH), file.read_bytes())
 

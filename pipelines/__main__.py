@@ -83,17 +83,30 @@ def submit(
     token: Annotated[str | None, typer.Option(envvar="KF_PIPELINES_TOKEN", help="A bearer token.")] = None,
     wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = True,
     fresh: Annotated[bool, typer.Option(help="Start over, even if this experiment has run before.")] = False,
+    follow: Annotated[str | None, typer.Option(metavar="RUN", help="Send nothing; follow this run of it.")] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="If a run of it still goes, end that one and go on with its trials.")
+    ] = False,
+    resubmit: Annotated[
+        int, typer.Option(min=0, max=100, help="How often to send it again, while followed, if a pod of its is lost.")
+    ] = 2,
 ) -> None:
     """Send the pipeline to Kubeflow and follow it; submitted again, it goes on where it stopped."""
     from pipelines import submit as remote
     from pipelines.experiment import draw_sample, load
+    from pipelines.kubeflow import Kubeflow
 
+    if follow and (fresh or take_over or not wait):
+        raise UserError("--follow: sends nothing, so it does not go with --fresh, --take-over or --no-wait")
     loaded = load(experiment, [*overrides, *([f"cluster.namespace={namespace}"] if namespace else [])])
+    kubeflow = Kubeflow(host or loaded.cluster.endpoint, loaded.cluster.namespace, token)  # copying data takes long
+    if follow:
+        return remote.follow(loaded, kubeflow, follow, resubmit)
     draw_sample(loaded)
-    kubeflow, run = remote.submit(loaded, host=host, token=token, fresh=fresh)
+    run = remote.submit(loaded, kubeflow, fresh=fresh, take_over=take_over)
     print(f"run {run}: {kubeflow.link(run)}", flush=True)
     if wait:
-        remote.follow(loaded, kubeflow, run)
+        remote.follow(loaded, kubeflow, run, resubmit)
 
 
 @app.command()

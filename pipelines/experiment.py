@@ -90,6 +90,15 @@ Cpu = Annotated[str, Field(pattern=r"^(\d+(\.\d+)?|\d+m)$", description="Cores, 
 Bytes = Annotated[str, Field(pattern=r"^\d+(\.\d+)?([EPTGMK]i?)?$")]  # what both kfp and Kubernetes take
 
 
+class LightResources(Block):
+    """What a pod of a step that computes little may use; it asks for less."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    cpu: Cpu = "2"
+    memory: Bytes = Field("4Gi", description="convert holds a whole COCO file: about ten times the file's size.")
+
+
 class Resources(Block):
     """What train and evaluate ask of the cluster; a Docker container is limited to as much."""
 
@@ -100,6 +109,7 @@ class Resources(Block):
     cpu: Cpu | None = "8"
     memory: Bytes | None = Field("32Gi", description="Bytes, such as 32Gi.")
     shared_memory: Bytes | None = Field("8Gi", description="For /dev/shm, which the processes that load images need.")
+    light: LightResources = Field(LightResources(), description="Limits of the other steps' pods.")
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: list[Toleration] = Field(default_factory=list)
 

@@ -23,6 +23,7 @@ from pipelines.local import Task
 from pipelines.view import View
 
 DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"  # where Kubeflow Pipelines keeps artifacts, unless it is told
+_PACE = 15.0  # seconds between two looks at the workflow, which is large
 _PATIENCE = 600.0  # seconds that the API may be silent
 _SEARCHES = 3  # for the ledger; a store that is not to be reached takes its time to say so
 
@@ -36,15 +37,24 @@ class Remote:
         name: the experiment's name.
         root: the root of ledgers; None: the bucket of the pipeline's artifacts.
         every: seconds between two looks.
+
+    Attributes:
+        tasks: the steps and lanes.
+        state: the run's, in Kubeflow's words.
+        terminated: whether a person ended it.
+        waiting: by task, why its pod has not begun.
+        cached: the steps whose outputs are those of an earlier run.
     """
 
     def __init__(self, kubeflow: Kubeflow, run: str, name: str, root: str | None, every: float):
         self.kubeflow, self.id, self.name, self.root, self.every = kubeflow, run, name, root, every
         self.tasks: list[Task] = []
-        self.state = "PENDING"
+        self.state, self.terminated = "PENDING", False
+        self.waiting: dict[str, str] = {}
+        self.cached: set[str] = set()
         self._lanes: list[str] = []
         self._searches = 0
-        self._answered, self._looked = time.monotonic(), float("-inf")
+        self._answered, self._looked, self._read = time.monotonic(), float("-inf"), float("-inf")
 
     def running(self) -> bool:
         """Look at the run, if it is time to; return whether it goes on.
@@ -56,10 +66,14 @@ class Remote:
             try:
                 run = self.kubeflow.run(self.id)
                 self._answered = time.monotonic()
-                self.tasks = _tasks((run.run_details and run.run_details.task_details) or [])
+                ended = {t.step for t in self.tasks if t.code is not None}
+                tasks = _tasks((run.run_details and run.run_details.task_details) or [])
+                self._read_workflow(bool({t.step for t in tasks if t.code is not None} - ended))
+                self.tasks = tasks
                 planned = any(t.step == "plan" and t.code == 0 for t in self.tasks)
                 if planned and not self._lanes and self._searches < _SEARCHES:
                     self._find_ledger(run)
+                self.terminated = any(h.state == "CANCELING" for h in run.state_history or [])
                 self.state = run.state or self.state
             except Unavailable as error:
                 if time.monotonic() - self._answered > _PATIENCE:
@@ -70,6 +84,15 @@ class Remote:
     def output(self, step: str) -> Any:
         """Return the lanes, once the ledger is found; of other steps nothing is known."""
         return self._lanes if step == "plan" else None
+
+    def _read_workflow(self, at_once: bool) -> None:
+        """Read what the workflow alone tells, if a step has just ended or it is time to."""
+        if not at_once and time.monotonic() - self._read < _PACE:
+            return
+        with contextlib.suppress(UserError, KeyError, TypeError, ValueError):  # the next look tells
+            workflow = self.kubeflow.workflow(self.id)
+            self.waiting, self.cached = workflow.waiting(), workflow.cached()
+        self._read = time.monotonic()
 
     def _find_ledger(self, run: Any) -> None:
         """Find the ledger with this submission: the run's id is the submission's name."""
@@ -95,13 +118,23 @@ class RemoteView(View):
 
     def __init__(self, remote: Remote, metric: str, console: Console):
         super().__init__(remote, metric, console)  # type: ignore[arg-type]
+        self._waited: dict[str, str] = {}
 
     def _show_trials(self, live: Live | None) -> None:
         with contextlib.suppress(Exception):  # the driver's: of a store that fails, the next look tells more
             super()._show_trials(live)
 
+    def _show_steps(self) -> None:
+        super()._show_steps()
+        for task, why in self.runner.waiting.items():
+            if self._waited.get(task) != why:
+                self._print(f"{task} waits: {why}")
+        self._waited = dict(self.runner.waiting)
+
     def _note(self, step: str, outputs: Mapping[str, Any]) -> str:
         lanes = self.runner.output("plan")
+        if step in self.runner.cached:
+            return "taken from an earlier run (Kubeflow's cache)"
         if step == "plan" and lanes:
             return f"{len(lanes)} lanes; ledger {storage.redact(json.loads(lanes[0])['ledger'])}"
         if step == "train" and lanes:

@@ -10,6 +10,7 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,25 @@ from urllib3.exceptions import HTTPError
 from automl_images import storage
 from automl_images.errors import UserError
 from automl_images.steps.entry import IMAGE
+from pipelines.argo import Workflow, killed, mended_by_another_run, reason
 
 OLDEST = (2, 17)
 ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What failed first in a run.
+
+    Attributes:
+        task: as people call it, such as ``train (lane 2)``.
+        reason: one line.
+        mends: whether another run of the same experiment may do well: the pod was killed, evicted, or lost its node.
+    """
+
+    task: str
+    reason: str
+    mends: bool
 
 
 class Unavailable(UserError):
@@ -103,27 +120,75 @@ class Kubeflow:
         with self._calls("does not tell of the run"):
             return self._client.get_run(run)
 
+    def active(self, experiment: str) -> list[str]:
+        """Return the ids of the runs in the experiment of that name which have not ended, the newest first."""
+        with self._calls("does not list the runs"):
+            groups = self._client.list_experiments(filter=_named(experiment), namespace=self.namespace).experiments
+            if not groups:
+                return []
+            runs = self._client.list_runs(
+                page_size=100, sort_by="created_at desc", experiment_id=groups[0].experiment_id
+            ).runs
+        return [r.run_id for r in runs or [] if r.state not in ENDED]
+
+    def parameters(self, run: str) -> dict[str, Any]:
+        """Return what a run was started with: its own parameters, and the package's defaults for the others."""
+        found = self.run(run)
+        version = found.pipeline_version_reference
+        with self._calls("does not tell of the pipeline"):
+            spec = self._client.get_pipeline_version(version.pipeline_id, version.pipeline_version_id).pipeline_spec
+        spec = spec.get("pipeline_spec") or spec  # beside a platform_spec, where there is one
+        declared = spec["root"]["inputDefinitions"]["parameters"]
+        given = (found.runtime_config and found.runtime_config.parameters) or {}
+        return {**{n: d.get("defaultValue") for n, d in declared.items()}, **given}
+
+    def again(self, run: str, name: str) -> str:
+        """Start the same version of the pipeline with the parameters of a run, as that was; return the new run's id."""
+        before = self.run(run)
+        version = before.pipeline_version_reference
+        with self._calls("does not take the run"):
+            return self._client.run_pipeline(
+                before.experiment_id,
+                name,
+                pipeline_id=version.pipeline_id,
+                version_id=version.pipeline_version_id,
+                params=(before.runtime_config and before.runtime_config.parameters) or {},
+                service_account=before.service_account,
+            ).run_id
+
+    def terminate(self, run: str) -> None:
+        """End a run; its pods are given the time to end that Kubernetes gives."""
+        with self._calls("does not end the run"):
+            self._client.terminate_run(run)
+
     def link(self, run: str) -> str:
         """Return where the run is to be seen."""
         return storage.redact(f"{self._client._get_url_prefix()}/#/runs/details/{run}")
 
-    def failure(self, run: str) -> tuple[str, str] | None:
-        """Return the step that failed first and the reason: the error's line in its log, else what the cluster says.
+    def failure(self, run: str) -> Failure | None:
+        """Return what failed first in a run, or None where that is not to be had.
 
-        The workflow behind the run tells the pod, the pod's log the reason. None where neither is to be had.
+        The workflow behind the run tells the pod, the pod's log the reason: the error's line, else what the cluster
+        says.
         """
-        with contextlib.suppress(UserError, KeyError, TypeError, ValueError), self._calls("does not tell of the run"):
-            found = self._get(f"/apis/v1beta1/runs/{run}", "object")
-            workflow = json.loads(found["pipeline_runtime"]["workflow_manifest"])
-            nodes = workflow["status"]["nodes"]
-            failed = [n for n in nodes.values() if n["type"] == "Pod" and n.get("phase") in ("Failed", "Error")]
-            first = min(failed, key=lambda n: n.get("finishedAt") or "")
-            step, reason = _step(first, nodes), str(first.get("message") or first["phase"])
+        with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
+            workflow = self.workflow(run)
+            first = workflow.failed()
+            if first is None:
+                return None
+            message, log = str(first.get("message") or first["phase"]), ""
             with contextlib.suppress(UserError), self._calls("does not give the log"):
-                log = self._get(f"/apis/v1alpha1/runs/{run}/nodes/{_pod(workflow, first)}/log", "str")
-                reason = _reason(log) or reason
-            return step, self._clean(reason)
+                log = self._get(f"/apis/v1alpha1/runs/{run}/nodes/{workflow.pod(first)}/log", "str")
+            mends = mended_by_another_run(message) or killed(log)
+            told = message if mended_by_another_run(message) else reason(log) or message
+            return Failure(workflow.task(first), self._clean(told), mends)
         return None
+
+    def workflow(self, run: str) -> Workflow:
+        """Return the Argo workflow behind a run; Kubeflow keeps it as long as the run."""
+        with self._calls("does not tell of the run"):
+            found = self._get(f"/apis/v1beta1/runs/{run}", "object")
+        return Workflow(json.loads((found.get("pipeline_runtime") or {}).get("workflow_manifest") or "{}"))
 
     def task(self, run: str, step: str, lane: int) -> dict[str, Any]:
         """Return what repeats a task of a run: ``command``, ``variables``, ``resources``.
@@ -138,15 +203,10 @@ class Kubeflow:
         Raises:
             UserError: there is no such run, or the step has not run in it.
         """
-        with self._calls("does not tell of the run"):
-            found = self._get(f"/apis/v1beta1/runs/{run}", "object")
-        workflow = json.loads((found.get("pipeline_runtime") or {}).get("workflow_manifest") or "{}")
-        for node in ((workflow.get("status") or {}).get("nodes") or {}).values():
-            for parameter in (node.get("inputs") or {}).get("parameters") or []:
-                if parameter["name"] == "pod-spec-patch" and parameter.get("value"):
-                    kept = _command(json.loads(parameter["value"])["containers"][0], step, lane)
-                    if kept:
-                        return kept
+        for container in self.workflow(run).containers():
+            kept = _command(container, step, lane)
+            if kept:
+                return kept
         raise UserError(f"{self.said}: the run {run} has no task {step}" + (f" of lane {lane}" if lane else ""))
 
     def _get(self, path: str, kind: str) -> Any:
@@ -221,24 +281,3 @@ def _message(error: kfp_server_api.ApiException) -> str:
         return str(body.get("message") or body.get("error_message") or body.get("error") or error.reason)
     except (ValueError, TypeError, AttributeError):
         return f"{error.status} {error.reason}"
-
-
-def _step(node: dict[str, Any], nodes: dict[str, Any]) -> str:
-    """Return the task that a pod belongs to: the nearest node above it that is no attempt and no executor."""
-    above = {child: n for n in nodes.values() for child in n.get("children") or []}
-    while node["displayName"].partition("(")[0] == "executor" and node["id"] in above:
-        node = above[node["id"]]
-    return str(node["displayName"]).removesuffix("-driver")
-
-
-def _pod(workflow: dict[str, Any], node: dict[str, Any]) -> str:
-    """Return the name of a node's pod, as Argo makes it."""
-    return f"{workflow['metadata']['name']}-{node['templateName']}-{node['id'].rpartition('-')[2]}"
-
-
-def _reason(log: str) -> str | None:
-    """Return the line of a log that says what failed: a user's error, else the last of a traceback."""
-    lines = [re.sub(r"^\S*\d\d:\d\d:\d\d\S*\s+", "", line).strip() for line in log.splitlines()]
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    raised = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b", line)]
-    return next(reversed(said or raised), None)

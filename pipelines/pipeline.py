@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp import compiler, dsl, kubernetes
+from kubernetes.utils.quantity import parse_quantity
 
 from automl_images.steps.entry import IMAGE
 from components.convert import convert
@@ -16,9 +17,11 @@ from components.select import select
 from components.serve import serve
 from components.split import split
 from components.train import train
-from pipelines.experiment import Cluster, Experiment, Resources
+from pipelines.experiment import Cluster, Experiment, LightResources, Resources
 
-RETRIES = 2
+RETRIES = 2  # of a pod that was deleted; Kubeflow's controller retries no container that ended by itself or was killed
+USER = 10001  # the images' own; a namespace of the restricted level takes no pod that does not name one
+LEAST = {"cpu": "100m", "memory": "256Mi"}  # what a light step's pod asks for
 OBJECT_STORE = "http://seaweedfs.kubeflow:9000"  # what Kubeflow Pipelines 2.17 installs, for every namespace
 
 
@@ -41,7 +44,7 @@ def build(
     Args:
         experiment: the experiment.
         here: how many lanes run at once on this machine; None: the pipeline is for a cluster, which has credentials,
-            tries a step again after a fault of its own, and whose machines share images by a store alone.
+            brings a step's deleted pod back, and whose machines share images by a store alone.
         keyed: whether the run gives ``digest``, so that Kubeflow may take the records that an earlier run converted.
     """
     cluster, resources = experiment.cluster, experiment.resources
@@ -52,7 +55,7 @@ def build(
         return task if here else _equip(task, cluster)
 
     def light(task: dsl.PipelineTask) -> dsl.PipelineTask:
-        return place(task, cluster.images.light)
+        return _limit(place(task, cluster.images.light), resources.light)
 
     def heavy(task: dsl.PipelineTask) -> dsl.PipelineTask:
         return _accelerate(place(task, cluster.images.gpu), resources)
@@ -66,7 +69,7 @@ def build(
         register_name: str = (registered and registered.name) or experiment.name,
         registry: str = (registered and registered.registry) or "",
         serve_name: str = (served and served.name) or experiment.name,
-        fresh: bool = False,
+        fresh: str = "",
         copy_images: bool = not here,
         digest: str = "",
     ):
@@ -140,7 +143,8 @@ def compile_package(experiment: Experiment, path: str | Path, *, keyed: bool = F
 
 
 def _equip(task: dsl.PipelineTask, cluster: Cluster) -> dsl.PipelineTask:
-    """Give a task what it needs on a cluster: retries, credentials, the volume of weights."""
+    """Give a task what it needs on a cluster: a user, retries, credentials, the volume of weights."""
+    kubernetes.set_security_context(task, run_as_user=USER, run_as_non_root=True)
     task.set_retry(num_retries=RETRIES, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
     if cluster.secret:
         keys = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
@@ -150,6 +154,13 @@ def _equip(task: dsl.PipelineTask, cluster: Cluster) -> dsl.PipelineTask:
         kubernetes.mount_pvc(task, cluster.cache_volume, "/cache")
         task.set_env_variable("TORCH_HOME", "/cache/torch")
     return task
+
+
+def _limit(task: dsl.PipelineTask, light: LightResources) -> dsl.PipelineTask:
+    """Give a light step's pod requests and limits: a namespace with a quota takes no pod without them."""
+    asked = {k: min(least, getattr(light, k), key=parse_quantity) for k, least in LEAST.items()}
+    task.set_cpu_request(asked["cpu"]).set_cpu_limit(light.cpu)
+    return task.set_memory_request(asked["memory"]).set_memory_limit(light.memory)
 
 
 def _accelerate(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:

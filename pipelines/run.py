@@ -63,7 +63,7 @@ def run(
         console.print(f"{each} GPUs a lane are asked for; this machine has {len(visible)}", markup=False)
     place = kind(folder, min(experiment.lanes(), here), experiment.resources, visible, mounts(experiment, root))
     pipeline = build(experiment, here=place.parallelism)
-    arguments = {"fresh": fresh, "storage": experiment.storage or str(Path(root).absolute())}
+    arguments = {"fresh": folder.name if fresh else "", "storage": experiment.storage or str(Path(root).absolute())}
     faults: list[BaseException] = []
 
     def work() -> None:

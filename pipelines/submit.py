@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import time
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -13,50 +17,120 @@ from automl_images.errors import UserError
 from automl_images.tasks import get_task
 from pipelines.experiment import Experiment
 from pipelines.follow import Remote, RemoteView
-from pipelines.kubeflow import Kubeflow
+from pipelines.kubeflow import Failure, Kubeflow
 from pipelines.pipeline import compile_package, pipeline_name
 from pipelines.stage import source_digest, stage
 
 EVERY = 5.0  # seconds between two looks at a run
+_BUDGET = ("iterations", "max_concurrent_iterations", "timeout_hours", "lanes")  # what may change within a ledger
+
+
+class PodLostError(UserError):
+    """A run failed because a pod of its was killed, evicted or lost its node; another run may do well."""
 
 
 def submit(
-    experiment: Experiment, *, host: str | None = None, token: str | None = None, fresh: bool = False
-) -> tuple[Kubeflow, str]:
+    experiment: Experiment,
+    kubeflow: Kubeflow,
+    *,
+    fresh: bool = False,
+    take_over: bool = False,
+) -> str:
     """Copy what only this machine has, upload the pipeline's package and start a run of it.
 
     Submitted again, an experiment whose data and settings are the same has the same ledger, and goes on.
 
     Args:
         experiment: the experiment.
-        host: the address of the Kubeflow Pipelines API; None: the experiment's ``cluster.endpoint``.
-        token: a bearer token.
+        kubeflow: the installation.
         fresh: start another ledger even if there is one of this experiment, and convert the data again.
+        take_over: end a run of the same experiment that still goes; its trials go on in this one.
 
     Returns:
-        The installation, and the run's id.
+        The run's id.
 
     Raises:
-        UserError: an address is a path of this machine and cannot be copied, or Kubeflow does not take the run.
+        UserError: an address is a path of this machine and cannot be copied, the experiment is running already, or
+            Kubeflow does not take the run.
     """
-    cluster = experiment.cluster
-    kubeflow = Kubeflow(host or cluster.endpoint, cluster.namespace, token)  # first: copying data may take long
     staged = stage(experiment)
     digest = None if fresh else source_digest(staged.data)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    params = {"digest": digest or "", "fresh": f"{stamp}-{uuid.uuid4().hex[:6]}" if fresh else ""}
+    for run in [] if fresh else _running(staged, kubeflow, params["digest"]):
+        if not take_over:
+            raise UserError(
+                f"run {run} of this experiment still goes, and this one would take its trials over: "
+                f"--follow {run} shows it, --take-over ends it and goes on with its trials"
+            )
+        kubeflow.terminate(run)
+        print(f"ended run {run}; its trials go on in this one", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder, "pipeline.yaml")
         compile_package(staged, package, keyed=digest is not None)
         uploaded = kubeflow.upload(package, pipeline_name(experiment.name))
-    name = f"{experiment.name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
-    params = {"digest": digest or "", "fresh": fresh}
-    return kubeflow, kubeflow.start(uploaded, experiment.name, name, params, cluster.service_account)
+    return kubeflow.start(uploaded, experiment.name, _run_name(experiment), params, experiment.cluster.service_account)
 
 
-def follow(experiment: Experiment, kubeflow: Kubeflow, run: str) -> None:
+def _run_name(experiment: Experiment) -> str:
+    return f"{experiment.name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
+
+
+def _running(staged: Experiment, kubeflow: Kubeflow, digest: str) -> list[str]:
+    """Return the runs that have not ended and share this experiment's ledger: the same but for the budget."""
+    found = []
+    for run in kubeflow.active(staged.name):
+        try:
+            given = kubeflow.parameters(run)
+            other = json.loads(given["experiment_json"])
+            same_data = json.loads(given["data"]) == staged.data.model_dump() and (
+                not digest or given.get("digest") in ("", None, digest)
+            )
+            own_ledger = given.get("fresh") not in ("", None, False)
+        except (LookupError, TypeError, ValueError):  # another program's run, or one of another version
+            continue
+        if same_data and not own_ledger and _but_budget(other) == _but_budget(staged.trained()):
+            found.append(run)
+    return found
+
+
+def _but_budget(trained: Mapping[str, Any]) -> dict[str, Any]:
+    sweep = {k: v for k, v in trained["sweep"].items() if k not in _BUDGET}
+    return json.loads(json.dumps({**trained, "sweep": sweep}))
+
+
+def follow(experiment: Experiment, kubeflow: Kubeflow, run: str, resubmit: int = 0) -> None:
+    """Show a run to its end; when a pod was lost, start the same again, which keeps all that is finished.
+
+    Args:
+        experiment: the experiment.
+        kubeflow: the installation.
+        run: the run's id.
+        resubmit: how often to start again at most. What the user can mend is never started again.
+
+    Raises:
+        UserError: a run failed, was terminated or cancelled, or Kubeflow no longer tells of it.
+    """
+    for count in range(resubmit + 1):
+        try:
+            return _follow(experiment, kubeflow, run)
+        except PodLostError as error:
+            if count == resubmit:
+                raise
+            run = kubeflow.again(run, _run_name(experiment))
+            print(
+                f"{error}\nsubmitting again ({count + 1} of {resubmit}), what is finished is kept: "
+                f"run {run}: {kubeflow.link(run)}",
+                file=sys.stderr,
+            )
+
+
+def _follow(experiment: Experiment, kubeflow: Kubeflow, run: str) -> None:
     """Show a run on standard error until it ends: its steps, and its trials where the ledger is to be read from here.
 
     Raises:
-        UserError: the run failed or was cancelled, or Kubeflow no longer tells of it.
+        PodLostError: the run failed by what another run may mend.
+        UserError: it failed otherwise, was terminated or cancelled, or Kubeflow no longer tells of it.
     """
     remote = Remote(kubeflow, run, experiment.name, experiment.storage, EVERY)
     view = RemoteView(remote, get_task(experiment.task).primary_metric, Console(stderr=True))
@@ -67,8 +141,12 @@ def follow(experiment: Experiment, kubeflow: Kubeflow, run: str) -> None:
         raise
     if remote.state == "SUCCEEDED":
         return
-    if remote.state != "FAILED":
-        raise UserError(f"the run was {remote.state.lower()}: {kubeflow.link(run)}")
-    failed = min((t for t in remote.tasks if t.code), key=lambda t: t.ended or 0, default=None)
-    step, reason = kubeflow.failure(run) or (failed.step if failed else "the run", "failed; the reason is in its log")
-    raise UserError(f"{step}: {reason}; see {kubeflow.link(run)}")
+    if remote.terminated or remote.state != "FAILED":
+        how = "terminated" if remote.terminated else remote.state.lower()
+        raise UserError(f"the run was {how}: {kubeflow.link(run)}")
+    failure = kubeflow.failure(run)
+    if failure is None:
+        failed = min((t for t in remote.tasks if t.code), key=lambda t: t.ended or 0, default=None)
+        failure = Failure(failed.step if failed else "the run", "failed; the reason is in its log", mends=False)
+    kind = PodLostError if failure.mends else UserError
+    raise kind(f"{failure.task}: {failure.reason}; see {kubeflow.link(run)}")

@@ -18,6 +18,7 @@ from automl_images.sweep.ledger import Ledger
 from pipelines.local import Runner, Task
 
 _TAIL = 20
+_LONGEST = 15.0  # seconds between two listings of a ledger, however slow its store
 
 
 class View:
@@ -46,10 +47,11 @@ class View:
                 if self._training() and live is None and self.console.is_terminal:
                     live = Live(console=self.console, refresh_per_second=4, transient=True)
                     live.start()
-                if self._training() and time.monotonic() - listed > max(1.0, 20 * cost):
-                    listed = time.monotonic()
+                if self._training() and time.monotonic() - listed > min(_LONGEST, max(1.0, 20 * cost)):
+                    begun = time.monotonic()
                     self._show_trials(live)
-                    cost = time.monotonic() - listed
+                    listed = time.monotonic()
+                    cost = listed - begun
                 if not self._training() and live is not None:
                     live.stop()
                     live = None
@@ -100,9 +102,10 @@ class View:
             seconds = max(t.ended or 0 for t in tasks) - min(t.started for t in tasks)
             failed = any(t.code for t in tasks)
             line = f"{step:9} {seconds:8.1f} s  {'FAILED' if failed else self._note(step, tasks[-1].outputs)}"
-            self.console.print(
-                line.rstrip(), style="red" if failed else None, markup=False, highlight=False, soft_wrap=True
-            )
+            self._print(line.rstrip(), "red" if failed else None)
+
+    def _print(self, line: str, style: str | None = None) -> None:
+        self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def _note(self, step: str, outputs: Mapping[str, Any]) -> str:
         """Return in a few words what a step came to."""

@@ -17,14 +17,15 @@ class FakeKubeflow:
     """Keeps experiments, pipelines, versions and runs, and refuses what the real one refuses.
 
     Attributes:
+        backend: runs packages (:class:`tests.fake_cluster.Backend`); None: ``play`` tells what a run does.
         play: called with (run, number of the look) at each look at a run; returns its (state, task details).
         log: what the failed pod has printed; None: there is no pod and no archive any more.
         requests: (method, path, headers) of all that was asked.
         broken: how many of the next looks at a run are answered by 503.
     """
 
-    def __init__(self, play):
-        self.play, self.log, self.broken = play, "", 0
+    def __init__(self, play=None, backend=None):
+        self.play, self.backend, self.log, self.broken = play, backend, "", 0
         self.token, self.multi_user, self.tag = None, False, "2.17.0"
         self.experiments, self.pipelines, self.versions, self.runs = {}, {}, {}, {}
         self.workflow = None
@@ -106,6 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
     def listed(self, kind, items):
         if self.fake.multi_user and kind == "experiments" and not self.query.get("namespace"):
             raise Refused(400, 3, "Invalid input error: A namespace is needed in multi-user mode")
+        if self.fake.multi_user and self.query.get("namespace"):
+            items = [i for i in items if i.get("namespace") in (None, self.query["namespace"])]
         for predicate in json.loads(self.query.get("filter") or "{}").get("predicates", []):
             assert predicate["operation"] in (1, "EQUALS") and predicate["key"] == "display_name"
             items = [i for i in items if i["display_name"] == predicate["stringValue"]]
@@ -165,24 +168,57 @@ class _Handler(BaseHTTPRequestHandler):
         for name in (made.get("runtime_config") or {}).get("parameters") or {}:
             if name not in known:
                 raise Refused(400, 3, f"Invalid input error: parameter {name} is not defined")
+        made["state_history"] = [{"state": "PENDING", "update_time": "2026-01-01T00:00:00Z"}]
         self.fake.runs[made["run_id"]] = made
+        if self.fake.backend:
+            self.fake.backend.start(made, version, self.fake.parameters(made))
         return made
+
+    def list_runs(self, body):
+        runs = [r for r in self.fake.runs.values() if r["experiment_id"] == self.query["experiment_id"]]
+        return {"runs": [self.seen(r) for r in reversed(runs)], "total_size": len(runs)} if runs else {}
+
+    def get_version(self, body, pipeline, version):
+        return self.fake.versions[version]
+
+    def terminate(self, body, run):
+        self.fake.runs[run]["state_history"].append({"state": "CANCELING", "update_time": "2026-01-01T00:00:09Z"})
+        if self.fake.backend:
+            self.fake.backend.runs[run].terminate()
+        return {}
+
+    def seen(self, run):
+        """Return a run with its state now."""
+        if not self.fake.backend:
+            return run
+        made = self.fake.backend.runs[run["run_id"]]
+        history = [{"state": s, "update_time": "2026-01-01T00:00:00Z"} for s in made.history]
+        return {**run, "state": made.state, "state_history": history}
 
     def get_run(self, body, run):
         if self.fake.broken:
             self.fake.broken -= 1
             raise Refused(503, 14, "upstream connect error")
         found = self.fake.runs[run]
+        if self.fake.backend:
+            details = self.fake.backend.runs[run].details()
+            return {**self.seen(found), "run_details": {"task_details": details}}
         look = self.fake.looks[run] = self.fake.looks.get(run, -1) + 1
         state, details = self.fake.play(found, look)
+        found["state"] = state
         return {**found, "state": state, "run_details": {"task_details": details}}
 
     def get_workflow(self, body, run):
+        if self.fake.backend:
+            manifest = json.dumps(self.fake.backend.runs[run].manifest())
+            return {"run": {"id": run}, "pipeline_runtime": {"workflow_manifest": manifest}}
         if self.fake.workflow is None:
             raise Refused(404, 5, "Run not found")
         return {"run": {"id": run}, "pipeline_runtime": {"workflow_manifest": json.dumps(self.fake.workflow)}}
 
     def get_log(self, body, run, pod):
+        if self.fake.backend:
+            return self.fake.backend.runs[run].logs[pod].getvalue().encode()
         if self.fake.log is None:
             raise Refused(500, 13, f"Failed to read logs from pod {pod}")
         assert pod == f"{WORKFLOW}-retry-system-container-impl-333", pod
@@ -197,7 +233,10 @@ ROUTES = [
     ("POST", r"/apis/v2beta1/pipelines", _Handler.create_pipeline),
     ("POST", r"/apis/v2beta1/pipelines/upload_version", _Handler.upload_version),
     ("GET", r"/apis/v2beta1/pipelines/([^/]+)/versions", _Handler.list_versions),
+    ("GET", r"/apis/v2beta1/pipelines/([^/]+)/versions/([^/]+)", _Handler.get_version),
     ("POST", r"/apis/v2beta1/runs", _Handler.create_run),
+    ("GET", r"/apis/v2beta1/runs", _Handler.list_runs),
+    ("POST", r"/apis/v2beta1/runs/([^/]+):terminate", _Handler.terminate),
     ("GET", r"/apis/v2beta1/runs/([^/]+)", _Handler.get_run),
     ("GET", r"/apis/v1beta1/runs/([^/]+)", _Handler.get_workflow),
     ("GET", r"/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", _Handler.get_log),
@@ -212,8 +251,13 @@ def detail(name, state, start=0, end=None):
     return {"display_name": name, "state": state, "task_id": str(uuid.uuid4()), **times}
 
 
-def failed_workflow(step):
-    """Return the workflow behind a run whose step's pod failed at its second attempt."""
+def wrapped(name, state, start=0, end=None):
+    """Return a task as the API has it, and its first attempt: Kubeflow wraps every template in a Retry node."""
+    return [detail(name, state, start, end), detail(f"{name}(0)", state, start, end)]
+
+
+def failed_workflow(step, message="main: Error (exit code 2)"):
+    """Return the workflow behind a run whose step's pod failed, as a real 2.17 has it."""
 
     def node(number, name, kind, phase, template, children=(), **more):
         key = f"{WORKFLOW}-{number}"
@@ -222,14 +266,21 @@ def failed_workflow(step):
         return key, {**base, "children": below, **more}
 
     late, early = {"finishedAt": "2026-01-01T00:00:09Z"}, {"finishedAt": "2026-01-01T00:00:05Z"}
+    first = {"finishedAt": "2026-01-01T00:00:01Z"}
     nodes = [
-        node(1, WORKFLOW, "DAG", "Failed", "entrypoint", [2]),
-        node(2, step, "DAG", "Failed", "retry-system-container-executor", [22]),
+        node(0, WORKFLOW, "Retry", "Failed", "entrypoint", [1]),
+        node(1, f"{WORKFLOW}(0)", "DAG", "Failed", "entrypoint", [2, 5, 6]),
+        node(2, step, "Retry", "Failed", "retry-system-container-executor", [3]),
+        node(3, f"{step}(0)", "DAG", "Failed", "retry-system-container-executor", [22]),
         node(22, "executor", "Retry", "Failed", "retry-system-container-impl", [333]),
-        node(
-            333, "executor(0)", "Pod", "Failed", "retry-system-container-impl", message="Error (exit code 2)", **early
-        ),
-        node(5, "late-driver", "Pod", "Error", "system-container-driver", message="deleted", **late),
+        node(333, "executor(0)", "Pod", "Failed", "retry-system-container-impl", message=message, **early),
+        node(5, "late-driver", "Retry", "Failed", "system-container-driver", [55]),
+        node(55, "late-driver(0)", "Pod", "Error", "system-container-driver", message="deleted", **late),
+        node(6, "mended", "Retry", "Succeeded", "retry-system-container-executor", [7]),
+        node(7, "mended(0)", "DAG", "Succeeded", "retry-system-container-executor", [8]),
+        node(8, "executor", "Retry", "Succeeded", "retry-system-container-impl", [9, 10]),
+        node(9, "executor(0)", "Pod", "Error", "retry-system-container-impl", message="pod deleted", **first),
+        node(10, "executor(1)", "Pod", "Succeeded", "retry-system-container-impl", **early),
     ]
     return {"metadata": {"name": WORKFLOW}, "status": {"nodes": dict(nodes)}}
 

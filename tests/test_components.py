@@ -42,9 +42,11 @@ def test_the_metadata_describes_the_component(step):
     assert set(metadata) == {"name", "stability", "dependencies", "tags", "lastVerified"}
     assert metadata["name"] == step == component(step).name
     assert metadata["stability"] == "alpha"
-    assert metadata["dependencies"] == {"kubeflow": [{"name": "Pipelines", "version": ">=2.17"}]}
+    assert metadata["dependencies"] == {"kubeflow": [{"name": "Pipelines", "version": ">=2.17.0"}]}
     assert metadata["tags"] and all(isinstance(tag, str) for tag in metadata["tags"])
     assert isinstance(metadata["lastVerified"], datetime.datetime)
+    owners = yaml.safe_load((FOLDER / step / "OWNERS").read_text())
+    assert owners["approvers"] and owners["reviewers"]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -66,7 +68,7 @@ def test_the_package_has_components_that_load_and_equal_sources_give_equal_bytes
     assert first == (tmp_path / "second.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "second.zip") as package:
         package.extractall(tmp_path)
-        assert len(package.namelist()) == 3 * len(STEPS)
+        assert len(package.namelist()) == 4 * len(STEPS)
     for step in STEPS:
         loaded = kfp.components.load_component_from_file(str(tmp_path / step / "component.yaml"))
         ours = component(step).component_spec

@@ -165,7 +165,11 @@ def test_what_a_step_asks_of_the_cluster(package):
         (shared,) = kubernetes["emptyDirMounts"]
         assert (shared["mountPath"], shared["medium"], shared["sizeLimit"]) == ("/dev/shm", "Memory", "4Gi")
     for step in set(STEPS) - {"train", "evaluate"}:
-        assert "resources" not in made.container(step)
+        resources = made.container(step)["resources"]
+        assert (resources["cpuRequest"], resources["cpuLimit"]) == (0.1, 2), "a quota takes no pod without either"
+        assert resources["memoryRequest"] == pytest.approx(256 * 2**20 / 1e9)
+        assert resources["memoryLimit"] == pytest.approx(4 * 2**30 / 1e9)
+        assert "accelerator" not in resources
         assert "light" in made.container(step)["image"]
         assert not {"nodeSelector", "tolerations", "emptyDirMounts"} & set(made.kubernetes(step))
     for step in STEPS:
@@ -181,6 +185,18 @@ def test_what_a_step_asks_of_the_cluster(package):
             "TORCH_HOME": "/cache/torch",
             "AUTOML_IMAGES_IMAGE": made.container(step)["image"],  # what its log says to repeat it with
         }
+
+
+def test_a_light_step_asks_for_no_more_than_it_may_have(package):
+    light = package(resources={"light": {"cpu": "50m", "memory": "128Mi"}}).container("convert")["resources"]
+    assert light["cpuRequest"] == light["cpuLimit"] == 0.05, "no more is asked for than is allowed"
+    assert light["memoryRequest"] == light["memoryLimit"]
+
+
+def test_a_namespace_of_the_restricted_level_takes_every_step(package):
+    made = package()
+    for step in STEPS:
+        assert made.kubernetes(step)["securityContext"] == {"runAsUser": "10001", "runAsNonRoot": True}, step
 
 
 def test_no_secret_and_another_store(package):

@@ -21,7 +21,7 @@ from pipelines import submit as module
 from pipelines.experiment import load
 from pipelines.kubeflow import Kubeflow
 from tests.conftest import draw_squares, write_jsonl
-from tests.fake_kubeflow import FakeKubeflow, detail, failed_workflow
+from tests.fake_kubeflow import FakeKubeflow, detail, failed_workflow, wrapped
 
 STORE = "memory://store/automl"
 TOKEN = "secret-token-of-mine"
@@ -36,14 +36,15 @@ class Cluster:
 
     def play(self, run, look):
         """Return what a run's n-th look shows, and do what has happened by then."""
-        done = [detail(s, "SUCCEEDED", i, i + 1) for i, s in enumerate(("convert", "split", "plan"))]
-        drivers = [detail("convert-driver", "SUCCEEDED"), detail("executor", "SUCCEEDED")]
-        loop, train = detail("for-loop-1", "RUNNING"), [detail("train", "RUNNING", 4) for _ in range(2)]
+        done = [d for i, s in enumerate(("convert", "split", "plan")) for d in wrapped(s, "SUCCEEDED", i, i + 1)]
+        drivers = [*wrapped("convert-driver", "SUCCEEDED"), *wrapped("executor", "SUCCEEDED")]
+        loop = detail("for-loop-1", "RUNNING")
+        train = [d for _ in range(2) for d in wrapped("train", "RUNNING", 4)]
         if look < 2:
-            return ("PENDING", []) if look == 0 else ("RUNNING", [*drivers, detail("convert", "RUNNING")])
+            return ("PENDING", []) if look == 0 else ("RUNNING", [*drivers, *wrapped("convert", "RUNNING")])
         if look == 2:
             if self.fails == "convert":
-                return "FAILED", [*drivers, detail("convert", "FAILED", 0, 5)]
+                return "FAILED", [*drivers, *wrapped("convert", "FAILED", 0, 5)]
             self.prepare(run)
             return "RUNNING", [*drivers, *done, loop, *train]
         ledger = Ledger(json.loads(self.lanes[run["run_id"]][0])["ledger"])
@@ -51,14 +52,15 @@ class Cluster:
             self.train(ledger, 0)
             return "RUNNING", [*drivers, *done, loop, *train]
         if self.fails == "train":
-            return "FAILED", [*drivers, *done, detail("for-loop-1", "FAILED"), detail("train", "FAILED", 4, 9)]
+            return "FAILED", [*drivers, *done, detail("for-loop-1", "FAILED"), *wrapped("train", "FAILED", 4, 9)]
         for trial in range(ledger.run(run["run_id"])["iterations"]):
             self.train(ledger, trial)
-        after = [detail(s, "SUCCEEDED", 10, 11) for s in ("select", "evaluate", "register", "serve")]
+        after = [d for s in ("select", "evaluate", "register", "serve") for d in wrapped(s, "SUCCEEDED", 10, 11)]
         return "SUCCEEDED", [
             *done,
             detail("for-loop-1", "SUCCEEDED"),
-            *[detail("train", "SUCCEEDED", 4, 9)] * 2,
+            *wrapped("train", "SUCCEEDED", 4, 9),
+            *wrapped("train", "SUCCEEDED", 4, 9),
             *after,
         ]
 
@@ -189,6 +191,7 @@ def test_pods_get_addresses_that_they_reach(cluster, fake, experiment, run, tmp_
 def test_what_is_there_already_is_not_sent_again(fake, experiment, run, tmp_path, monkeypatch):
     run(experiment(), "--no-wait")
     before, version = stored(), list(fake.versions)
+    next(iter(fake.runs.values()))["state"] = "SUCCEEDED"
     written = []
     memory = type(fsspec.filesystem("memory"))
     pipe = memory.pipe_file
@@ -199,6 +202,7 @@ def test_what_is_there_already_is_not_sent_again(fake, experiment, run, tmp_path
     assert list(fake.versions) == version, "the same package is not uploaded twice"
     assert len(fake.runs) == 2
 
+    list(fake.runs.values())[1]["state"] = "FAILED"
     changed = sorted((tmp_path / "data").glob("*.png"))[0]
     changed.write_bytes((tmp_path / "data" / "001.png").read_bytes())
     _, _, err = run(experiment(), "--no-wait")
@@ -238,7 +242,7 @@ def test_a_failure_says_its_reason_and_a_resubmission_goes_on(cluster, fake, exp
 
     code, _, _ = run(experiment(), "--fresh")
     assert code == 0 and cluster.ledgers[2] != cluster.ledgers[0]
-    assert [fake.parameters(r)["fresh"] for r in fake.runs.values()] == [False, False, True]
+    assert [bool(fake.parameters(r)["fresh"]) for r in fake.runs.values()] == [False, False, True]
     assert [bool(fake.parameters(r)["digest"]) for r in fake.runs.values()] == [True, True, False]
 
 
@@ -246,8 +250,24 @@ REASONS = {
     "a user's error": ("note: x\nerror: data.training: has no image\nerror: step\n", True, "step"),
     "with times": ("2026-01-01T00:00:00.1Z error: data.training: has no image\n", True, "data.training: has no image"),
     "a traceback": ("Traceback\n  x\nValueError: bad\nI0101 launcher ended\n", True, "ValueError: bad"),
-    "a silent death": ("epoch 3\n", True, "Error (exit code 2)"),
-    "no log": (None, True, "Error (exit code 2)"),
+    "a silent death": ("epoch 3\n", True, "main: Error (exit code 2)"),
+    "no log": (None, True, "main: Error (exit code 2)"),
+    "the launcher's own": (
+        "ValueError: caught\nF0821 10:11:12.1314       7 main.go:74] failed to upload output artifact\n",
+        True,
+        "failed to upload output artifact",
+    ),
+    "the launcher on its child": (
+        "error: no image\n2026-01-01T00:00:00Z F0821 10:11:12.1314 7 main.go:74] failed to execute component: exit "
+        "status 2\n",
+        True,
+        "no image",
+    ),
+    "the launcher on its silent child": (
+        "F0821 10:11:12.1314 7 main.go:74] failed to execute component: exit status 1\n",
+        True,
+        "failed to execute component: exit status 1",
+    ),
     "no workflow": ("", False, "failed; the reason is in its log"),
 }
 
@@ -328,9 +348,9 @@ def test_old_versions_are_refused(fake, experiment, run, monkeypatch):
     assert "kfp 2.9.0 is installed here; at least 2.17 is needed" in run(experiment())[2]
 
 
-def test_an_unreachable_cluster_is_one_line(experiment):
+def test_an_unreachable_cluster_is_one_line():
     with pytest.raises(UserError, match="^http://127.0.0.1:9: cannot be reached: ") as caught:
-        module.submit(load(experiment()), host="http://127.0.0.1:9", token=TOKEN)
+        Kubeflow("http://127.0.0.1:9", "kubeflow", TOKEN)
     assert "\n" not in str(caught.value) and TOKEN not in str(caught.value)
     assert stored() == {}, "nothing is copied before it is known to be there"
 
@@ -343,4 +363,4 @@ def test_a_refused_run_says_what_the_api_says(fake, experiment, monkeypatch):
         from pipelines.pipeline import compile_package
 
         compile_package(load(experiment()), package)
-        kubeflow.start(kubeflow.upload(package, "cells"), "Cells", "Cells 1", {"fresh": True}, None)
+        kubeflow.start(kubeflow.upload(package, "cells"), "Cells", "Cells 1", {"fresh": "x"}, None)

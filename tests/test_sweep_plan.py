@@ -17,7 +17,7 @@ def plan(tmp_path):
     for name in ("t", "v"):
         (tmp_path / name).write_text("{}\n")
 
-    def plan(data="t", settings=SETTINGS, fresh=False, **sweep):
+    def plan(data="t", settings=SETTINGS, fresh="", **sweep):
         sweep = {"iterations": 2, "space": SPACE, **sweep}
         content = {"name": "e", "task": "image-object-detection", "settings": settings, "sweep": sweep}
         paths = str(tmp_path / data), str(tmp_path / "v")
@@ -30,7 +30,7 @@ def plan(tmp_path):
 def test_the_same_experiment_has_the_same_ledger_whatever_its_budget(plan, tmp_path):
     first = plan()
     assert plan(iterations=3, max_concurrent_iterations=1, timeout_hours=1)[0]["ledger"] == first[0]["ledger"]
-    others = [plan(seed=1), plan(sampling="grid"), plan(settings={**SETTINGS, "momentum": 0.5}), plan(fresh=True)]
+    others = [plan(seed=1), plan(sampling="grid"), plan(settings={**SETTINGS, "momentum": 0.5}), plan(fresh="again")]
     others.append(plan(early_termination={"policy": "median_stopping"}))
     (tmp_path / "u").write_text("{ }\n")
     others.append(plan(data="u"))

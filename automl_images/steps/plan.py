@@ -169,7 +169,7 @@ def plan_sweep(
     run: str | None = None,
     default_storage: str = "runs",
     ledger: str | None = None,
-    fresh: bool = False,
+    fresh: str = "",
 ) -> list[str]:
     """Open the ledger, write this submission into it, and return the lanes.
 
@@ -179,7 +179,7 @@ def plan_sweep(
         run: this submission's name; one is made up if None.
         default_storage: where ledgers lie when the experiment names no storage.
         ledger: the address of the ledger, instead of the one that name and fingerprint give.
-        fresh: start another ledger even if there is one of this experiment.
+        fresh: starts another ledger of the same experiment, with this added to its name; empty: its own ledger.
 
     Returns:
         One JSON object a lane: ``{"ledger": address, "run": name, "lane": i, "lanes": n}``.
@@ -201,7 +201,7 @@ def plan_sweep(
         _say_repeats(parse_space(covered["space"]), iterations)
     run = run or f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     name = experiment.get("name") or "experiment"
-    folder = f"{name}-{fingerprint(covered)}" + (f"-{run}" if fresh else "")
+    folder = f"{name}-{fingerprint(covered)}" + (f"-{fresh}" if fresh else "")
     root = experiment.get("storage") or default_storage
     shared = Ledger(ledger or storage.join(root, "ledgers", folder))
     shared.open(covered)

@@ -10,7 +10,7 @@ def plan(
     experiment: str,
     storage: str,
     run: str,
-    fresh: bool,
+    fresh: str,
     training: dsl.Input[dsl.Dataset],
     validation: dsl.Input[dsl.Dataset],
     summary: dsl.Output[dsl.Markdown],
@@ -21,7 +21,7 @@ def plan(
         experiment: the experiment as JSON: name, task, primary_metric, settings, weights, sweep.
         storage: the root of ledgers; empty: the bucket of this pipeline's artifacts.
         run: this submission's name; the same name is the same submission, when the step is retried.
-        fresh: start another ledger even if there is one of this experiment.
+        fresh: starts another ledger of the same experiment, with this added to its name; empty: its own ledger.
         training: records that train.
         validation: records that score trials.
         summary: what will be trained.
@@ -34,7 +34,7 @@ def plan(
     from automl_images.steps.entry import address, bucket_root, step
 
     root = storage or bucket_root(summary.uri)
-    options = ["--storage", root, "--run", run, *(["--fresh"] if fresh else [])]
+    options = ["--storage", root, "--run", run, *(["--fresh", fresh] if fresh else [])]
     with step("plan", ["-", address(training), address(validation), *options], stdin=experiment):
         from automl_images.steps.plan import plan_sweep
 

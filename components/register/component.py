@@ -22,7 +22,8 @@ def register(
         chosen: what select returned.
         evaluation: what evaluate returned.
         experiment: the experiment as JSON, for the lineage.
-        model: the registered version; its URI is the model folder's address.
+        model: the registered version as JSON (name, version, uri), in its metadata too. The artifact's own URI stays
+            in the run's folder, because Kubeflow's launcher refuses to upload any other.
 
     Returns:
         name, version, uri and aliases, as JSON.
@@ -38,8 +39,11 @@ def register(
     options = ["--registry", target, "--metrics", "-", "--lineage", json.dumps(lineage)]
     with step("register", [best["model"], name, *options], stdin=json.dumps(figures)):
         from automl_images.steps.register import register_model
+        from automl_images.storage import redact
 
         result = register_model(best["model"], name, target, figures, lineage)
-        model.uri = result["uri"]
-        model.metadata.update({"name": name, "version": result["version"]})
+        told = {"name": name, "version": result["version"], "uri": redact(result["uri"])}
+        model.metadata.update(told)
+        with open(model.path, "w") as file:  # noqa: PTH123
+            json.dump(told, file)
         return json.dumps(result)
