@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
     def listed(self, kind, items):
         if self.fake.multi_user and kind == "experiments" and not self.query.get("namespace"):
             raise Refused(400, 3, "Invalid input error: A namespace is needed in multi-user mode")
-        if self.fake.multi_user and self.query.get("namespace"):
+        if self.fake.multi_user and kind == "experiments":
             items = [i for i in items if i.get("namespace") in (None, self.query["namespace"])]
         for predicate in json.loads(self.query.get("filter") or "{}").get("predicates", []):
             assert predicate["operation"] in (1, "EQUALS") and predicate["key"] == "display_name"

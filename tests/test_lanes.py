@@ -28,7 +28,7 @@ from automl_images.sweep.ledger import Ledger
 class Popen:
     def __init__(self, command, **options):
         assert command[1:3] == ["-m", "automl_images.steps.trial"], command
-        self.command, self.stdout, self.returncode = command[3:], [], 0
+        self.command, self.stdout, self.returncode, self.pid = command[3:], [], 0, 2**30
     def __enter__(self):
         url, _, index = self.command
         ledger, trial = Ledger(url), int(index)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from automl_images.steps import train
 from automl_images.steps.plan import plan_sweep
-from automl_images.steps.trial import proposed
+from automl_images.steps.train import SUPERSEDED
+from automl_images.steps.trial import EXIT_SUPERSEDED, proposed
 from automl_images.sweep.ledger import COMPLETED, FAILED, RUNNING, Ledger
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")
@@ -35,7 +37,7 @@ def trial(url, run, index):
     import time
     from pathlib import Path
     from automl_images.annotations import read_records
-    from automl_images.steps.trial import LedgerJournal, proposed
+    from automl_images.steps.trial import EXIT_SUPERSEDED, LedgerJournal, proposed
     ledger = Ledger(url)
     settings, sampled, _ = proposed(ledger, index)
     content = ledger.start_trial(index, settings, sampled)
@@ -45,7 +47,7 @@ def trial(url, run, index):
     for epoch in range(1, {EVALUATIONS} + 1):
         time.sleep({PAUSE})
         if journal.evaluated(epoch, epoch / 10, epoch / 10, epoch / 20):
-            return
+            sys.exit(EXIT_SUPERSEDED)
     ledger.end_trial(content, "completed", journal.last, best={{"metric": "m", "value": epoch / 10, "epoch": epoch}},
                      model=ledger.model_url(index))
 
@@ -173,11 +175,27 @@ def test_killed_trials_and_lanes_are_made_up_for(lanes, seed):
     assert idle == {}, "a third submission finds nothing to do"
 
 
+def test_a_lane_that_is_superseded_says_so_and_takes_no_more_trials(tmp_path, monkeypatch, capfd):
+    class Popen(subprocess.Popen):
+        def __init__(self, command, **options):
+            super().__init__([sys.executable, "-c", f"raise SystemExit({EXIT_SUPERSEDED})"], **options)
+
+    monkeypatch.setattr(train.subprocess, "Popen", Popen)
+    records = tmp_path / "records.jsonl"
+    records.write_text("")
+    experiment = {"task": "image-classification", "weights": {"pretrained": False}, "sweep": {"iterations": 3}}
+    experiment["sweep"] |= {"max_concurrent_iterations": 1, "space": {"learning_rate": {"uniform": [0.1, 0.2]}}}
+    (lane,) = plan_sweep(experiment, str(records), str(records), ledger=str(tmp_path / "ledger"))
+    assert json.loads(train.train_lane(lane))["trials"] == {"0": SUPERSEDED}
+    assert "lane 0: another run of this experiment has taken trial 0 over, so this lane ends" in capfd.readouterr().err
+    assert Ledger(str(tmp_path / "ledger")).trials() == []
+
+
 def test_two_submissions_at_once_do_no_harm(lanes):
     (ledger, first), (same, second) = lanes(), lanes()
     assert same.url == ledger.url
     for processes in (first, second):
-        assert set(ended(processes).values()) <= {COMPLETED, RUNNING}
+        assert set(ended(processes).values()) <= {COMPLETED, SUPERSEDED}
     trials = {t["trial"]: t for t in ledger.trials()}
     assert sorted(trials) == list(range(TRIALS))
     assert {t["state"] for t in trials.values()} == {COMPLETED}

@@ -15,13 +15,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from automl_images import storage
+from automl_images import memory, storage
 from automl_images.errors import UserError
 from automl_images.steps import entry
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.select import select_trial
+from automl_images.steps.trial import EXIT_SUPERSEDED
 from automl_images.sweep import ledger as states
 from automl_images.sweep.ledger import Ledger
+
+SUPERSEDED = "superseded"  # of a trial that a later attempt, by another submission, has taken over
 
 
 def train_lane(lane: str) -> str:
@@ -32,7 +35,8 @@ def train_lane(lane: str) -> str:
             several lanes, ``AUTOML_IMAGES_LANES_HERE`` says how many, and each takes its share of threads.
 
     Returns:
-        A JSON object: ``{"ledger": address, "lane": i, "trials": {index: state}}``.
+        A JSON object: ``{"ledger": address, "lane": i, "trials": {index: state}}``. A trial that another submission
+        has taken over is ``superseded``, and the lane's last.
 
     Raises:
         UserError: this is no lane, or its ledger is not there.
@@ -53,6 +57,14 @@ def train_lane(lane: str) -> str:
             done[trial] = states.SKIPPED
             continue
         done[trial] = _run(shared, run, trial, number)
+        if done[trial] == SUPERSEDED:
+            print(
+                f"lane {number}: another run of this experiment has taken trial {trial} over, so this lane ends; "
+                "its trials go on there",
+                file=sys.stderr,
+                flush=True,
+            )
+            break
     return json.dumps({"ledger": shared.url, "lane": number, "trials": done})
 
 
@@ -125,7 +137,7 @@ def finished(trial: dict[str, Any]) -> bool:
 
 
 def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
-    print(f"trial {trial}: starting", file=sys.stderr, flush=True)
+    print(f"trial {trial}: {_beginning(shared, trial)}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "automl_images.steps.trial", shared.url, run, str(trial)]
     lines = []
     with (
@@ -138,6 +150,7 @@ def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
             text=True,
             errors="replace",
         ) as child,
+        memory.guarded(child.pid, int(os.environ.get("AUTOML_IMAGES_LANES_HERE", "1"))) as guard,
     ):
         assert child.stdout is not None
         for line in child.stdout:
@@ -145,8 +158,10 @@ def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
             lines.append(line)
     log = storage.join(shared.trial_folder(trial), "log")
     storage.write(log, (storage.read_text(log) if storage.exists(log) else "") + "".join(lines))
+    if child.returncode == EXIT_SUPERSEDED:
+        return SUPERSEDED
     if child.returncode:
-        error, resumes = _died(child.returncode, lines)
+        error, resumes = _died(child.returncode, lines) if guard.ended is None else (_too_much(guard.ended), False)
         after = shared.trial(trial)
         if after is None:
             shared.write_unstarted(trial, states.FAILED, error=error, resumes=resumes)
@@ -155,6 +170,21 @@ def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
     state = str((shared.trial(trial) or {}).get("state"))
     print(f"trial {trial}: {state}", file=sys.stderr, flush=True)
     return state
+
+
+def _beginning(shared: Ledger, trial: int) -> str:
+    """Return in words how a trial begins: anew, or where an earlier attempt left off."""
+    before = shared.trial(trial)
+    if not before:
+        return "starting"
+    name = shared.checkpoint(trial)
+    where = f"after epoch {name.rpartition('-')[2]}" if name else "from its beginning"
+    return f"resuming {where} (attempt {before['attempt'] + 1})"
+
+
+def _too_much(used: memory.Memory) -> str:
+    mib = [f"{n / 2**20:.0f}" for n in (used.used, used.limit)]
+    return f"out of memory: lower training_batch_size ({mib[0]} of the container's {mib[1]} MiB were in use)"
 
 
 def _died(code: int, lines: list[str]) -> tuple[str, bool]:

@@ -1,7 +1,7 @@
 """One trial in a process of its own: ``python -m automl_images.steps.trial LEDGER RUN TRIAL``.
 
 Exit codes: 0 the trial is completed or terminated, 2 it failed by something that can be mended, 1 by a fault of ours;
-the ledger has the same.
+the ledger has the same. 3: a later attempt has taken the trial over, and the ledger has that one's.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from automl_images.sweep.termination import Rule, early_termination
 if TYPE_CHECKING:
     from automl_images.training.fit import Fitted
 
+EXIT_SUPERSEDED = 3
 MOST = 300  # characters of an error that was not written for people
 
 
@@ -130,8 +131,8 @@ def _rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def run_trial(ledger: Ledger, run: str, trial: int) -> None:
-    """Run a trial from where it is, and write how it ended.
+def run_trial(ledger: Ledger, run: str, trial: int) -> int:
+    """Run a trial from where it is, and write how it ended; return the exit code.
 
     Raises:
         UserError: it failed; the ledger says so already.
@@ -160,15 +161,16 @@ def run_trial(ledger: Ledger, run: str, trial: int) -> None:
         ledger.end_trial(content, states.FAILED, journal.last, error=storage.redact(line), resumes=resumes)
         raise
     if journal.superseded:
-        return
+        return EXIT_SUPERSEDED
     state = states.TERMINATED if fitted.stopped else states.COMPLETED
     ledger.end_trial(
         content, state, journal.last, best=fitted.best, reason=fitted.reason, model=ledger.model_url(trial)
     )
     ledger.remove_checkpoints(trial)
+    return 0
 
 
-def help_trial(ledger: Ledger, run: str, trial: int) -> None:
+def help_trial(ledger: Ledger, run: str, trial: int) -> int:
     """Train along with the process that runs the trial, on another GPU; that one alone reports.
 
     Raises:
@@ -177,6 +179,7 @@ def help_trial(ledger: Ledger, run: str, trial: int) -> None:
     content = ledger.trial(trial)
     assert content, "the first process writes the trial before it starts the others"
     _fitted(ledger, ledger.experiment(), ledger.run(run), content, Silence())
+    return 0
 
 
 def _fitted(
@@ -216,14 +219,13 @@ def main() -> int:
     url, run, trial = sys.argv[1:]
     try:
         with explain_full_disk():
-            (help_trial if _rank() else run_trial)(Ledger(url), run, int(trial))
+            return (help_trial if _rank() else run_trial)(Ledger(url), run, int(trial))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except Exception:
         traceback.print_exc()
         return 1
-    return 0
 
 
 if __name__ == "__main__":
