@@ -78,7 +78,8 @@ class View:
                 return
             described = json.loads(lanes[0])
             self._ledger = Ledger(described["ledger"])
-            self.table.total = self._ledger.run(described["run"])["iterations"]
+            submission = self._ledger.run(described["run"])
+            self.table.total, self.table.since = submission["iterations"], submission.get("started", 0.0)
         trials = self._ledger.trials()
         if live is not None:
             live.update(self.table.render(trials))

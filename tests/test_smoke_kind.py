@@ -302,17 +302,18 @@ def test_what_is_served_wrongly_is_told(spoil, served):
         check.check_predictions(served[0] / "model", json.loads((served[0] / "images.json").read_text()), response)
 
 
-def pod(name, function, limits=None, node="n1"):
+def pod(name, function, limits=None, node="n1", run="this"):
     spec = {"nodeName": node, "nodeSelector": dict(POOL), "tolerations": [dict(TOLERATION)]}
     main = {"name": "main", "command": ["launch", "--"], "args": ["--function_to_execute", function]}
     main["resources"] = {"limits": limits or {}}
     spec["containers"] = [{"name": "wait"}, main]
-    return {"metadata": {"name": name}, "spec": spec, "status": {"phase": "Succeeded"}}
+    return {"metadata": {"name": name, "labels": {check.RUN: run}}, "spec": spec, "status": {"phase": "Succeeded"}}
 
 
 def pods():
     gpu = {"nvidia.com/gpu": "1", "cpu": "1"}
-    return [pod("a", "train", gpu), pod("b", "train", gpu), pod("c", "evaluate", gpu), pod("d", "plan")]
+    others = [pod("x", "train", run="an earlier one"), pod("y", "plan", gpu, run="an earlier one")]
+    return [pod("a", "train", gpu), pod("b", "train", gpu), pod("c", "evaluate", gpu), pod("d", "plan"), *others]
 
 
 NODES = [{"metadata": {"name": "n1", "labels": POOL}, "status": {"allocatable": {"nvidia.com/gpu": "2"}}}]
@@ -329,12 +330,17 @@ WRONG = {
 
 
 def test_pods_that_got_their_gpus(tmp_path, capsys):
+    (tmp_path / "model").mkdir()
+    for name in ("model.pt", "settings.json", "labels.json"):
+        (tmp_path / "model" / name).write_text("{}")
+    registry = str(tmp_path / "registry")
+    Registry(registry).register("smoke", str(tmp_path / "model"), {}, {"run": "this"}, "")
     for name, items in (("pods", pods()), ("nodes", NODES)):
         (tmp_path / name).write_text(json.dumps({"items": items}))
     label = "=".join(*POOL.items())
-    assert check.main(["pods", str(tmp_path / "pods"), str(tmp_path / "nodes"), label]) == 0
+    assert check.main(["pods", registry, "smoke", str(tmp_path / "pods"), str(tmp_path / "nodes"), label]) == 0
     assert "2 pods asked for nvidia.com/gpu and got it: n1, n1" in capsys.readouterr().out
-    assert check.main(["pods", str(tmp_path / "none"), str(tmp_path / "nodes"), label]) == 2
+    assert check.main(["pods", registry, "smoke", str(tmp_path / "none"), str(tmp_path / "nodes"), label]) == 2
 
 
 @pytest.mark.parametrize("spoil", WRONG.values(), ids=WRONG.keys())
@@ -342,9 +348,9 @@ def test_pods_that_did_not(spoil):
     items = copy.deepcopy(pods())
     spoil(items)
     with pytest.raises(UserError):
-        check.check_pods(items, NODES, "=".join(*POOL.items()))
+        check.check_pods("this", items, NODES, "=".join(*POOL.items()))
     with pytest.raises(UserError, match="without GPUs"):
-        check.check_pods(pods(), NO_GPUS, "=".join(*POOL.items()))
+        check.check_pods("this", pods(), NO_GPUS, "=".join(*POOL.items()))
 
 
 def test_the_name_of_a_step_is_where_the_check_looks_for_it(tmp_path):

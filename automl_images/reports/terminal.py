@@ -24,11 +24,12 @@ class TrialTable:
     Args:
         metric: the name of the metric that ranks; higher is better.
         total: how many trials the sweep has, if known: those that have not started are counted too.
+        since: when the submission that is shown began, in seconds since 1970; what had ended by then is kept from
+            an earlier one.
     """
 
-    def __init__(self, metric: str, total: int | None = None):
-        self.metric = metric
-        self.total = total
+    def __init__(self, metric: str, total: int | None = None, since: float = 0.0):
+        self.metric, self.total, self.since = metric, total, since
 
     def render(self, trials: Sequence[Trial]) -> _Fitting:
         """Return a table for a rich console or `rich.live.Live`.
@@ -51,6 +52,9 @@ class TrialTable:
         for trial in now:
             old = before.get(trial["trial"])
             name = f"trial {trial['trial']}"
+            if old is None and trial["state"] != "running" and (trial.get("ended") or self.since) < self.since:
+                said.append(f"{name} is kept from an earlier run: {self._end(trial)}")
+                continue
             if trial["state"] != "skipped" and (old is None or trial.get("attempt", 1) > old.get("attempt", 1)):
                 said.append(f"{name} {_start(trial)}")
             news = view.evaluations(trial)
@@ -136,11 +140,13 @@ class _Fitting:
 
 def _start(trial: Trial) -> str:
     attempt = trial.get("attempt", 1)
-    again = f" again (attempt {attempt}) after epoch {trial.get('epoch') or 0}" if attempt > 1 else ""
+    begins = "starts" if attempt == 1 else f"starts again (attempt {attempt})"
+    if attempt > 1 and trial.get("resumed"):
+        begins = f"resumes after epoch {trial['resumed']} (attempt {attempt})"
     names = trial.get("sampled") or ["model_name"]
     settings = trial.get("settings", {})
     text = ", ".join(f"{n}={view.setting(settings[n])}" for n in names if n in settings)
-    return f"starts{again}" + (f": {text}" if text else "")
+    return begins + (f": {text}" if text else "")
 
 
 def _epochs(trial: Trial, epoch: int) -> str:

@@ -217,6 +217,7 @@ def plan_sweep(
             "weights": {**covered["weights"], "source": staged},
             "iterations": iterations,
             "lanes": lanes,
+            "started": time.time(),
             "deadline": time.time() + float(sweep.get("timeout_hours") or 168) * HOURS,
             "claims": not each and shared.can_claim(run),  # lane i has trial i alone
         },

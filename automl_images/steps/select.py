@@ -9,6 +9,8 @@ from automl_images.errors import UserError
 from automl_images.sweep import ledger as states
 from automl_images.sweep.ledger import Ledger
 
+UNFINISHED = "another run has taken it over, or its machine was lost; submit again"
+
 
 def select_trial(
     ledger: str, run: str | None = None, *, report: str | None = None, title: str | None = None
@@ -34,7 +36,7 @@ def select_trial(
         trials = [t for t in trials if t["trial"] < shared.run(run)["iterations"]]
     candidates = [t for t in trials if t["state"] in (states.COMPLETED, states.TERMINATED) and t["model"]]
     if not candidates:
-        why = "; ".join(f"trial {t['trial']} {t['state']}: {t['error'] or t['reason'] or 'unfinished'}" for t in trials)
+        why = "; ".join(f"trial {t['trial']} {t['state']}: {t['error'] or t['reason'] or UNFINISHED}" for t in trials)
         raise UserError(f"no trial of {storage.redact(shared.url)} has a model: {why or 'none has started'}")
     ranked = sorted(candidates, key=lambda t: (-(t["best"] or {}).get("value", 0.0), t["trial"]))
     best = ranked[0]

@@ -143,6 +143,7 @@ class Ledger:
             sampled=sampled,
             epochs=settings.get("number_of_epochs", 0),
             started=time.time(),
+            resumed=self._checkpoint_epoch(trial) if before else None,
         )
         self.write_trial(content)
         if before and before["state"] == RUNNING:
@@ -235,6 +236,10 @@ class Ledger:
         except FileNotFoundError:
             return None
 
+    def _checkpoint_epoch(self, trial: int) -> int | None:
+        name = self.checkpoint(trial)
+        return int(name.rpartition("-")[2]) if name else None
+
     def remove_checkpoints(self, trial: int) -> None:
         """Remove what a trial that has ended no longer needs."""
         folder = self.trial_folder(trial)
@@ -257,6 +262,7 @@ def _content(trial: int, state: str, **changes: Any) -> dict[str, Any]:
         "model": None,
         "epochs": 0,
         "started": None,
+        "resumed": None,
         "ended": None,
     }
     return {**content, **changes}

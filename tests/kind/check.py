@@ -1,7 +1,8 @@
 """What the smoke run on a cluster has to have brought about; each command prints a line, or fails with one.
 
 python tests/kind/check.py model REGISTRY NAME                         the registered version and its trials
-python tests/kind/check.py pods PODS.json NODES.json LABEL=VALUE       train's pods asked for GPUs and got them
+python tests/kind/check.py pods REGISTRY NAME PODS.json NODES.json LABEL=VALUE
+                                                                       train's pods asked for GPUs and got them
 python tests/kind/check.py manifest REGISTRY NAME ARTIFACTS FOLDER     fetch the model and what serve wrote of it
 python tests/kind/check.py request IMAGES FOLDER/request.json          write a request with two images
 python tests/kind/check.py predictions MODEL REQUEST.json RESPONSE.json
@@ -21,7 +22,7 @@ from automl_images.errors import UserError
 from automl_images.registry import Registry
 from automl_images.sweep.ledger import COMPLETED, Ledger
 
-GPU = "nvidia.com/gpu"
+GPU, RUN = "nvidia.com/gpu", "pipeline/runid"  # the label that Kubeflow gives the pods of a run
 TRIALS = 2
 STRONGEST = 10  # boxes of an image that are compared; weaker ones may differ by a rounding
 CLOSE = 0.01  # of a score or coordinate, both in [0, 1]; processors round differently
@@ -46,8 +47,9 @@ def check_model(registry: str, name: str) -> str:
     return f"{name} version {version['version']}: {metric} {found:.4f}, trial {lineage['trial']} of {len(trials)}"
 
 
-def check_pods(pods: list[dict], nodes: list[dict], label: str) -> str:
-    """Check that each of train's pods asked for one GPU, where it is to be had, and ran there to its end."""
+def check_pods(run: str, pods: list[dict], nodes: list[dict], label: str) -> str:
+    """Check that each of train's pods of a run asked for one GPU, where it is to be had, and ran there to its end."""
+    pods = [p for p in pods if p["metadata"].get("labels", {}).get(RUN) == run]
     key, _, value = label.partition("=")
     labels = {n["metadata"]["name"]: n["metadata"]["labels"] for n in nodes}
     have = {n["metadata"]["name"]: int(n["status"]["allocatable"].get(GPU, 0)) for n in nodes}
@@ -154,7 +156,12 @@ def _json(path: str) -> Any:
 
 COMMANDS = {
     "model": (2, check_model),
-    "pods": (3, lambda pods, nodes, label: check_pods(_json(pods)["items"], _json(nodes)["items"], label)),
+    "pods": (
+        5,
+        lambda registry, name, pods, nodes, label: check_pods(
+            Registry(registry).get(name)["lineage"]["run"], _json(pods)["items"], _json(nodes)["items"], label
+        ),
+    ),
     "manifest": (4, fetch_manifest),
     "request": (2, write_request),
     "predictions": (3, lambda model, request, response: check_predictions(model, _json(request), _json(response))),

@@ -49,7 +49,7 @@ say "the pipeline"
 if [[ $lane == gpu ]]; then
   kubectl -n kubeflow get pods -l workflows.argoproj.io/workflow -o json >"$WORK/pods.json"
   kubectl get nodes -o json >"$WORK/nodes.json"
-  "$PYTHON" "$HERE/check.py" pods "$WORK/pods.json" "$WORK/nodes.json" "$POOL"
+  "$PYTHON" "$HERE/check.py" pods "$STORAGE/registry" smoke "$WORK/pods.json" "$WORK/nodes.json" "$POOL"
 fi
 
 say "the served model"
