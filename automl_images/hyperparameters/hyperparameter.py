@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from automl_images.errors import UserError, nearest
+from automl_images.hyperparameters.number import number
 
 _UNSET = object()
 
@@ -108,16 +109,12 @@ class Hyperparameter:
             return value
         if self.type in ("epochs", "shape"):
             return _numbers(value, self.type)
-        if isinstance(value, bool):
-            raise TypeError
-        number = float(value)
-        if number != number or number in (float("inf"), float("-inf")):
-            raise ValueError
+        found = number(value)
         if self.type == "int":
-            if number != int(number):
+            if found != int(found):
                 raise ValueError
-            return int(number)
-        return number
+            return int(found)
+        return found
 
     def _choice(self, value: Any) -> Any:
         if isinstance(value, str):
