@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from automl_images.hyperparameters.hyperparameter import Hyperparameter
-from automl_images.hyperparameters.names import CLASSIFIERS
 
-_OWN_SIZES = ("image_shape", (None,))
-_SHAPE = ("image_shape", None)
+_OURS = ("classification",)
+_OWN_SIZES = {"image_shape": (None,)}
+_SHAPE: dict[str, None] = {"image_shape": None}
 
 ROWS = (
     Hyperparameter(
@@ -16,7 +16,7 @@ ROWS = (
         "1 weighs each class in the loss by the square root of its rarity, 2 by its rarity (images / (classes * images "
         "of the class), mean 1; multi-label: negatives / positives on the positives), 0 not.",
         choices=(0, 1, 2),
-        models=CLASSIFIERS,
+        families=_OURS,
     ),
     Hyperparameter(
         "valid_resize_size",
@@ -24,9 +24,10 @@ ROWS = (
         256,
         "The shorter side of a validation image before its centre crop; not below valid_crop_size.",
         low=1,
-        models=CLASSIFIERS,
+        families=_OURS,
         aliases=("validation_resize_size",),
         needs=_OWN_SIZES,
+        inference=True,
     ),
     Hyperparameter(
         "valid_crop_size",
@@ -34,9 +35,10 @@ ROWS = (
         224,
         "The side of the centre crop that a validation image is scored on; a ViT's is train_crop_size.",
         low=1,
-        models=CLASSIFIERS,
+        families=_OURS,
         aliases=("validation_crop_size",),
         needs=_OWN_SIZES,
+        inference=True,
     ),
     Hyperparameter(
         "train_crop_size",
@@ -44,7 +46,7 @@ ROWS = (
         224,
         "The side of the square that a training image is cropped and scaled to.",
         low=1,
-        models=CLASSIFIERS,
+        families=_OURS,
         aliases=("training_crop_size",),
         needs=_OWN_SIZES,
     ),
@@ -56,7 +58,7 @@ ROWS = (
         "crop_color_transform: and rotation, shear and aspect ratio. Not set: a random resized crop, flip and colour "
         "jitter, or with image_shape a centre crop alone.",
         choices=("crop", "crop_color", "crop_color_transform"),
-        models=CLASSIFIERS,
+        families=_OURS,
     ),
     Hyperparameter(
         "image_shape",
@@ -64,8 +66,9 @@ ROWS = (
         None,
         "SageMaker's sizes in place of the three above: training crops images to it and refuses smaller ones; "
         "validation and prediction scale them to it without keeping the aspect. One channel makes images grey.",
-        sagemaker="3,224,224",
-        models=CLASSIFIERS,
+        defaults={("sagemaker",): "3,224,224"},
+        families=_OURS,
+        inference=True,
     ),
     Hyperparameter(
         "resize",
@@ -73,7 +76,7 @@ ROWS = (
         None,
         "The shorter side of a training image before it is cropped to image_shape; above both its sides.",
         low=1,
-        models=CLASSIFIERS,
+        families=_OURS,
         needs=_SHAPE,
     ),
     Hyperparameter(
@@ -82,8 +85,8 @@ ROWS = (
         None,
         "The numbers that the network computes with; float16 is bfloat16 on a CPU. Not set: bfloat16 where faster.",
         choices=("float32", "float16"),
-        sagemaker="float32",
-        models=CLASSIFIERS,
+        defaults={("sagemaker",): "float32"},
+        families=_OURS,
     ),
     Hyperparameter(
         "top_k",
@@ -91,7 +94,7 @@ ROWS = (
         None,
         "Reports the share of images whose class is among the k likeliest; at most the number of classes.",
         low=2,
-        models=CLASSIFIERS,
+        families=_OURS,
     ),
     Hyperparameter(
         "kv_store",
@@ -99,7 +102,8 @@ ROWS = (
         None,
         "How several machines would share weights; a trial runs on one, whose GPUs always agree at each step.",
         choices=("dist_sync", "dist_async"),
-        models=CLASSIFIERS,
+        families=_OURS,
+        idle="a trial runs on one machine, whose GPUs agree at each step",
         sweepable=False,
     ),
     Hyperparameter(
@@ -108,7 +112,7 @@ ROWS = (
         None,
         "Checked against the training data, which says how many classes there are; another number is refused.",
         low=1,
-        models=CLASSIFIERS,
+        families=_OURS,
         sweepable=False,
     ),
     Hyperparameter(
@@ -117,7 +121,7 @@ ROWS = (
         None,
         "Checked against the training data, after the split; another number is refused.",
         low=1,
-        models=CLASSIFIERS,
+        families=_OURS,
         sweepable=False,
     ),
     Hyperparameter(
@@ -126,7 +130,7 @@ ROWS = (
         152,
         "The depth of a ResNet: model_name resnet<num_layers>.",
         choices=(18, 34, 50, 101, 152, 200, 20, 32, 44, 56, 110),
-        models=CLASSIFIERS,
+        families=_OURS,
         place="model_name",
     ),
     Hyperparameter(
@@ -134,7 +138,7 @@ ROWS = (
         "flag",
         0,
         "1: an image may have several classes, which is the task image-classification-multilabel.",
-        models=CLASSIFIERS,
+        families=_OURS,
         place="task",
     ),
     Hyperparameter(
@@ -142,7 +146,7 @@ ROWS = (
         "flag",
         0,
         "1 starts from the library's published weights, with a fresh last layer.",
-        models=CLASSIFIERS,
+        families=_OURS,
         place="weights.pretrained",
     ),
     Hyperparameter(
@@ -150,7 +154,7 @@ ROWS = (
         "flag",
         0,
         "1 weighs the loss by the classes' rarity, as weighted_loss: 2 does.",
-        models=CLASSIFIERS,
+        families=_OURS,
         place="weighted_loss",
     ),
 )

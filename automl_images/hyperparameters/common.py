@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from automl_images.hyperparameters.hyperparameter import Hyperparameter
-from automl_images.hyperparameters.names import CLASSIFICATION, MULTILABEL
+from automl_images.hyperparameters.hyperparameter import Hyperparameter, Refusal
 
-_SGD = ("optimizer", ("sgd",))
-_MOMENTUM = ("optimizer", ("sgd", "nag"))
-_DECAYED = ("optimizer", ("sgd", "nag", "adam", "adamw"))
-_ADAMS = ("optimizer", ("adam", "adamw"))
-_STEP = ("lr_scheduler", ("step",))
-_COSINE = ("lr_scheduler", ("warmup_cosine",))
-_STOPPING = ("early_stopping", (1,))
-_VIT_BATCHES = {"vits16r224": 128, "vitb16r224": 48, "vitl16r224": 10}
+_SGD = {"optimizer": ("sgd",)}
+_MOMENTUM = {"optimizer": ("sgd", "nag")}
+_DECAYED = {"optimizer": ("sgd", "nag", "adam", "adamw")}
+_ADAMS = {"optimizer": ("adam", "adamw")}
+_ADAPTIVE = {"optimizer": ("adam", "adamw", "rmsprop")}
+_RMSPROP = {"optimizer": ("rmsprop",)}
+_STEP = {"lr_scheduler": ("step",)}
+_EQUAL_STEPS = {**_STEP, "lr_scheduler_step": (None,)}
+_COSINE = {"lr_scheduler": ("warmup_cosine",)}
+_STOPPING = {"early_stopping": (1,)}
+_FORGETS = Refusal(1, "would never take in a new gradient; use a value below 1", _ADAMS)
 
 ROWS: tuple[Hyperparameter, ...] = (
     Hyperparameter(
@@ -21,8 +23,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         15,
         "Passes over the training images.",
         low=1,
-        by_model={"yolov5": 30},
-        sagemaker=30,
+        defaults={("sagemaker",): 30},
         aliases=("epochs",),
     ),
     Hyperparameter(
@@ -31,9 +32,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         2,
         "Images in one forward and backward pass, of all GPUs of the trial together.",
         low=1,
-        by_model={"yolov5": 16, **_VIT_BATCHES},
-        by_task={CLASSIFICATION: 78, MULTILABEL: 78},
-        sagemaker=32,
+        defaults={("classification",): 78, ("sagemaker",): 32},
         aliases=("mini_batch_size",),
     ),
     Hyperparameter(
@@ -42,9 +41,8 @@ ROWS: tuple[Hyperparameter, ...] = (
         1,
         "Images in one forward pass at an evaluation; changes speed and memory, never a metric.",
         low=1,
-        by_model={"yolov5": 16, **_VIT_BATCHES},
-        by_task={CLASSIFICATION: 78, MULTILABEL: 78},
-        sagemaker=32,
+        variants={"classification": {"inference": True}},  # a detector predicts image by image
+        defaults={("classification",): 78, ("sagemaker",): 32},
     ),
     Hyperparameter(
         "grad_accumulation_step",
@@ -54,7 +52,13 @@ ROWS: tuple[Hyperparameter, ...] = (
         low=1,
         aliases=("gradient_accumulation_step",),
     ),
-    Hyperparameter("early_stopping", "flag", 1, "1 ends a trial whose primary metric no longer improves.", sagemaker=0),
+    Hyperparameter(
+        "early_stopping",
+        "flag",
+        1,
+        "1 ends a trial whose primary metric no longer improves.",
+        defaults={("sagemaker",): 0},
+    ),
     Hyperparameter(
         "early_stopping_patience",
         "int",
@@ -69,7 +73,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         5,
         "First evaluations during which a lack of improvement is not counted.",
         low=1,
-        sagemaker=1,
+        defaults={("sagemaker",): 1},
         needs=_STOPPING,
     ),
     Hyperparameter(
@@ -78,7 +82,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         1,
         "Epochs that a trial has in any case before early stopping may end it.",
         low=1,
-        sagemaker=10,
+        defaults={("sagemaker",): 10},
         needs=_STOPPING,
     ),
     Hyperparameter(
@@ -97,14 +101,11 @@ ROWS: tuple[Hyperparameter, ...] = (
         "The optimiser's base step; 0 leaves the weights as they were.",
         low=0,
         high=1,
-        by_model={
-            "yolov5": 0.01,
-            "vits16r224": {CLASSIFICATION: 0.0125, MULTILABEL: 0.025},
-            "vitb16r224": {CLASSIFICATION: 0.0125, MULTILABEL: 0.025},
-            "vitl16r224": {CLASSIFICATION: 0.001, MULTILABEL: 0.002},
+        defaults={
+            ("image-classification",): 0.01,
+            ("image-classification-multilabel",): 0.035,
+            ("sagemaker",): 0.1,
         },
-        by_task={CLASSIFICATION: 0.01, MULTILABEL: 0.035},
-        sagemaker=0.1,
     ),
     Hyperparameter(
         "lr_scheduler",
@@ -112,7 +113,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         "warmup_cosine",
         "How the learning rate moves: linear warm-up then a cosine, or a factor every few epochs.",
         choices=("warmup_cosine", "step"),
-        sagemaker="step",
+        defaults={("sagemaker",): "step"},
         aliases=("learning_rate_scheduler",),
     ),
     Hyperparameter(
@@ -122,10 +123,10 @@ ROWS: tuple[Hyperparameter, ...] = (
         "Factor on the learning rate at each step; 1 keeps it, 0 ends learning at the first step.",
         low=0,
         high=1,
-        sagemaker=1.0,
-        needs=_STEP,
+        defaults={("sagemaker",): 1.0},
+        needs=_EQUAL_STEPS,
     ),
-    Hyperparameter("step_lr_step_size", "int", 5, "Epochs between two steps.", low=1, needs=_STEP),
+    Hyperparameter("step_lr_step_size", "int", 5, "Epochs between two steps.", low=1, needs=_EQUAL_STEPS),
     Hyperparameter(
         "lr_scheduler_step",
         "epochs",
@@ -140,7 +141,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         "Factor on the learning rate at each step of lr_scheduler_step; 1 keeps it, 0 ends learning at the first.",
         low=0,
         high=1,
-        needs=("lr_scheduler_step", None),
+        needs={"lr_scheduler_step": None},
     ),
     Hyperparameter(
         "warmup_cosine_lr_cycles",
@@ -174,6 +175,18 @@ ROWS: tuple[Hyperparameter, ...] = (
         low=0,
         high=1,
         needs=_MOMENTUM,
+        refused=(
+            Refusal(
+                0,
+                "leaves nesterov nothing to look ahead along; set nesterov: 0 or a momentum above 0",
+                {**_SGD, "nesterov": (1,)},
+            ),
+            Refusal(
+                0,
+                "leaves nag nothing to look ahead along; use sgd with nesterov: 0, or a momentum above 0",
+                {"optimizer": ("nag",)},
+            ),
+        ),
     ),
     Hyperparameter(
         "weight_decay",
@@ -186,7 +199,12 @@ ROWS: tuple[Hyperparameter, ...] = (
         needs=_DECAYED,
     ),
     Hyperparameter(
-        "nesterov", "flag", 1, "1 looks ahead along the momentum, which must be above 0.", sagemaker=0, needs=_SGD
+        "nesterov",
+        "flag",
+        1,
+        "1 looks ahead along the momentum, which must be above 0.",
+        defaults={("sagemaker",): 0},
+        needs=_SGD,
     ),
     Hyperparameter(
         "beta1",
@@ -197,6 +215,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         high=1,
         aliases=("beta_1",),
         needs=_ADAMS,
+        refused=(_FORGETS,),
     ),
     Hyperparameter(
         "beta2",
@@ -207,6 +226,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         high=1,
         aliases=("beta_2",),
         needs=_ADAMS,
+        refused=(_FORGETS,),
     ),
     Hyperparameter(
         "eps",
@@ -215,7 +235,8 @@ ROWS: tuple[Hyperparameter, ...] = (
         "Added to the divisor of a step: the larger, the smaller the steps of seldom changing weights; 0 is refused.",
         low=0,
         high=1,
-        needs=("optimizer", ("adam", "adamw", "rmsprop")),
+        needs=_ADAPTIVE,
+        refused=(Refusal(0, "divides by nothing where a gradient is 0; use a value above 0, such as 1e-8", _ADAPTIVE),),
     ),
     Hyperparameter(
         "gamma",
@@ -224,7 +245,8 @@ ROWS: tuple[Hyperparameter, ...] = (
         "Decay of the squared gradients' mean; 0 takes the last gradient's sign alone, 1 is refused.",
         low=0,
         high=1,
-        needs=("optimizer", ("rmsprop",)),
+        needs=_RMSPROP,
+        refused=(Refusal(1, _FORGETS.why, _RMSPROP),),
     ),
     Hyperparameter(
         "amsgrad",
@@ -248,6 +270,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         "Epochs between two model folders that are kept beside the best epoch's, in `epochs/` of the trial's folder; "
         "not set: the best epoch's alone.",
         low=1,
+        capped_by="number_of_epochs",
     ),
     Hyperparameter(
         "layers_to_freeze",
