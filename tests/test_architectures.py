@@ -28,7 +28,8 @@ SMALL = {
     "min_size": 64,
     "max_size": 64,
 }
-LARGE = {"vitl16r224", "vitb16r224", "resnet200", "resnet152", "resnet101", "resnest101", "fasterrcnn_resnet50_fpn"}
+LARGE = {"fasterrcnn_resnet50_fpn", "resnest50", "resnest101", "seresnext", "vitb16r224", "vitl16r224"}
+LARGE |= {f"resnet{depth}" for depth in (34, 50, 101, 152, 200)}
 ALL = [pytest.param(n, marks=pytest.mark.full) if n in LARGE else n for n in ARCHITECTURES]
 AFTER_GROUPS = {  # a builder's parts that layers_to_freeze does not count
     "Classifier": {"norm", "fc_norm"},
@@ -89,6 +90,7 @@ def test_a_model_is_built_frozen_saved_loaded_and_predicts_the_same(tmp_path, na
     assert described == [task, settings, CLASSES]
     assert not loaded.training
     assert all(torch.equal(a, b) for a, b in zip(before, predicted(loaded), strict=True))
+    assert ("frozen_norms" in (tmp_path / "b" / "settings.json").read_text()) is row.frozen_norms
     pinned = {line.partition("==")[0] for line in (tmp_path / "b" / "requirements.txt").read_text().splitlines()[1:]}
     assert pinned == {"torch", "torchvision", *row.packages}
     assert "| share | 0.5000 |" in (tmp_path / "b" / "README.md").read_text()

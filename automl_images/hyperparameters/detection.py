@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from automl_images.hyperparameters.hyperparameter import Hyperparameter
+from automl_images.hyperparameters.hyperparameter import Hyperparameter, count, flag, share
 
 _ALL = ("detection",)
 _LISTED: tuple[str, ...] = ()  # of the models alone whose rows list it
@@ -28,30 +28,20 @@ ROWS = (
         sweepable=False,
         families=_ALL,
     ),
-    Hyperparameter(
-        "min_size",
-        "int",
-        600,
-        "The shorter side of an image is scaled to this many pixels.",
-        low=1,
-        families=_LISTED,
-        inference=True,
+    count(
+        "min_size", 600, "The shorter side of an image is scaled to this many pixels.", families=_LISTED, inference=True
     ),
-    Hyperparameter(
+    count(
         "max_size",
-        "int",
         1333,
         "The longer side is at most this many pixels; not below min_size.",
-        low=1,
         families=_LISTED,
         inference=True,
     ),
-    Hyperparameter(
+    count(
         "img_size",
-        "int",
         640,
         "Images are scaled and padded to a square of this many pixels, rounded up to a multiple of 32.",
-        low=1,
         families=_LISTED,
         inference=True,
         aliases=("image_size",),
@@ -64,37 +54,27 @@ ROWS = (
         choices=("small", "medium", "large", "xlarge"),
         families=_LISTED,
     ),
-    Hyperparameter(
-        "multi_scale", "flag", 0, "1 varies the size of each training batch by up to 50 %.", families=_LISTED
-    ),
-    Hyperparameter(
+    flag("multi_scale", 0, "1 varies the size of each training batch by up to 50 %.", families=_LISTED),
+    share(
         "box_score_thresh",
-        "float",
         0.3,
         "A predicted box needs a score above this; ranks no trial, since trials are ranked on all boxes.",
-        low=0,
-        high=1,
         aliases=("box_score_threshold",),
         families=_ALL,
         inference=True,
     ),
-    Hyperparameter(
+    share(
         "nms_iou_thresh",
-        "float",
         0.5,
         "Of two boxes of a class that overlap by more, the lower score goes.",
-        low=0,
-        high=1,
         aliases=("nms_iou_threshold", "box_nms_thresh", "box_iou_thresh"),
         families=_ALL,
         inference=True,
     ),
-    Hyperparameter(
+    count(
         "box_detections_per_img",
-        "int",
         100,
         "The most boxes that an image may have, best scores first.",
-        low=1,
         families=_LISTED,
         inference=True,
         aliases=("box_detections_per_image",),

@@ -197,6 +197,21 @@ class Hyperparameter:
         return next((c for c in self.choices if c not in texts and c == found), value)
 
 
+def count(name: str, default: int | None, effect: str, **more: Any) -> Hyperparameter:
+    """Return the row of a whole number from 1 on."""
+    return Hyperparameter(name, "int", default, effect, low=1, **more)
+
+
+def share(name: str, default: float, effect: str, **more: Any) -> Hyperparameter:
+    """Return the row of a number from 0 to 1, both ends allowed."""
+    return Hyperparameter(name, "float", default, effect, low=0, high=1, **more)
+
+
+def flag(name: str, default: int, effect: str, **more: Any) -> Hyperparameter:
+    """Return the row of a flag."""
+    return Hyperparameter(name, "flag", default, effect, **more)
+
+
 _ARTICLE = {
     "int": "a whole number",
     "float": "a number",
