@@ -8,6 +8,8 @@ and turned into the one name.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from automl_images.architectures import ARCHITECTURES, models_of
@@ -21,15 +23,17 @@ CATALOGUE: dict[str, Hyperparameter] = {row.name: row for row in _ROWS}
 ALIASES: dict[str, str] = {alias: row.name for row in _ROWS for alias in row.aliases}
 
 
-def hyperparameters(model: str) -> dict[str, Hyperparameter]:
+@cache
+def hyperparameters(model: str) -> Mapping[str, Hyperparameter]:
     """Return the rows that apply to a model, by name, without those that are given elsewhere than in its settings."""
-    return {n: h for n, h in described(model).items() if h.place is None}
+    return MappingProxyType({n: h for n, h in described(model).items() if h.place is None})
 
 
-def described(model: str) -> dict[str, Hyperparameter]:
+@cache
+def described(model: str) -> Mapping[str, Hyperparameter]:
     """Return all rows that concern a model, by name, wherever they are given."""
     family = ARCHITECTURES[model].family
-    return {n: h.variant(family, model) for n, h in CATALOGUE.items() if h.applies_to(model)}
+    return MappingProxyType({n: h.variant(family, model) for n, h in CATALOGUE.items() if h.applies_to(model)})
 
 
 def check_model(task: str, model: str) -> str:

@@ -107,7 +107,7 @@ class Hyperparameter:
             own = architecture.defaults[self.name]
             known |= {(model, t): v for t, v in own.items()} if isinstance(own, Mapping) else {(model,): own}
         names = (profile, model, task, TASKS[task].family)
-        matching = [key for key in known if set(key) <= set(names)]
+        matching = [key for key in known if all(name in names for name in key)]
         return known[max(matching, key=lambda key: [name in key for name in names])]
 
     def range_text(self) -> str:

@@ -110,9 +110,9 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
     except (pickle.UnpicklingError, LookupError, AttributeError):  # their texts say nothing to act on
         raise UserError(f"{folder}/model.pt: does not load: it is damaged or holds more than tensors") from None
     except (RuntimeError, EOFError, ValueError, TypeError) as error:
-        if changed:
+        if changed and "size mismatch" in str(error):
             raise UserError(
-                f"{', '.join(changed)}: {folder}/model.pt does not fit what this makes of the network"
+                f"{', '.join(changed)}: {folder}/model.pt does not fit the network that this makes"
             ) from None
         raise UserError(f"{folder}/model.pt: does not load: {str(error).partition(chr(10))[0]}") from None
     return model.eval(), task, settings, classes

@@ -123,15 +123,8 @@ class YoloV5(Detector):
     ) -> Callable[[int, int], Sample]:
         """Return YOLOv5's training augmentation: mosaic, random scale and shift, colour, horizontal flip.
 
-        Args:
-            samples: gives sample ``i``: image (uint8 [H, W, 3], RGB), boxes (float32 [n, 4], x1 y1 x2 y2 in pixels)
-                and labels (int64 [n]).
-            count: how many samples there are; a mosaic joins four of them.
-            mosaic: the probability of a mosaic (0 to 1); else the image alone is scaled and padded.
-
-        Returns:
-            ``f(i, seed)``, a pure function of its two arguments: it gives the same triple, with the image as a square
-            of the input size. Boxes of which little is left are dropped.
+        A mosaic joins four samples, with the probability ``mosaic``; else the image alone is scaled and padded. Images
+        become squares of the input size. Boxes of which little is left are dropped. See :class:`Detector`.
         """
         augment = _ultralytics("data.augment")
         instances = _ultralytics("utils.instance").Instances
