@@ -301,10 +301,11 @@ def hyperparameters(
     from rich.table import Table
 
     table = Table()
-    for heading in ("name", "type", "range", "default", "description"):
+    for heading in ("name", "type", "range", "default", "at inference", "description"):
         table.add_column(heading, no_wrap=heading in ("name", "default"))
     for row in rows:
-        table.add_row(*(str(row[k]) for k in ("name", "type", "range", "default", "description")))
+        acts = "yes" if row["inference"] else ""
+        table.add_row(*(str(row[k]) for k in ("name", "type", "range", "default")), acts, row["description"])
     Console().print(table)
 
 

@@ -35,10 +35,11 @@ import torch
 from lightning.pytorch import Callback
 
 from automl_images.annotations import Record
+from automl_images.architectures import ARCHITECTURES, models_of
 from automl_images.data.augment_batch import augment_batch
 from automl_images.hyperparameters import resolve
 from automl_images.models import layout
-from automl_images.models.classifier import TIMM, TORCHVISION, Classifier
+from automl_images.models.classifier import Classifier
 from automl_images.training import fit as loop
 from automl_images.training.classification import classification_problem
 from automl_images.training.problem import Machine
@@ -48,7 +49,7 @@ from benchmarks.classification.stopwatch import DEVICE, ON_GPU, Stopwatch
 from benchmarks.report import report
 
 TASK = "image-classification"
-MODELS = [*(f"resnet{n}" for n in (20, 32, 44, 56, 110)), *TORCHVISION, *TIMM]
+MODELS = models_of("classification")
 DEEP = ("resnet101", "resnet152", "resnet200", "resnest101")
 PAIRS, WIDE, SECONDS = 9, 1.2, 12.0  # where the interval is wider, more pairs are measured for so long
 PLAIN = {"channels_last": False, "dtype": "float32", "said": ""}
@@ -166,7 +167,8 @@ def layouts(_: list[Record], __: Path, quick: bool) -> Part:
     for name in ("resnet20", "mobilenetv2", "vits16r224") if quick else MODELS:
         if name == "vitl16r224":
             continue
-        side, size = (32, 32) if name in MODELS[:5] else (96 if name in DEEP else 128, 4)
+        small = ARCHITECTURES[name].library == "cifar"
+        side, size = (32, 32) if small else (96 if name in DEEP else 128, 4)
         sizes = {"train_crop_size": side, "valid_crop_size": side, "valid_resize_size": side}
         model = Classifier(CLASSES, settings_of(model_name=name, **sizes)).to(DEVICE)
         batch = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8, device=DEVICE)

@@ -6,7 +6,7 @@ Each has a function that bears its name; one without fails.
 import pytest
 import torch
 
-from automl_images.models.freeze import groups
+from automl_images.architectures import ARCHITECTURES
 from automl_images.steps.hyperparameters import list_hyperparameters
 from automl_images.training.fit import fit
 from tests.effects import images, learning, models, vendors  # noqa: F401 (each adds its effects)
@@ -58,7 +58,7 @@ def test_a_detectors_frozen_layers_stay_as_they_were(squares, tmp_path, monkeypa
     journal = Journal(tmp_path)
     settings = {**settings_of(model, **given), "checkpoint_frequency": 1}
     fit("image-object-detection", settings, squares[0][:4], squares[1][:1], journal, weights={}, seed=1)
-    held = tuple(name + "." for group in groups(model)[:frozen] for name in group)
+    held = tuple(name + "." for group in ARCHITECTURES[model].groups[:frozen] for name in group)
     end = torch.load(tmp_path / "epochs" / "1" / "model.pt", weights_only=True)
     changed = {name for name, tensor in end.items() if not torch.equal(tensor, start[name])}
     assert not any(name.startswith(held) for name in changed)

@@ -2,8 +2,20 @@
 
 import pytest
 
+from automl_images.architectures import ARCHITECTURES
 from automl_images.errors import UserError
-from automl_images.hyperparameters import CATALOGUE, MODELS, find, hyperparameters, resolve, without_effect
+from automl_images.hyperparameters import (
+    CATALOGUE,
+    check_inference,
+    find,
+    hyperparameters,
+    inference_settings,
+    resolve,
+    without_effect,
+)
+from automl_images.hyperparameters.number import number
+from automl_images.hyperparameters.resolve import PROFILES
+from automl_images.tasks import TASKS
 
 TASK = "image-object-detection"
 
@@ -37,10 +49,11 @@ def test_the_default_model_is_yolov5_and_every_row_has_a_value():
 
 @pytest.mark.parametrize("row", CATALOGUE.values(), ids=lambda row: row.name)
 def test_every_default_is_within_its_range_and_described(row):
-    for model in MODELS[TASK]:
-        if row.models is None or model in row.models:
-            default = row.default_for(TASK, model)
-            assert row.check(default) == default
+    for model, architecture in ARCHITECTURES.items():
+        for task in (t for t in TASKS.values() if t.family == architecture.family and row.applies_to(model)):
+            for profile in PROFILES:
+                default = row.default_for(task.name, model, profile)
+                assert row.check(default) == default
     assert len(row.effect) > 20
     assert row.range_text()
 
@@ -113,7 +126,7 @@ def test_other_spellings_are_turned_into_the_one_name():
 def test_a_checkpoint_frequency_beyond_the_last_epoch_is_said():
     given = {"number_of_epochs": 4, "checkpoint_frequency": 5}
     (line,) = without_effect(resolve(TASK, given), given)
-    assert line == "checkpoint_frequency has no effect above number_of_epochs (4): the best is kept"
+    assert line == "checkpoint_frequency has no effect above number_of_epochs (4)"
     given["checkpoint_frequency"] = 4
     assert without_effect(resolve(TASK, given), given) == []
 
@@ -124,3 +137,63 @@ def test_settings_that_others_leave_without_effect_are_said():
     assert len(lines) == 2
     assert "momentum has no effect with optimizer: adamw" in lines[0]
     assert "step_lr_gamma has no effect with lr_scheduler: warmup_cosine" in lines[1]
+
+
+@pytest.mark.parametrize("same", [0.001, "0.001", "1e-3", "1E-3", " 0.001 "])
+def test_a_number_is_one_number_however_it_is_spelt(same):
+    assert number(same) == 0.001
+    assert CATALOGUE["learning_rate"].check(same) == 0.001
+    assert (number(16), number("16"), number(16.0)) == (16, 16, 16)
+
+
+@pytest.mark.parametrize(
+    "value", [True, False, "nan", float("nan"), "inf", float("-inf"), "1e999", "many", "", None, [1]]
+)
+def test_what_is_no_number_is_refused(value):
+    with pytest.raises(ValueError, match="is not a number"):
+        number(value)
+
+
+@pytest.mark.parametrize("spelling", [2, 2.0, "2", "2.0", "2e0"])
+def test_a_choice_of_numbers_takes_any_spelling(spelling):
+    row = CATALOGUE["weighted_loss"]
+    assert row.check(spelling) == 2 and isinstance(row.check(spelling), int)
+
+
+def test_equal_steps_have_no_effect_beside_listed_ones():
+    given = {"lr_scheduler": "step", "lr_scheduler_step": "2,4", "step_lr_gamma": 0.1, "step_lr_step_size": 3}
+    assert without_effect(resolve(TASK, given), given) == [
+        f"{name} has no effect with lr_scheduler_step: 2,4; it needs none"
+        for name in ("step_lr_gamma", "step_lr_step_size")
+    ]
+
+
+def test_what_acts_at_inference_is_what_predicting_reads():
+    detectors = {"box_score_thresh", "nms_iou_thresh"}
+    assert set(inference_settings("yolov5")) == {"img_size", *detectors}
+    rcnn = {"min_size", "max_size", "box_detections_per_img", *detectors}
+    assert set(inference_settings("fasterrcnn_resnet18_fpn")) == rcnn
+    sizes = {"valid_resize_size", "valid_crop_size", "image_shape"}
+    assert set(inference_settings("resnet18")) == {"validation_batch_size", *sizes}
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "model_size", "model_name", "epochs", "validation_batch_size"])
+def test_what_does_not_act_at_inference_is_refused_with_what_does(name):
+    line = f"^{name}: cannot be changed in a trained yolov5; these can: img_size, box_score_thresh, nms_iou_thresh$"
+    with pytest.raises(UserError, match=line):
+        check_inference("yolov5", {"img_size": 64, name: 1})
+
+
+def test_settings_for_inference_are_canonical_and_checked():
+    assert check_inference("yolov5", {"box_iou_thresh": "4e-1", "image_size": 320.0}) == {
+        "nms_iou_thresh": 0.4,
+        "img_size": 320,
+    }
+    for given, line in (
+        ({"box_score_thresh": 2}, "box_score_thresh: 2 is out of range"),
+        ({"box_iou_thresh": 0.4, "nms_iou_thresh": 0.4}, "is the same hyperparameter as box_iou_thresh"),
+        ({"box_scor_thresh": 0.4}, "did you mean 'box_score_thresh'"),
+        ({"min_size": 64}, "min_size: does not apply to yolov5"),
+    ):
+        with pytest.raises(UserError, match=line):
+            check_inference("yolov5", given)

@@ -1,6 +1,5 @@
 """The classifiers: what goes in and out, the sizes they take, and their folders."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from automl_images.architectures import models_of
 from automl_images.errors import UserError
-from automl_images.hyperparameters.names import CLASSIFIERS
 from automl_images.hyperparameters.sizes import check_size, check_sizes, input_shape, parse_image_shape
 from automl_images.models import folder as model_folder
 from automl_images.models.catalogue import build
-from automl_images.models.classifier import TIMM, Classifier
+from automl_images.models.classifier import Classifier
 from automl_images.models.resnet_cifar import CifarResNet
 
 TASK = "image-classification"
@@ -42,7 +41,9 @@ def noise(count=2, height=32, width=None, seed=0):
 SMALL = ["mobilenetv2", "resnet18", "resnest50", "vits16r224", "resnet20"]
 
 
-@pytest.mark.parametrize("name", [n if n in SMALL else pytest.param(n, marks=pytest.mark.full) for n in CLASSIFIERS])
+@pytest.mark.parametrize(
+    "name", [n if n in SMALL else pytest.param(n, marks=pytest.mark.full) for n in models_of("classification")]
+)
 def test_a_batch_of_bytes_becomes_logits_and_every_parameter_learns_from_it(name):
     model = made(name)
     assert list(model.state_dict()) == [f"network.{n}" for n in model.network.state_dict()]
@@ -151,26 +152,6 @@ def test_image_shapes_are_read_as_people_write_them():
     assert parse_image_shape("3,224,224") == parse_image_shape(" (3, 224, 224) ") == (3, 224, 224)
 
 
-def write(folder, name, size=32):
-    model = made(name, size)
-    settings = settings_of(name, size)
-    model_folder.save(folder, model, task=TASK, settings=settings, classes=CLASSES, metrics={"accuracy": 0.5})
-    return model
-
-
-@pytest.mark.parametrize("name", ["resnet20", "vits16r224"])
-def test_a_model_folder_gives_back_the_classifier(tmp_path, name):
-    model = write(tmp_path / "a", name).eval()
-    loaded, task, settings, classes = model_folder.load((tmp_path / "a").rename(tmp_path / "b"))
-    assert (task, settings, classes, loaded.training) == (TASK, settings_of(name), CLASSES, False)
-    assert torch.equal(model(noise()), loaded(noise()))
-    described = json.loads((tmp_path / "b" / "settings.json").read_text())
-    assert set(described) == {"task", "settings"}
-    needed = (tmp_path / "b" / "requirements.txt").read_text()
-    assert ("\ntimm==" in needed) is (name in TIMM)
-    assert "\ntorchvision==" in needed and "ultralytics" not in needed
-
-
 PREDICT = """
 import sys, torch
 from pathlib import Path
@@ -182,7 +163,7 @@ with torch.inference_mode():
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", models_of("classification"))
 def test_each_model_trains_two_epochs_saves_and_predicts_the_same_in_a_fresh_process(tmp_path, name):
     images, labels = noise(64), torch.arange(64) % 3
     images[labels == 1] //= 2  # one class is darker, so that there is something to learn

@@ -10,11 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import ResNet18_Weights, mobilenet_v2, resnet18
 
+from automl_images.architectures import ARCHITECTURES, has_published, models_of
 from automl_images.errors import UserError
-from automl_images.hyperparameters.names import CLASSIFIERS
 from automl_images.models import weights
 from automl_images.models.catalogue import initial
-from automl_images.models.classifier import TIMM
 from tests.test_models_classifier import CLASSES, TASK, made, settings_of
 
 
@@ -87,15 +86,16 @@ def test_published_weights_fill_all_but_the_head_even_where_it_would_fit(monkeyp
         initial(TASK, settings_of("resnet18", image_shape="1,32,32"), CLASSES, {"pretrained": True})
 
 
-@pytest.mark.parametrize("name", [n for n in CLASSIFIERS if n in TIMM and TIMM[n][1]])
+@pytest.mark.parametrize("name", [n for n, row in ARCHITECTURES.items() if row.library == "timm" and row.weights])
 def test_weights_that_were_put_into_torchs_cache_are_used(monkeypatch, tmp_path, name):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
-    save_file({"fc.bias": torch.ones(3)}, tmp_path / "checkpoints" / f"{'.'.join(TIMM[name])}.safetensors")
+    row = ARCHITECTURES[name]
+    save_file({"fc.bias": torch.ones(3)}, tmp_path / "checkpoints" / f"{row.network}.{row.weights}.safetensors")
     assert list(weights.published(name)) == ["network.fc.bias"]
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", models_of("classification"))
 def test_without_network_published_weights_are_refused_at_once_with_a_way_out(monkeypatch, tmp_path, name):
     def no_network(*_, **__):
         raise URLError("no route")
@@ -112,9 +112,8 @@ def test_without_network_published_weights_are_refused_at_once_with_a_way_out(mo
         initial(TASK, settings_of(name, 224), CLASSES, {"pretrained": True})
     assert time.monotonic() - start < 5
     assert "\n" not in str(e.value)
-    none = name.removeprefix("resnet") in ("20", "32", "44", "56", "110", "200")
-    assert ("has no published weights" in str(e.value)) is none
-    assert (f"put it into {tmp_path}/checkpoints" in str(e.value)) is not none
+    assert ("has no published weights" in str(e.value)) is not has_published(name)
+    assert (f"put it into {tmp_path}/checkpoints" in str(e.value)) is has_published(name)
 
 
 def test_a_silent_server_is_given_up_on(monkeypatch, tmp_path):

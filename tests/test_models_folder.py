@@ -9,17 +9,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from typer.testing import CliRunner
 
 from automl_images import __version__
+from automl_images.cli import app
 from automl_images.errors import UserError
+from automl_images.hyperparameters import resolve
 from automl_images.models import folder as model_folder
-from tests.test_models import CLASSES, RCNN, TASK, made, noise, settings_of
+from automl_images.models.catalogue import build
+from tests.test_models import CLASSES, RCNN, TASK, made, settings_of
 
 
-def write(folder, name=RCNN, classes=CLASSES):
-    model = made(name, classes)
+def write(folder):
+    model = made(RCNN)
     metrics = {"epoch": 1, "share": 0.5}
-    model_folder.save(folder, model, task=TASK, settings=settings_of(name), classes=classes, metrics=metrics)
+    model_folder.save(folder, model, task=TASK, settings=settings_of(RCNN), classes=CLASSES, metrics=metrics)
     return model
 
 
@@ -47,21 +52,6 @@ def pickled_trap(path):
 
 def saved_trap(path):
     torch.save({"weight": Trap(path.parent / "sprung")}, path)
-
-
-@pytest.mark.parametrize("name", [RCNN, "yolov5"])
-def test_a_model_folder_predicts_as_the_model_did_wherever_it_is(tmp_path, name):
-    model = write(tmp_path / "a", name)
-    moved, task, settings, classes = model_folder.load((tmp_path / "a").rename(tmp_path / "b"))
-    assert (task, settings, classes, moved.training) == (TASK, settings_of(name), CLASSES, False)
-    before, after = model.predict([noise(64, 48)])[0], moved.predict([noise(64, 48)])[0]
-    assert len(before["scores"]) > 0
-    assert all(torch.equal(before[k], after[k]) for k in before)
-    assert model_folder.load(tmp_path / "b", {"nms_iou_thresh": 0.123})[2]["nms_iou_thresh"] == 0.123
-    needed = (tmp_path / "b" / "requirements.txt").read_text()
-    assert ("\nultralytics==" in needed) is (name == "yolov5")
-    assert f"\ntorch=={torch.__version__.partition('+')[0]}" in needed
-    assert "| share | 0.5000 |" in (tmp_path / "b" / "README.md").read_text()
 
 
 def test_the_wheel_in_a_model_folder_installs_and_predicts_without_training_packages(folder, tmp_path):
@@ -139,3 +129,49 @@ def test_what_is_no_model_folder_is_refused(folder, tmp_path, prepare, said):
         model_folder.load(prepare(folder, tmp_path / "copy"))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "copy" / "sprung").exists()
+
+
+def test_settings_that_act_at_inference_replace_the_folders_own_and_others_are_refused(folder):
+    changed = model_folder.load(folder, {"box_nms_thresh": "0.123", "max_size": 128})[2]
+    assert changed == {**settings_of(RCNN), "nms_iou_thresh": 0.123, "max_size": 128}
+    for given, said in (
+        (
+            {"learning_rate": 1},
+            "^learning_rate: cannot be changed in a trained fasterrcnn_resnet18_fpn; these can: min_",
+        ),
+        ({"min_size": 65}, "^min_size: 65 is above max_size 64"),
+        ({"img_size": 64}, "^img_size: does not apply to fasterrcnn_resnet18_fpn"),
+    ):
+        with pytest.raises(UserError, match=said):
+            model_folder.load(folder, given)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "given", "said"),
+    [
+        ("resnet20", "3,32,32", {"valid_crop_size": 48}, "valid_crop_size has no effect with image_shape: 3,32,32"),
+        ("resnet20", "3,32,32", {"image_shape": "1,32,32"}, "image_shape: .*does not fit"),
+        ("vits16r224", "3,32,32", {"image_shape": "3,48,48"}, "image_shape: .*does not fit"),
+        ("vits16r224", None, {"valid_crop_size": 48}, "vits16r224 takes one size only"),
+        ("resnet20", None, {"train_crop_size": 48}, "train_crop_size: cannot be changed in a trained resnet20"),
+    ],
+)
+def test_a_size_that_the_weights_do_not_take_or_nothing_reads_is_refused(tmp_path, name, shape, given, said):
+    sizes = {"train_crop_size": 32, "valid_crop_size": 32, "valid_resize_size": 64}
+    settings = resolve("image-classification", {"model_name": name, "image_shape": shape, **sizes})
+    model = build("image-classification", settings, CLASSES)
+    saved = {"task": "image-classification", "settings": settings, "classes": CLASSES, "metrics": {}}
+    model_folder.save(tmp_path, model, **saved)
+    with pytest.raises(UserError, match=said):
+        model_folder.load(tmp_path, given)
+    if name == "resnet20":
+        assert model_folder.load(tmp_path, {"image_shape": "3,48,40"})[2]["image_shape"] == "3,48,40"
+
+
+def test_the_command_line_refuses_to_predict_with_what_does_not_act(folder, tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    words = ["predict", str(folder), str(tmp_path / "a.png"), "--set", "learning_rate=1"]
+    ran = CliRunner().invoke(app, words)
+    line = "learning_rate: cannot be changed in a trained fasterrcnn_resnet18_fpn; these can: min_size, max_size, box_"
+    assert isinstance(ran.exception, UserError) and str(ran.exception).startswith(line)
+    assert CliRunner().invoke(app, [*words[:-1], "max_size=128"]).exit_code == 0

@@ -4,50 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from automl_images.errors import UserError
-from automl_images.hyperparameters.names import CLASSIFIERS, DETECTION, DETECTORS, FASTER_RCNN
-from automl_images.hyperparameters.sizes import check_layers, most_layers
+from automl_images.architectures import models_of
 from automl_images.models.catalogue import build
-from automl_images.models.freeze import freeze, groups
+from automl_images.models.freeze import freeze
 from tests.test_models import settings_of
-
-HEADS_AND_AFTER = {
-    "mobilenetv2": {"classifier"},
-    "yolov5": {f"model.{i}" for i in range(10, 25)},
-    "fasterrcnn_resnet18_fpn": {"backbone.fpn", "rpn", "roi_heads"},
-}
-FULL = {"vitl16r224", "resnet200", "resnet152", "fasterrcnn_resnet50_fpn"}
-ALL = [pytest.param(n, marks=pytest.mark.full) if n in FULL else n for n in (*CLASSIFIERS, *DETECTORS)]
 
 
 def made(name):
     """Return the model without weights: names, shapes and modes are what counts."""
-    if name in DETECTORS:
-        return build(DETECTION, settings_of(name), ["a", "b"])
+    if name in models_of("detection"):
+        return build("image-object-detection", settings_of(name), ["a", "b"])
     with torch.device("meta"):
         return build("image-classification", {"model_name": name, "train_crop_size": 64}, ["a", "b"])
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_each_group_holds_parameters_and_together_they_are_all_below_the_head(name):
-    model = made(name)
-    lists, frozen_before = groups(name), set()
-    assert len(lists) == most_layers(name)
-    for count in range(1, len(lists) + 1):
-        names = freeze(model, name, count)
-        frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
-        assert len(names) == count
-        assert frozen > frozen_before, f"group {count} ({names[-1]}) matches no parameter of its own"
-        frozen_before = frozen
-    rest = {n.removeprefix("network.") for n, p in model.named_parameters() if p.requires_grad}
-    after = HEADS_AND_AFTER.get(name, {"norm", "head"} if name.startswith("vit") else {"fc"})
-    after = HEADS_AND_AFTER["fasterrcnn_resnet18_fpn"] if name in FASTER_RCNN else after
-    assert rest
-    assert all(any(n.startswith(h + ".") for h in after) for n in rest)
-    with pytest.raises(UserError, match=f"layers_to_freeze: {len(lists) + 1} is more than {name} has"):
-        freeze(model, name, len(lists) + 1)
-    with pytest.raises(UserError, match="layers_to_freeze"):
-        check_layers(name, len(lists) + 1)
 
 
 @pytest.mark.parametrize(

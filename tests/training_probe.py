@@ -11,6 +11,7 @@ from torch import nn
 from automl_images.annotations.records import Box, Record
 from automl_images.hyperparameters import resolve
 from automl_images.models import catalogue
+from automl_images.models.detector import Detector
 from automl_images.training import detection as trial_module
 from automl_images.training.fit import fit
 
@@ -56,7 +57,7 @@ class Journal:
         return torch.load(self.folder / "model" / "model.pt", weights_only=True)
 
 
-class Probe(nn.Module):
+class Probe(Detector):
     """A network of three numbers: ``w``'s gradient at the n-th call is known, the others move by decay only."""
 
     def __init__(self, pulls=PULLS):

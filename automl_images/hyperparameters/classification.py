@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from automl_images.hyperparameters.hyperparameter import Hyperparameter
-from automl_images.hyperparameters.names import CLASSIFIERS
+from dataclasses import replace
 
-_OWN_SIZES = ("image_shape", (None,))
-_SHAPE = ("image_shape", None)
+from automl_images.hyperparameters.hyperparameter import Hyperparameter, count, flag
 
-ROWS = (
+_OWN_SIZES = {"image_shape": (None,)}
+_SHAPE: dict[str, None] = {"image_shape": None}
+
+_ROWS = (
     Hyperparameter(
         "weighted_loss",
         "choice",
@@ -16,35 +17,27 @@ ROWS = (
         "1 weighs each class in the loss by the square root of its rarity, 2 by its rarity (images / (classes * images "
         "of the class), mean 1; multi-label: negatives / positives on the positives), 0 not.",
         choices=(0, 1, 2),
-        models=CLASSIFIERS,
     ),
-    Hyperparameter(
+    count(
         "valid_resize_size",
-        "int",
         256,
         "The shorter side of a validation image before its centre crop; not below valid_crop_size.",
-        low=1,
-        models=CLASSIFIERS,
         aliases=("validation_resize_size",),
         needs=_OWN_SIZES,
+        inference=True,
     ),
-    Hyperparameter(
+    count(
         "valid_crop_size",
-        "int",
         224,
         "The side of the centre crop that a validation image is scored on; a ViT's is train_crop_size.",
-        low=1,
-        models=CLASSIFIERS,
         aliases=("validation_crop_size",),
         needs=_OWN_SIZES,
+        inference=True,
     ),
-    Hyperparameter(
+    count(
         "train_crop_size",
-        "int",
         224,
         "The side of the square that a training image is cropped and scaled to.",
-        low=1,
-        models=CLASSIFIERS,
         aliases=("training_crop_size",),
         needs=_OWN_SIZES,
     ),
@@ -56,7 +49,6 @@ ROWS = (
         "crop_color_transform: and rotation, shear and aspect ratio. Not set: a random resized crop, flip and colour "
         "jitter, or with image_shape a centre crop alone.",
         choices=("crop", "crop_color", "crop_color_transform"),
-        models=CLASSIFIERS,
     ),
     Hyperparameter(
         "image_shape",
@@ -64,16 +56,13 @@ ROWS = (
         None,
         "SageMaker's sizes in place of the three above: training crops images to it and refuses smaller ones; "
         "validation and prediction scale them to it without keeping the aspect. One channel makes images grey.",
-        sagemaker="3,224,224",
-        models=CLASSIFIERS,
+        defaults={("sagemaker",): "3,224,224"},
+        inference=True,
     ),
-    Hyperparameter(
+    count(
         "resize",
-        "int",
         None,
         "The shorter side of a training image before it is cropped to image_shape; above both its sides.",
-        low=1,
-        models=CLASSIFIERS,
         needs=_SHAPE,
     ),
     Hyperparameter(
@@ -82,8 +71,7 @@ ROWS = (
         None,
         "The numbers that the network computes with; float16 is bfloat16 on a CPU. Not set: bfloat16 where faster.",
         choices=("float32", "float16"),
-        sagemaker="float32",
-        models=CLASSIFIERS,
+        defaults={("sagemaker",): "float32"},
     ),
     Hyperparameter(
         "top_k",
@@ -91,7 +79,6 @@ ROWS = (
         None,
         "Reports the share of images whose class is among the k likeliest; at most the number of classes.",
         low=2,
-        models=CLASSIFIERS,
     ),
     Hyperparameter(
         "kv_store",
@@ -99,25 +86,19 @@ ROWS = (
         None,
         "How several machines would share weights; a trial runs on one, whose GPUs always agree at each step.",
         choices=("dist_sync", "dist_async"),
-        models=CLASSIFIERS,
+        idle="a trial runs on one machine, whose GPUs agree at each step",
         sweepable=False,
     ),
-    Hyperparameter(
+    count(
         "num_classes",
-        "int",
         None,
         "Checked against the training data, which says how many classes there are; another number is refused.",
-        low=1,
-        models=CLASSIFIERS,
         sweepable=False,
     ),
-    Hyperparameter(
+    count(
         "num_training_samples",
-        "int",
         None,
         "Checked against the training data, after the split; another number is refused.",
-        low=1,
-        models=CLASSIFIERS,
         sweepable=False,
     ),
     Hyperparameter(
@@ -126,31 +107,25 @@ ROWS = (
         152,
         "The depth of a ResNet: model_name resnet<num_layers>.",
         choices=(18, 34, 50, 101, 152, 200, 20, 32, 44, 56, 110),
-        models=CLASSIFIERS,
         place="model_name",
     ),
-    Hyperparameter(
+    flag(
         "multi_label",
-        "flag",
         0,
         "1: an image may have several classes, which is the task image-classification-multilabel.",
-        models=CLASSIFIERS,
         place="task",
     ),
-    Hyperparameter(
+    flag(
         "use_pretrained_model",
-        "flag",
         0,
         "1 starts from the library's published weights, with a fresh last layer.",
-        models=CLASSIFIERS,
         place="weights.pretrained",
     ),
-    Hyperparameter(
+    flag(
         "use_weighted_loss",
-        "flag",
         0,
         "1 weighs the loss by the classes' rarity, as weighted_loss: 2 does.",
-        models=CLASSIFIERS,
         place="weighted_loss",
     ),
 )
+ROWS = tuple(replace(row, families=("classification",)) for row in _ROWS)

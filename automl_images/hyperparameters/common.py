@@ -2,109 +2,80 @@
 
 from __future__ import annotations
 
-from automl_images.hyperparameters.hyperparameter import Hyperparameter
-from automl_images.hyperparameters.names import CLASSIFICATION, MULTILABEL
+from automl_images.hyperparameters.hyperparameter import Hyperparameter, Refusal, count, flag, share
 
-_SGD = ("optimizer", ("sgd",))
-_MOMENTUM = ("optimizer", ("sgd", "nag"))
-_DECAYED = ("optimizer", ("sgd", "nag", "adam", "adamw"))
-_ADAMS = ("optimizer", ("adam", "adamw"))
-_STEP = ("lr_scheduler", ("step",))
-_COSINE = ("lr_scheduler", ("warmup_cosine",))
-_STOPPING = ("early_stopping", (1,))
-_VIT_BATCHES = {"vits16r224": 128, "vitb16r224": 48, "vitl16r224": 10}
+_SGD = {"optimizer": ("sgd",)}
+_MOMENTUM = {"optimizer": ("sgd", "nag")}
+_DECAYED = {"optimizer": ("sgd", "nag", "adam", "adamw")}
+_ADAMS = {"optimizer": ("adam", "adamw")}
+_ADAPTIVE = {"optimizer": ("adam", "adamw", "rmsprop")}
+_RMSPROP = {"optimizer": ("rmsprop",)}
+_STEP = {"lr_scheduler": ("step",)}
+_EQUAL_STEPS = {**_STEP, "lr_scheduler_step": (None,)}
+_COSINE = {"lr_scheduler": ("warmup_cosine",)}
+_STOPPING = {"early_stopping": (1,)}
+_FORGETS = Refusal(1, "would never take in a new gradient; use a value below 1", _ADAMS)
 
 ROWS: tuple[Hyperparameter, ...] = (
-    Hyperparameter(
-        "number_of_epochs",
-        "int",
-        15,
-        "Passes over the training images.",
-        low=1,
-        by_model={"yolov5": 30},
-        sagemaker=30,
-        aliases=("epochs",),
+    count(
+        "number_of_epochs", 15, "Passes over the training images.", defaults={("sagemaker",): 30}, aliases=("epochs",)
     ),
-    Hyperparameter(
+    count(
         "training_batch_size",
-        "int",
         2,
         "Images in one forward and backward pass, of all GPUs of the trial together.",
-        low=1,
-        by_model={"yolov5": 16, **_VIT_BATCHES},
-        by_task={CLASSIFICATION: 78, MULTILABEL: 78},
-        sagemaker=32,
+        defaults={("classification",): 78, ("sagemaker",): 32},
         aliases=("mini_batch_size",),
     ),
-    Hyperparameter(
+    count(
         "validation_batch_size",
-        "int",
         1,
         "Images in one forward pass at an evaluation; changes speed and memory, never a metric.",
-        low=1,
-        by_model={"yolov5": 16, **_VIT_BATCHES},
-        by_task={CLASSIFICATION: 78, MULTILABEL: 78},
-        sagemaker=32,
+        variants={"classification": {"inference": True}},  # a detector predicts image by image
+        defaults={("classification",): 78, ("sagemaker",): 32},
     ),
-    Hyperparameter(
+    count(
         "grad_accumulation_step",
-        "int",
         1,
         "Batches whose gradients are averaged before the weights move once.",
-        low=1,
         aliases=("gradient_accumulation_step",),
     ),
-    Hyperparameter("early_stopping", "flag", 1, "1 ends a trial whose primary metric no longer improves.", sagemaker=0),
-    Hyperparameter(
+    flag("early_stopping", 1, "1 ends a trial whose primary metric no longer improves.", defaults={("sagemaker",): 0}),
+    count(
         "early_stopping_patience",
-        "int",
         5,
         "Evaluations without improvement, counted after the delay, that end the trial.",
-        low=1,
         needs=_STOPPING,
     ),
-    Hyperparameter(
+    count(
         "early_stopping_delay",
-        "int",
         5,
         "First evaluations during which a lack of improvement is not counted.",
-        low=1,
-        sagemaker=1,
+        defaults={("sagemaker",): 1},
         needs=_STOPPING,
     ),
-    Hyperparameter(
+    count(
         "early_stopping_min_epochs",
-        "int",
         1,
         "Epochs that a trial has in any case before early stopping may end it.",
-        low=1,
-        sagemaker=10,
+        defaults={("sagemaker",): 10},
         needs=_STOPPING,
     ),
-    Hyperparameter(
+    share(
         "early_stopping_tolerance",
-        "float",
         0.0,
         "An improvement counts if it is above this share of the last best that did; 0 counts any, 1 asks for twice it.",
-        low=0,
-        high=1,
         needs=_STOPPING,
     ),
-    Hyperparameter(
+    share(
         "learning_rate",
-        "float",
         0.005,
         "The optimiser's base step; 0 leaves the weights as they were.",
-        low=0,
-        high=1,
-        by_model={
-            "yolov5": 0.01,
-            "vits16r224": {CLASSIFICATION: 0.0125, MULTILABEL: 0.025},
-            "vitb16r224": {CLASSIFICATION: 0.0125, MULTILABEL: 0.025},
-            "vitl16r224": {CLASSIFICATION: 0.001, MULTILABEL: 0.002},
+        defaults={
+            ("image-classification",): 0.01,
+            ("image-classification-multilabel",): 0.035,
+            ("sagemaker",): 0.1,
         },
-        by_task={CLASSIFICATION: 0.01, MULTILABEL: 0.035},
-        sagemaker=0.1,
     ),
     Hyperparameter(
         "lr_scheduler",
@@ -112,20 +83,17 @@ ROWS: tuple[Hyperparameter, ...] = (
         "warmup_cosine",
         "How the learning rate moves: linear warm-up then a cosine, or a factor every few epochs.",
         choices=("warmup_cosine", "step"),
-        sagemaker="step",
+        defaults={("sagemaker",): "step"},
         aliases=("learning_rate_scheduler",),
     ),
-    Hyperparameter(
+    share(
         "step_lr_gamma",
-        "float",
         0.5,
         "Factor on the learning rate at each step; 1 keeps it, 0 ends learning at the first step.",
-        low=0,
-        high=1,
-        sagemaker=1.0,
-        needs=_STEP,
+        defaults={("sagemaker",): 1.0},
+        needs=_EQUAL_STEPS,
     ),
-    Hyperparameter("step_lr_step_size", "int", 5, "Epochs between two steps.", low=1, needs=_STEP),
+    count("step_lr_step_size", 5, "Epochs between two steps.", needs=_EQUAL_STEPS),
     Hyperparameter(
         "lr_scheduler_step",
         "epochs",
@@ -133,30 +101,22 @@ ROWS: tuple[Hyperparameter, ...] = (
         "The epochs after which the learning rate takes a step, in place of one every step_lr_step_size.",
         needs=_STEP,
     ),
-    Hyperparameter(
+    share(
         "lr_scheduler_factor",
-        "float",
         0.1,
         "Factor on the learning rate at each step of lr_scheduler_step; 1 keeps it, 0 ends learning at the first.",
-        low=0,
-        high=1,
-        needs=("lr_scheduler_step", None),
+        needs={"lr_scheduler_step": None},
     ),
-    Hyperparameter(
+    share(
         "warmup_cosine_lr_cycles",
-        "float",
         0.45,
         "Cosine periods after the warm-up: 0.45 ends at 2.4 % of the learning rate, 0.5 at 0, 0 keeps it.",
-        low=0,
-        high=1,
         needs=_COSINE,
     ),
-    Hyperparameter(
+    count(
         "warmup_cosine_lr_warmup_epochs",
-        "int",
         2,
         "Epochs during which the learning rate rises from 0; as many as the trial has, and it never arrives.",
-        low=1,
         needs=_COSINE,
     ),
     Hyperparameter(
@@ -166,95 +126,83 @@ ROWS: tuple[Hyperparameter, ...] = (
         "How weights follow gradients; nag is sgd with Nesterov's momentum, whatever nesterov says.",
         choices=("sgd", "adam", "adamw", "rmsprop", "nag"),
     ),
-    Hyperparameter(
+    share(
         "momentum",
-        "float",
         0.9,
         "Share of the last step that the next one keeps; 0 needs sgd and nesterov: 0.",
-        low=0,
-        high=1,
         needs=_MOMENTUM,
+        refused=(
+            Refusal(
+                0,
+                "leaves nesterov nothing to look ahead along; set nesterov: 0 or a momentum above 0",
+                {**_SGD, "nesterov": (1,)},
+            ),
+            Refusal(
+                0,
+                "leaves nag nothing to look ahead along; use sgd with nesterov: 0, or a momentum above 0",
+                {"optimizer": ("nag",)},
+            ),
+        ),
     ),
-    Hyperparameter(
+    share(
         "weight_decay",
-        "float",
         1e-4,
         "Pull of the weights towards 0: in the gradient (L2) under sgd, nag and adam, beside it under adamw; "
         "SageMaker's profile has none under adam unless it is given.",
-        low=0,
-        high=1,
         needs=_DECAYED,
     ),
-    Hyperparameter(
-        "nesterov", "flag", 1, "1 looks ahead along the momentum, which must be above 0.", sagemaker=0, needs=_SGD
+    flag(
+        "nesterov",
+        1,
+        "1 looks ahead along the momentum, which must be above 0.",
+        defaults={("sagemaker",): 0},
+        needs=_SGD,
     ),
-    Hyperparameter(
+    share(
         "beta1",
-        "float",
         0.9,
         "Decay of the gradients' running mean; 1 is refused.",
-        low=0,
-        high=1,
         aliases=("beta_1",),
         needs=_ADAMS,
+        refused=(_FORGETS,),
     ),
-    Hyperparameter(
+    share(
         "beta2",
-        "float",
         0.999,
         "Decay of the squared gradients' mean; 1 is refused.",
-        low=0,
-        high=1,
         aliases=("beta_2",),
         needs=_ADAMS,
+        refused=(_FORGETS,),
     ),
-    Hyperparameter(
+    share(
         "eps",
-        "float",
         1e-8,
         "Added to the divisor of a step: the larger, the smaller the steps of seldom changing weights; 0 is refused.",
-        low=0,
-        high=1,
-        needs=("optimizer", ("adam", "adamw", "rmsprop")),
+        needs=_ADAPTIVE,
+        refused=(Refusal(0, "divides by nothing where a gradient is 0; use a value above 0, such as 1e-8", _ADAPTIVE),),
     ),
-    Hyperparameter(
+    share(
         "gamma",
-        "float",
         0.9,
         "Decay of the squared gradients' mean; 0 takes the last gradient's sign alone, 1 is refused.",
-        low=0,
-        high=1,
-        needs=("optimizer", ("rmsprop",)),
+        needs=_RMSPROP,
+        refused=(Refusal(1, _FORGETS.why, _RMSPROP),),
     ),
-    Hyperparameter(
-        "amsgrad",
-        "flag",
-        0,
-        "1 divides by the largest squared-gradient mean so far.",
-        aliases=("ams_gradient",),
-        needs=_ADAMS,
+    flag(
+        "amsgrad", 0, "1 divides by the largest squared-gradient mean so far.", aliases=("ams_gradient",), needs=_ADAMS
     ),
-    Hyperparameter(
-        "evaluation_frequency",
-        "int",
-        1,
-        "Epochs between two evaluations; the last epoch is always evaluated.",
-        low=1,
-    ),
-    Hyperparameter(
+    count("evaluation_frequency", 1, "Epochs between two evaluations; the last epoch is always evaluated."),
+    count(
         "checkpoint_frequency",
-        "int",
         None,
         "Epochs between two model folders that are kept beside the best epoch's, in `epochs/` of the trial's folder; "
         "not set: the best epoch's alone.",
-        low=1,
+        capped_by="number_of_epochs",
     ),
-    Hyperparameter(
+    count(
         "layers_to_freeze",
-        "int",
         None,
         "The first so many groups of the network's layers keep their weights and norms' statistics; not set: none.",
-        low=1,
     ),
     Hyperparameter(
         "checkpoint_run_id",
@@ -277,13 +225,10 @@ ROWS: tuple[Hyperparameter, ...] = (
         "The weights file in the folder that checkpoint_dataset_id names.",
         sweepable=False,
     ),
-    Hyperparameter(
+    share(
         "split_ratio",
-        "float",
         0.2,
         "The share of the training data that validates where no validation data is given.",
-        low=0,
-        high=1,
         place="data.split_ratio",
     ),
 )

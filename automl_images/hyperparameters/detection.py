@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from automl_images.hyperparameters.hyperparameter import Hyperparameter
-from automl_images.hyperparameters.names import DETECTORS, FASTER_RCNN, YOLO
+from automl_images.hyperparameters.hyperparameter import Hyperparameter, count, flag, share
+
+_ALL = ("detection",)
+_LISTED: tuple[str, ...] = ()  # of the models alone whose rows list it
 
 ROWS = (
     Hyperparameter(
@@ -14,7 +16,7 @@ ROWS = (
         "COCO's twelve figures beside it), none (no evaluation: the last epoch is kept; not for a sweep).",
         choices=("none", "coco", "voc", "coco_voc"),
         sweepable=False,
-        models=DETECTORS,
+        families=_ALL,
     ),
     Hyperparameter(
         "validation_iou_threshold",
@@ -24,26 +26,24 @@ ROWS = (
         low=0.1,
         high=1,
         sweepable=False,
-        models=DETECTORS,
+        families=_ALL,
     ),
-    Hyperparameter(
-        "min_size", "int", 600, "The shorter side of an image is scaled to this many pixels.", low=1, models=FASTER_RCNN
+    count(
+        "min_size", 600, "The shorter side of an image is scaled to this many pixels.", families=_LISTED, inference=True
     ),
-    Hyperparameter(
+    count(
         "max_size",
-        "int",
         1333,
         "The longer side is at most this many pixels; not below min_size.",
-        low=1,
-        models=FASTER_RCNN,
+        families=_LISTED,
+        inference=True,
     ),
-    Hyperparameter(
+    count(
         "img_size",
-        "int",
         640,
         "Images are scaled and padded to a square of this many pixels, rounded up to a multiple of 32.",
-        low=1,
-        models=YOLO,
+        families=_LISTED,
+        inference=True,
         aliases=("image_size",),
     ),
     Hyperparameter(
@@ -52,37 +52,31 @@ ROWS = (
         "medium",
         "Depth and width of the network.",
         choices=("small", "medium", "large", "xlarge"),
-        models=YOLO,
+        families=_LISTED,
     ),
-    Hyperparameter("multi_scale", "flag", 0, "1 varies the size of each training batch by up to 50 %.", models=YOLO),
-    Hyperparameter(
+    flag("multi_scale", 0, "1 varies the size of each training batch by up to 50 %.", families=_LISTED),
+    share(
         "box_score_thresh",
-        "float",
         0.3,
         "A predicted box needs a score above this; ranks no trial, since trials are ranked on all boxes.",
-        low=0,
-        high=1,
-        by_model={"yolov5": 0.1},
         aliases=("box_score_threshold",),
-        models=DETECTORS,
+        families=_ALL,
+        inference=True,
     ),
-    Hyperparameter(
+    share(
         "nms_iou_thresh",
-        "float",
         0.5,
         "Of two boxes of a class that overlap by more, the lower score goes.",
-        low=0,
-        high=1,
         aliases=("nms_iou_threshold", "box_nms_thresh", "box_iou_thresh"),
-        models=DETECTORS,
+        families=_ALL,
+        inference=True,
     ),
-    Hyperparameter(
+    count(
         "box_detections_per_img",
-        "int",
         100,
         "The most boxes that an image may have, best scores first.",
-        low=1,
-        models=FASTER_RCNN,
+        families=_LISTED,
+        inference=True,
         aliases=("box_detections_per_image",),
     ),
 )

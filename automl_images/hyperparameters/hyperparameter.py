@@ -1,15 +1,35 @@
-"""One row of the catalogue: a hyperparameter's type, range, defaults and effect."""
+"""One row of the catalogue: a hyperparameter's type, range, defaults, effect, and what leaves it without one."""
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from automl_images.architectures import ARCHITECTURES
 from automl_images.errors import UserError, nearest
+from automl_images.hyperparameters.number import number
+from automl_images.tasks import TASKS
 
-_UNSET = object()
+Conditions = Mapping[str, tuple[Any, ...] | None]
+"""Other settings, and the values that each may have: all must hold. None: any value, as long as it is set."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A value that does not go with other settings.
+
+    Attributes:
+        value: the value.
+        why: goes on after it in the error's line; says how to mend it.
+        beside: the settings with which it is refused.
+    """
+
+    value: Any
+    why: str
+    beside: Conditions
 
 
 @dataclass(frozen=True)
@@ -18,17 +38,24 @@ class Hyperparameter:
 
     Attributes:
         name: Azure's v1 name, or the vendor's that alone has it.
-        type: ``int``, ``float``, ``flag`` (0 or 1), ``choice``, ``text``, ``epochs`` ("10,20") or ``shape`` ("3,8,8").
-        default: the default where neither ``by_model`` nor ``by_task`` has one; None means that it is not set.
+        type: ``int``, ``float``, ``flag`` (0 or 1), ``choice``, ``text``, ``epochs`` ("10,20"), ``shape`` ("3,8,8") or
+            ``pair`` ("3,2").
+        default: the default where ``defaults`` and the model's row have none; None means that it is not set.
         effect: what it observably changes, the ends of its range included.
-        low, high: the range of a number, both ends allowed; None is unbounded.
+        low, high: the range of a number; None is unbounded.
+        open_low, open_high: whether that end itself is not allowed.
         choices: the values of a choice.
-        by_model: defaults of models that differ, the same in all tasks or a mapping of tasks.
-        by_task: defaults of tasks that differ.
-        sagemaker: the default in SageMaker's profile, where it is another than Azure's.
-        models: the models that it applies to; None for all.
+        defaults: defaults that differ, by any of a profile, a model, a task and a family, such as
+            ``("sagemaker", "segmentation")``.
+        families: the task families that it applies to; None: all. It applies to models whose row lists it besides.
         aliases: other vendors' names for the same thing.
-        needs: the setting and the values under which it acts, such as ``("optimizer", ("sgd",))``; None: any value.
+        needs: the settings under which it acts.
+        capped_by: another setting, above whose value it has no effect.
+        idle: why it never has an effect here, or None.
+        refused: values within its range that do not go with other settings.
+        inference: whether it acts at inference too, and can be changed there.
+        gene: how evolution changes it: the gain of its mutation (0: only if asked for) and the limits that it keeps.
+        variants: by family or model, the attributes of this row that are others there, such as ``choices``.
         sweepable: False where trials could not be compared if it varied.
         place: where it is given if not among the settings, such as ``data.split_ratio``.
     """
@@ -39,29 +66,49 @@ class Hyperparameter:
     effect: str
     low: float | None = None
     high: float | None = None
+    open_low: bool = False
+    open_high: bool = False
     choices: tuple[Any, ...] = ()
-    by_model: Mapping[str, Any] = field(default_factory=dict)
-    by_task: Mapping[str, Any] = field(default_factory=dict)
-    sagemaker: Any = _UNSET
-    models: tuple[str, ...] | None = None
+    defaults: Mapping[tuple[str, ...], Any] = field(default_factory=dict)
+    families: tuple[str, ...] | None = None
     aliases: tuple[str, ...] = ()
-    needs: tuple[str, tuple[Any, ...] | None] | None = None
+    needs: Conditions = field(default_factory=dict)
+    capped_by: str | None = None
+    idle: str | None = None
+    refused: tuple[Refusal, ...] = ()
+    inference: bool = False
+    gene: tuple[float, float, float] | None = None
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sweepable: bool = True
     place: str | None = None
 
+    def applies_to(self, model: str) -> bool:
+        """Return whether a model has it."""
+        row = ARCHITECTURES[model]
+        return self.families is None or row.family in self.families or self.name in row.settings
+
+    def variant(self, *names: str) -> Hyperparameter:
+        """Return the row as it is for a family and a model; of two variants the last that is named goes before."""
+        differing = {k: v for name in names for k, v in self.variants.get(name, {}).items()}
+        return replace(self, **differing) if differing else self
+
     def default_for(self, task: str, model: str, profile: str = "azure") -> Any:
-        """Return the default for a task and model: the model's, else the task's, else the general one.
+        """Return the default for a task and model: the most specific one.
+
+        A profile's own goes before a model's, that before a task's, and that before a family's.
 
         Args:
             task, model: their names.
-            profile: ``azure``, or ``sagemaker``, whose own defaults go before.
+            profile: whose defaults; ``azure``, whose they are if no other profile is named, or ``sagemaker``.
         """
-        if profile == "sagemaker" and self.sagemaker is not _UNSET:
-            return self.sagemaker
-        own = self.by_model.get(model, _UNSET)
-        if isinstance(own, Mapping):
-            own = own.get(task, _UNSET)
-        return self.by_task.get(task, self.default) if own is _UNSET else own
+        known = {(): self.default, **self.defaults}
+        architecture = ARCHITECTURES.get(model)
+        if architecture and self.name in architecture.defaults:
+            own = architecture.defaults[self.name]
+            known |= {(model, t): v for t, v in own.items()} if isinstance(own, Mapping) else {(model,): own}
+        names = (profile, model, task, TASKS[task].family)
+        matching = [key for key in known if all(name in names for name in key)]
+        return known[max(matching, key=lambda key: [name in key for name in names])]
 
     def range_text(self) -> str:
         """Return the allowed values in words, such as ``at least 1`` or ``0 to 1``."""
@@ -69,17 +116,21 @@ class Hyperparameter:
             return "one of " + ", ".join(str(c) for c in self.choices)
         if self.type in _FORMS:
             return _FORMS[self.type]
-        if self.high is None:
-            return f"at least {self.low:g}" if self.low is not None else "any number"
-        return f"{self.low:g} to {self.high:g}"
+        low = "" if self.low is None else f"above {self.low:g}" if self.open_low else f"{self.low:g}"
+        high = "" if self.high is None else f"below {self.high:g}" if self.open_high else f"{self.high:g}"
+        if low and high:
+            return f"{low} to {high}"
+        if high:
+            return high if self.open_high else f"at most {high}"
+        return "any number" if not low else low if self.open_low else f"at least {low}"
 
     def check(self, value: Any) -> Any:
-        """Return ``value`` as this hyperparameter's type; None stays None where that is the default.
+        """Return ``value`` as this hyperparameter's type; None stays None where that is a default.
 
         Raises:
             UserError: the type is wrong or the value is out of range; the line names the hyperparameter and the range.
         """
-        if value is None and (self.default is None or self.sagemaker is None):
+        if value is None and None in (self.default, *self.defaults.values()):
             return None
         try:
             checked = self._typed(value)
@@ -87,43 +138,78 @@ class Hyperparameter:
             raise UserError(
                 f"{self.name}: {value!r} is not {_ARTICLE[self.type]}; allowed: {self.range_text()}"
             ) from None
-        too_low = self.low is not None and isinstance(checked, int | float) and checked < self.low
-        too_high = self.high is not None and isinstance(checked, int | float) and checked > self.high
-        if too_low or too_high or (self.choices and checked not in self.choices):
+        if not self._within(checked) or (self.choices and checked not in self.choices):
             hint = f"; {nearest(str(value), map(str, self.choices))}" if self.choices else ""
             raise UserError(f"{self.name}: {value!r} is out of range; allowed: {self.range_text()}{hint}")
         return checked
 
+    def check_beside(self, settings: Mapping[str, Any]) -> None:
+        """Refuse this hyperparameter's value in complete settings if it does not go with the others.
+
+        Raises:
+            UserError: one of ``refused`` holds.
+        """
+        for refusal in self.refused:
+            if settings[self.name] == refusal.value and not _unmet(refusal.beside, settings):
+                raise UserError(f"{self.name}: {_shown(refusal.value)} {refusal.why}")
+
+    def without_effect(self, settings: Mapping[str, Any]) -> list[str]:
+        """Return a line for each reason why complete settings leave this hyperparameter's value without effect."""
+        lines = [f"{self.name} has no effect: {self.idle}"] if self.idle else []
+        if self.capped_by and settings[self.name] > settings[self.capped_by]:
+            lines.append(f"{self.name} has no effect above {self.capped_by} ({settings[self.capped_by]})")
+        for other in _unmet(self.needs, settings):
+            wanted = " or ".join(map(_shown, self.needs[other] or ("one",)))
+            lines.append(f"{self.name} has no effect with {other}: {_shown(settings.get(other))}; it needs {wanted}")
+        return lines
+
+    def _within(self, value: Any) -> bool:
+        if self.low is not None and (value <= self.low if self.open_low else value < self.low):
+            return False
+        return self.high is None or (value < self.high if self.open_high else value <= self.high)
+
     def _typed(self, value: Any) -> Any:
         if self.type == "choice":
             return self._choice(value)
-        if self.type == "flag":
-            flags = {"0": 0, "1": 1, "false": 0, "true": 1, "0.0": 0, "1.0": 1}
-            if str(value).lower() not in flags:
-                raise ValueError
-            return flags[str(value).lower()]
         if self.type == "text":
             if not isinstance(value, str) or not value:
                 raise TypeError
             return value
-        if self.type in ("epochs", "shape"):
-            return _numbers(value, self.type)
-        if isinstance(value, bool):
-            raise TypeError
-        number = float(value)
-        if number != number or number in (float("inf"), float("-inf")):
+        if self.type in _LISTS:
+            return _whole_numbers(value, _LISTS[self.type])
+        if self.type == "flag" and str(value).lower() in ("true", "false"):
+            return int(str(value).lower() == "true")
+        found = number(value)
+        if self.type == "float":
+            return found
+        if found != int(found) or (self.type == "flag" and found not in (0, 1)):
             raise ValueError
-        if self.type == "int":
-            if number != int(number):
-                raise ValueError
-            return int(number)
-        return number
+        return int(found)
 
     def _choice(self, value: Any) -> Any:
-        if isinstance(value, str):
-            value = _CHOICE_SPELLINGS.get(value, value)
-            return next((c for c in self.choices if str(c) == value), value)
-        return next((c for c in self.choices if c == value and not isinstance(value, bool)), value)
+        texts = {c for c in self.choices if isinstance(c, str)}
+        if isinstance(value, str) and texts:
+            return _CHOICE_SPELLINGS.get(value, value)
+        try:
+            found = number(value)
+        except ValueError:
+            return value
+        return next((c for c in self.choices if c not in texts and c == found), value)
+
+
+def count(name: str, default: int | None, effect: str, **more: Any) -> Hyperparameter:
+    """Return the row of a whole number from 1 on."""
+    return Hyperparameter(name, "int", default, effect, low=1, **more)
+
+
+def share(name: str, default: float, effect: str, **more: Any) -> Hyperparameter:
+    """Return the row of a number from 0 to 1, both ends allowed."""
+    return Hyperparameter(name, "float", default, effect, low=0, high=1, **more)
+
+
+def flag(name: str, default: int, effect: str, **more: Any) -> Hyperparameter:
+    """Return the row of a flag."""
+    return Hyperparameter(name, "flag", default, effect, **more)
 
 
 _ARTICLE = {
@@ -134,26 +220,44 @@ _ARTICLE = {
     "text": "text",
     "epochs": "a list of epochs",
     "shape": "an image's shape",
+    "pair": "two numbers",
 }
 _FORMS = {
     "flag": "0 or 1",
     "text": "any text",
     "epochs": 'rising epochs from 1 on, such as "10,20"',
     "shape": '"channels,height,width" with 1 or 3 channels, such as "3,224,224"',
+    "pair": 'two whole numbers from 1 on, such as "3,2"',
+}
+_LISTS: dict[str, Callable[[list[int]], bool]] = {
+    "epochs": lambda n: all(a < b for a, b in itertools.pairwise([0, *n])),
+    "shape": lambda n: len(n) == 3 and n[0] in (1, 3) and min(n) > 0,
+    "pair": lambda n: len(n) == 2 and min(n) > 0,
 }
 _CHOICE_SPELLINGS = {"extra_large": "xlarge", "cocovoc": "coco_voc"}
 
 
-def _numbers(value: Any, kind: str) -> str:
-    """Return comma-separated whole numbers as they are written in a settings file."""
+def _whole_numbers(value: Any, allowed: Callable[[list[int]], bool]) -> str:
+    """Return a list of whole numbers, or its text, as it is written in a settings file: with commas alone."""
     if isinstance(value, bool | float):
         raise TypeError
-    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value).strip().strip("()[]")
     if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
         raise ValueError
     numbers = [int(n) for n in text.split(",")]
-    rising = all(a < b for a, b in zip([0, *numbers], numbers, strict=False))
-    shape = len(numbers) == 3 and numbers[0] in (1, 3) and min(numbers) > 0
-    if not (rising if kind == "epochs" else shape):
+    if not allowed(numbers):
         raise ValueError
     return ",".join(map(str, numbers))
+
+
+def _unmet(conditions: Conditions, settings: Mapping[str, Any]) -> list[str]:
+    """Return the settings whose values are not those that the conditions want; a model folder may lack a setting."""
+    return [
+        name
+        for name, values in conditions.items()
+        if (settings.get(name) is None if values is None else settings.get(name) not in values)
+    ]
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)

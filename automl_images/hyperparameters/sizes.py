@@ -5,35 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from automl_images.architectures import ARCHITECTURES, has_published
 from automl_images.errors import UserError
-from automl_images.hyperparameters.names import CIFAR_RESNETS, FASTER_RCNN, RESNETS, VITS, YOLO
 
-# family -> (models, groups that layers_to_freeze counts, smallest side, sides are multiples of)
-# mobilenetv2: features.0 to 18; ResNets: the stem, then layer1 to layer4 (CIFAR's: layer3); ViT: the patch embedding,
-# then its blocks; YOLOv5: the ten layers of its backbone. ImageNet's networks halve five times, CIFAR's twice.
-_FAMILIES: dict[str, tuple[tuple[str, ...], int, int, int]] = {
-    "mobilenetv2": (("mobilenetv2",), 19, 32, 1),
-    "resnet": (RESNETS, 5, 32, 1),
-    "resnest": (("resnest50", "resnest101"), 5, 32, 1),
-    "seresnext": (("seresnext",), 5, 32, 32),
-    "vit": (VITS, 13, 32, 16),
-    "cifar": (CIFAR_RESNETS, 4, 8, 1),
-    "yolov5": (YOLO, 10, 1, 1),
-    "rcnn": (FASTER_RCNN, 5, 1, 1),
-}
-_FAMILY_OF = {model: family for family, (models, *_) in _FAMILIES.items() for model in models}
-_DEEPER = {"vitl16r224": 25}  # 24 blocks, the smaller ones have 12
-WITHOUT_PUBLISHED_WEIGHTS = (*CIFAR_RESNETS, "resnet200", *YOLO)
-
-
-def family(model_name: str) -> str:
-    """Return the family of a model: mobilenetv2, resnet, resnest, seresnext, vit, cifar, yolov5 or rcnn."""
-    return _FAMILY_OF[model_name]
+WITHOUT_PUBLISHED_WEIGHTS = tuple(name for name in ARCHITECTURES if not has_published(name))
 
 
 def most_layers(model_name: str) -> int:
     """Return how many groups of layers ``layers_to_freeze`` can freeze: all of the model's but its head."""
-    return _DEEPER.get(model_name, _FAMILIES[family(model_name)][1])
+    return len(ARCHITECTURES[model_name].groups)
 
 
 def check_layers(model_name: str, count: int | None) -> None:
@@ -71,10 +51,7 @@ def input_shape(settings: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def check_size(model_name: str, size: int | tuple[int, int], name: str = "train_crop_size") -> None:
-    """Refuse an input size that a classifier cannot take; detectors take any.
-
-    Sides start at 32 pixels (CIFAR ResNets: 8). A ViT takes multiples of 16, its patch; ``seresnext``, of which Azure
-    says that it takes no arbitrary size, multiples of 32, the stride of its last layer.
+    """Refuse an input size that a model cannot take.
 
     Args:
         model_name: the model.
@@ -84,7 +61,7 @@ def check_size(model_name: str, size: int | tuple[int, int], name: str = "train_
     Raises:
         UserError: the model cannot take the size.
     """
-    _, _, smallest, multiple = _FAMILIES[family(model_name)]
+    smallest, multiple = ARCHITECTURES[model_name].least_side, ARCHITECTURES[model_name].multiple
     for side in (size,) if isinstance(size, int) else size:
         if side < smallest:
             raise UserError(f"{name}: {side} is too small for {model_name}; use at least {smallest}")
@@ -97,33 +74,46 @@ def check_size(model_name: str, size: int | tuple[int, int], name: str = "train_
 
 
 def check_sizes(settings: Mapping[str, Any], *, pretrained: bool = False) -> None:
-    """Refuse sizes of a classifier's complete settings that do not go together or that its model cannot take.
+    """Refuse sizes of complete settings that do not go together or that their model cannot take.
 
     Args:
-        settings: ``model_name``, ``image_shape`` (None or "C,H,W", which then stands for all crops), ``resize``,
-            ``train_crop_size``, ``valid_crop_size`` and ``valid_resize_size``.
+        settings: of a classifier ``model_name``, ``image_shape`` (None or "C,H,W", which then stands for all crops),
+            ``resize``, ``train_crop_size``, ``valid_crop_size`` and ``valid_resize_size``; of a detector that has
+            them ``min_size`` and ``max_size``.
         pretrained: training starts from the published weights.
 
     Raises:
         UserError: a size does not fit the model or another size.
     """
-    model = settings["model_name"]
     if settings.get("image_shape"):
-        channels, height, width = parse_image_shape(settings["image_shape"])
-        check_size(model, (height, width), "image_shape")
-        resize = settings.get("resize")
-        if resize is not None and resize <= max(height, width):
-            raise UserError(f"resize: {resize} must be above both sides of image_shape {settings['image_shape']}")
-        if pretrained and (channels, height, width) != (3, 224, 224):
-            raise UserError(
-                f"image_shape: {settings['image_shape']} does not go with pretrained weights, which take 3,224,224; "
-                "use that, or set weights.pretrained: false"
-            )
-        return
+        _check_image_shape(settings, pretrained)
+    elif "train_crop_size" in settings:
+        _check_crops(settings)
+    elif "min_size" in settings and settings["min_size"] > settings["max_size"]:
+        raise UserError(
+            f"min_size: {settings['min_size']} is above max_size {settings['max_size']}; lower it or raise max_size"
+        )
+
+
+def _check_image_shape(settings: Mapping[str, Any], pretrained: bool) -> None:
+    channels, height, width = parse_image_shape(settings["image_shape"])
+    check_size(settings["model_name"], (height, width), "image_shape")
+    resize = settings.get("resize")
+    if resize is not None and resize <= max(height, width):
+        raise UserError(f"resize: {resize} must be above both sides of image_shape {settings['image_shape']}")
+    if pretrained and (channels, height, width) != (3, 224, 224):
+        raise UserError(
+            f"image_shape: {settings['image_shape']} does not go with pretrained weights, which take 3,224,224; "
+            "use that, or set weights.pretrained: false"
+        )
+
+
+def _check_crops(settings: Mapping[str, Any]) -> None:
+    model = settings["model_name"]
     train, valid, resized = (settings[k] for k in ("train_crop_size", "valid_crop_size", "valid_resize_size"))
     check_size(model, train, "train_crop_size")
     check_size(model, valid, "valid_crop_size")
-    if family(model) == "vit" and train != valid:
+    if ARCHITECTURES[model].one_size and train != valid:
         raise UserError(
             f"valid_crop_size: {valid} differs from train_crop_size {train}, but {model} takes one size only; "
             "make them equal"

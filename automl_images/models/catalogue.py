@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from torch import nn
 
 from automl_images import storage
+from automl_images.architectures import ARCHITECTURES
 from automl_images.errors import UserError
 from automl_images.hyperparameters import check_model
-from automl_images.hyperparameters.names import CLASSIFIERS
 from automl_images.hyperparameters.sizes import input_shape
 from automl_images.models import weights as _weights
 from automl_images.models.classifier import Classifier
@@ -25,16 +26,10 @@ def build(task: str, settings: Mapping[str, Any], classes: Sequence[str], *, fro
     Raises:
         UserError: the task has no such model, or its package is not installed.
     """
-    name = check_model(task, settings["model_name"])
-    if name in CLASSIFIERS:
-        return Classifier(classes, settings)
-    if name == "yolov5":
-        from automl_images.models.yolov5 import YoloV5
-
-        return YoloV5(list(classes), dict(settings))
-    from automl_images.models.faster_rcnn import FasterRcnn
-
-    return FasterRcnn(classes, settings, frozen_norms=frozen_norms)
+    row = ARCHITECTURES[check_model(task, settings["model_name"])]
+    module, _, builder = row.builder.partition(":")
+    norms = {"frozen_norms": frozen_norms} if row.frozen_norms else {}
+    return getattr(import_module(module), builder)(classes, settings, **norms)
 
 
 def initial(
@@ -57,29 +52,20 @@ def initial(
     source = weights.get("source")
     if not source and not weights.get("pretrained"):
         return build(task, settings, classes), "weights: fresh"
-    if settings["model_name"] in CLASSIFIERS:
-        return _initial_classifier(task, settings, classes, source)
-    state = _weights.read_state_dict(source) if source else _weights.published(settings["model_name"])
-    # weights that were trained with learning norms bring their count of batches, frozen ones do not
-    learning_norms = any(name.endswith("num_batches_tracked") for name in state) and bool(source)
-    model = build(task, settings, classes, frozen_norms=not learning_norms)
-    loaded, afresh = _weights.load_fitting(model, state)
-    some = f", such as {afresh[0]}" if afresh else ""
-    return model, f"weights: {loaded} tensors from {source or 'the library'}; {len(afresh)} start afresh{some}"
-
-
-def _initial_classifier(
-    task: str, settings: Mapping[str, Any], classes: Sequence[str], source: str | None
-) -> tuple[nn.Module, str]:
-    if not source and input_shape(settings)[0] != 3:
+    if not source and settings.get("image_shape") and input_shape(settings)[0] != 3:
         raise UserError(
             f"image_shape: {settings['image_shape']} is grey, but published weights take 3 channels; "
             "use 3 channels or set weights.pretrained: false"
         )
     # read first: what cannot be had is said before time goes into building
     state = _weights.read_state_dict(source) if source else _weights.published(settings["model_name"])
-    keep_head = bool(source) and _weights.same_classes(str(source), classes) is not False
-    model = build(task, settings, classes)
-    assert isinstance(model, Classifier)
-    said = _weights.fit_classifier(model, state, keep_head=keep_head)
-    return model, f"weights: {storage.redact(source) if source else 'the library'}: {said}"
+    # weights that were trained with learning norms bring their count of batches, frozen ones do not
+    learning_norms = any(name.endswith("num_batches_tracked") for name in state) and bool(source)
+    model = build(task, settings, classes, frozen_norms=not learning_norms)
+    origin = storage.redact(source) if source else "the library"
+    if isinstance(model, Classifier):
+        keep_head = bool(source) and _weights.same_classes(str(source), classes) is not False
+        return model, f"weights: {origin}: {_weights.fit_classifier(model, state, keep_head=keep_head)}"
+    loaded, afresh = _weights.load_fitting(model, state)
+    some = f", such as {afresh[0]}" if afresh else ""
+    return model, f"weights: {loaded} tensors from {origin}; {len(afresh)} start afresh{some}"

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from automl_images.hyperparameters.sizes import check_size, family, input_shape
+from automl_images.architectures import ARCHITECTURES, Architecture
+from automl_images.hyperparameters.sizes import check_size, input_shape
 from automl_images.models.freeze import Freezable
 from automl_images.models.resnet_cifar import CifarResNet
 
-# the timm model, and the tag of its published weights where there are any
-TIMM = {
-    "resnest50": ("resnest50d", "in1k"),
-    "resnest101": ("resnest101e", "in1k"),
-    "seresnext": ("seresnext50_32x4d", "racm_in1k"),
-    "vits16r224": ("vit_small_patch16_224", "augreg_in21k_ft_in1k"),
-    "vitb16r224": ("vit_base_patch16_224", "augreg2_in21k_ft_in1k"),
-    "vitl16r224": ("vit_large_patch16_224", "augreg_in21k_ft_in1k"),
-    "resnet200": ("resnet200", ""),
-}
-TORCHVISION = {
-    "mobilenetv2": "mobilenet_v2",
-    **{name: name for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")},
-}
-HEADS = {"mobilenetv2": "classifier.1", "vit": "head"}  # every other family's is fc
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # what timm's augreg ViTs were trained with
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -43,24 +27,27 @@ class Classifier(Freezable):
 
     Attributes:
         network: the library's module.
-        head: the name of the network's last layer.
+        architecture: its row in the table of models.
         mean, std: of the input, in [0, 1], shape [channels, 1, 1]; not in the state_dict.
 
     Raises:
         UserError: the model does not take the size.
     """
 
+    gradient_clip: float | None = None
+    mean: Tensor
+    std: Tensor
+    luma: Tensor
+
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any]):
         super().__init__()
-        self.model_name: str = settings["model_name"]
-        self.family = family(self.model_name)
-        self.head = HEADS.get(self.family, "fc")
-        channels, *size = input_shape(settings)
-        check_size(
-            self.model_name, (size[0], size[1]), "image_shape" if settings.get("image_shape") else "train_crop_size"
-        )
-        self.network = _network(self.model_name, len(classes), channels, (size[0], size[1]))
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (HALF if self.family == "vit" else IMAGENET))
+        self.architecture: Architecture = ARCHITECTURES[settings["model_name"]]
+        channels, height, width = input_shape(settings)
+        name = "image_shape" if settings.get("image_shape") else "train_crop_size"
+        check_size(self.architecture.name, (height, width), name)
+        make = _LIBRARIES[self.architecture.library]
+        self.network = make(self.architecture, len(classes), channels, (height, width))
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in self.architecture.normalisation)
         luma = torch.tensor(LUMA).view(3, 1, 1)
         if channels == 1:
             mean, std = (luma * mean).sum(0, keepdim=True), (luma * std).sum(0, keepdim=True)
@@ -78,17 +65,9 @@ class Classifier(Freezable):
         if self.channels == 1:
             x = (x * self.luma).sum(1, keepdim=True)
         x = (x - 255 * self.mean) / (255 * self.std)
-        if self.training and len(x) == 1 and self._refuses_one(x):
+        if self.training and len(x) == 1 and max(x.shape[-2:]) <= self.architecture.doubled_to:
             return self.network(x.expand(2, -1, -1, -1))[:1].float()
         return self.network(x).float()
-
-    def _refuses_one(self, x: Tensor) -> bool:
-        """Return whether a batch norm would see a single value a channel, from which it cannot learn statistics.
-
-        ResNeSt normalises pooled features; the other convolutional networks' last maps are one pixel at 32 pixels.
-        """
-        small = max(x.shape[-2:]) <= 32 and self.family in ("mobilenetv2", "resnet", "seresnext")
-        return self.family == "resnest" or small
 
 
 def import_timm() -> Any:
@@ -99,19 +78,29 @@ def import_timm() -> Any:
     return timm
 
 
-def _network(name: str, classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
-    if name in TIMM:
-        sized = {"img_size": size} if family(name) == "vit" else {}
-        return import_timm().create_model(TIMM[name][0], num_classes=classes, in_chans=channels, **sized)
-    if name not in TORCHVISION:
-        return CifarResNet(int(name.removeprefix("resnet")), classes, channels)
+def _of_timm(row: Architecture, classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
+    sized = {"img_size": size} if row.one_size else {}
+    return import_timm().create_model(row.network, num_classes=classes, in_chans=channels, **sized)
+
+
+def _of_torchvision(row: Architecture, classes: int, channels: int, _: tuple[int, int]) -> nn.Module:
     from torchvision import models
 
-    network = getattr(models, TORCHVISION[name])(num_classes=classes)
+    network = getattr(models, row.network)(num_classes=classes)
     if channels != 3:  # torchvision has no argument for it; the same layer for other channels, initialised as its own
-        place, first = (network.features[0], "0") if name == "mobilenetv2" else (network, "conv1")
-        old = getattr(place, first)
+        name, old = next((n, cast(Any, m)) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
         new = nn.Conv2d(channels, old.out_channels, old.kernel_size, old.stride, old.padding, bias=False)
         nn.init.kaiming_normal_(new.weight, mode="fan_out")
-        setattr(place, first, new)
+        network.set_submodule(name, new)
     return network
+
+
+def _of_cifar(row: Architecture, classes: int, channels: int, _: tuple[int, int]) -> nn.Module:
+    return CifarResNet(int(row.network), classes, channels)
+
+
+_LIBRARIES: dict[str, Callable[[Architecture, int, int, tuple[int, int]], nn.Module]] = {
+    "timm": _of_timm,
+    "torchvision": _of_torchvision,
+    "cifar": _of_cifar,
+}

@@ -11,27 +11,25 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from automl_images.models.freeze import Freezable
+from automl_images.architectures import ARCHITECTURES
+from automl_images.models.detector import SCORE_FLOOR, Detector
 
-SCORE_FLOOR = 0.001
 
-
-class FasterRcnn(Freezable):
+class FasterRcnn(Detector):
     """A detector over ``classes``; class i of the data is class i + 1 of the network, whose 0 is the background.
 
     Args:
         classes: the labels, in the order of the model folder's labels.json.
-        settings: complete settings; uses ``model_name`` (``fasterrcnn_resnet<depth>_fpn``), ``min_size``, ``max_size``,
-            ``nms_iou_thresh`` and ``box_detections_per_img``.
+        settings: complete settings; uses ``model_name``, ``min_size``, ``max_size``, ``nms_iou_thresh``
+            and ``box_detections_per_img``.
         frozen_norms: batch norms keep the statistics of the weights that will be loaded; without weights they must
             learn, or nothing would normalise.
     """
 
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any], *, frozen_norms: bool = False):
         super().__init__()
-        depth = settings["model_name"].removeprefix("fasterrcnn_").removesuffix("_fpn")
         backbone = resnet_fpn_backbone(
-            backbone_name=depth,
+            backbone_name=ARCHITECTURES[settings["model_name"]].network,
             weights=None,
             norm_layer=FrozenBatchNorm2d if frozen_norms else nn.BatchNorm2d,
             trainable_layers=5,
@@ -46,20 +44,13 @@ class FasterRcnn(Freezable):
             box_detections_per_img=settings["box_detections_per_img"],
         )
 
-    def losses(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Return the parts whose sum is minimised.
-
-        Args:
-            images: uint8 [3, H, W], sizes may differ.
-            targets: for each image ``boxes``, float [n, 4] in pixels (x1, y1, x2, y2), and ``labels``, int64 [n].
-        """
+    def losses(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:  # noqa: D102
         return self.network(
             [image.float() / 255 for image in images],
             [{"boxes": t["boxes"], "labels": t["labels"] + 1} for t in targets],
         )
 
     @torch.no_grad()
-    def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        """Return for each uint8 [3, H, W] image its ``boxes`` (pixels), ``scores`` and ``labels`` by falling score."""
+    def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:  # noqa: D102
         found = self.network([image.float() / 255 for image in images])
         return [{"boxes": f["boxes"], "scores": f["scores"], "labels": f["labels"] - 1} for f in found]

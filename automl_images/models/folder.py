@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from automl_images.architectures import ARCHITECTURES
 from automl_images.errors import UserError
-from automl_images.hyperparameters.names import CLASSIFIERS
+from automl_images.hyperparameters import check_inference, check_model, without_effect
+from automl_images.hyperparameters.sizes import check_sizes
 from automl_images.models.catalogue import build
-from automl_images.models.classifier import TIMM
 from automl_images.models.wheel import write_wheel
 
 _REQUIRED = ("torch", "torchvision")
@@ -47,28 +48,23 @@ def save(
         metrics: what the model reached, JSON-serialisable; ``epoch`` among them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name = settings["model_name"]
+    row = ARCHITECTURES[settings["model_name"]]
     weights = io.BytesIO()  # a full disk is no OSError of torch.save's
     torch.save({n: tensor.detach().cpu().contiguous() for n, tensor in model.state_dict().items()}, weights)
     (folder / "model.pt").write_bytes(weights.getbuffer())
     described: dict[str, Any] = {"task": task, "settings": dict(settings)}
-    if name not in CLASSIFIERS:
+    if row.frozen_norms:
         described["frozen_norms"] = not any(n.endswith("num_batches_tracked") for n in model.state_dict())
     (folder / "settings.json").write_text(json.dumps(described, indent=1))
     (folder / "labels.json").write_text(json.dumps(list(classes), indent=1))
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
     wheel = write_wheel(folder)
-    needed = [
-        *_REQUIRED,
-        *(["timm"] if name in TIMM else []),
-        *(["ultralytics", "opencv-python-headless"] if name == "yolov5" else []),
-    ]
-    pins = [f"{package}=={metadata.version(package)}" for package in needed]
+    pins = [f"{package}=={metadata.version(package)}" for package in (*_REQUIRED, *row.packages)]
     (folder / "requirements.txt").write_text("\n".join([f"./{wheel.name}", *pins]) + "\n")
     figures = "\n".join(f"| {k} | {v:.4f} |" for k, v in metrics.items() if isinstance(v, float))
     options = "\n".join(f"| {k} | {v} |" for k, v in settings.items())
     (folder / "README.md").write_text(
-        f"# {name}\n\nTask: {task}. Labels: {', '.join(classes)}.\n\n"
+        f"# {row.name}\n\nTask: {task}. Labels: {', '.join(classes)}.\n\n"
         f"Trained by automl-images {metadata.version('automl-images')} with torch {torch.__version__}, "
         f"Python {platform.python_version()}.\n\n"
         f"## Metrics on validation\n\n| metric | value |\n| --- | --- |\n{figures}\n\n"
@@ -89,12 +85,23 @@ def _headless(pins: Sequence[str]) -> str:
 def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.Module, str, dict[str, Any], list[str]]:
     """Return the network, the task, the settings (``overrides`` applied) and the labels of a model folder.
 
+    Args:
+        folder: a local model folder.
+        overrides: hyperparameters that act at inference, by name or alias, to use instead of the folder's.
+
     Raises:
-        UserError: the folder is not a model folder, or its weights do not fit its settings.
+        UserError: the folder is not a model folder, its weights do not fit its settings, or an override would have no
+            effect or does not fit the model.
     """
     described, classes, _ = _read(folder)
-    settings = {**described["settings"], **(overrides or {})}
-    model = build(described["task"], settings, classes, frozen_norms=described.get("frozen_norms", False))
+    task, settings = described["task"], described["settings"]
+    changed = check_inference(check_model(task, settings["model_name"]), overrides or {})
+    settings = {**settings, **changed}
+    if changed:
+        check_sizes(settings)
+        if idle := without_effect(settings, changed):
+            raise UserError(idle[0])
+    model = build(task, settings, classes, frozen_norms=described.get("frozen_norms", False))
     try:
         state = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
         model.load_state_dict(state)
@@ -103,8 +110,12 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
     except (pickle.UnpicklingError, LookupError, AttributeError):  # their texts say nothing to act on
         raise UserError(f"{folder}/model.pt: does not load: it is damaged or holds more than tensors") from None
     except (RuntimeError, EOFError, ValueError, TypeError) as error:
+        if changed and "size mismatch" in str(error):
+            raise UserError(
+                f"{', '.join(changed)}: {folder}/model.pt does not fit the network that this makes"
+            ) from None
         raise UserError(f"{folder}/model.pt: does not load: {str(error).partition(chr(10))[0]}") from None
-    return model.eval(), described["task"], settings, classes
+    return model.eval(), task, settings, classes
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
@@ -117,4 +128,4 @@ def _read(folder: Path) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
         raise UserError(f"{folder}: a .json file in it does not parse: {error}") from None
     if not isinstance(read[0], dict) or not {"task", "settings"} <= read[0].keys():
         raise UserError(f"{folder}: its settings.json has no task and settings; is it a model folder?")
-    return read  # type: ignore[return-value]
+    return read[0], read[1], read[2]

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from automl_images.models.classifier import Classifier
+
 SHARE = 0.02  # of a trial's images that the probe may use
 ROUNDS, LEAST = 7, 2  # timed passes of each candidate: at most, at least
 SECONDS = 5.0  # that the probe should take; past them no further round begins
@@ -24,15 +26,15 @@ _cache: dict[tuple[Any, ...], Choice] = {}
 
 
 def fastest(
-    model: nn.Module, batch: Tensor, device: torch.device, *, steps: int, precision: str | None = None
+    model: Classifier, batch: Tensor, device: torch.device, *, steps: int, precision: str | None = None
 ) -> Choice:
     """Return the layout and precision to train with; what a resumed trial must use again, so it is plain data.
 
     Every candidate does two to seven forward and backward passes on a copy of the model, in turns, after one that is
     not timed; the fastest pass of each counts. The model, its norms' statistics, gradients and torch's random state
-    stay as they are. The plain candidate (NCHW) stays unless another is at least a tenth faster. ResNeSts are never
-    channels_last: it makes them slower on GPUs, about 2.6 times in timm's published benchmarks; neither are ViTs, to
-    which it makes no difference. A trial too short for a probe computes as :func:`known` says.
+    stay as they are. The plain candidate (NCHW) stays unless another is at least a tenth faster. Only a model whose row
+    in the table of models allows it is channels_last: it makes ResNeSts slower on GPUs, about 2.6 times in timm's
+    published benchmarks, and no difference to ViTs. A trial too short for a probe computes as :func:`known` says.
 
     Args:
         model: a classifier on ``device``.
@@ -94,14 +96,14 @@ def autocast(choice: Mapping[str, Any], device: torch.device) -> AbstractContext
     return torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
 
 
-def _architecture(model: nn.Module) -> tuple[Any, ...]:
+def _architecture(model: Classifier) -> tuple[Any, ...]:
     shapes = hash(tuple((tuple(p.shape), p.requires_grad) for p in model.parameters()))
-    return type(model).__name__, getattr(model, "model_name", ""), shapes
+    return type(model).__name__, model.architecture.name, shapes
 
 
-def _candidates(model: nn.Module, device: torch.device, precision: str | None) -> list[Choice]:
+def _candidates(model: Classifier, device: torch.device, precision: str | None) -> list[Choice]:
     """Return the choices to try, the plain one first."""
-    layouts = [False] if getattr(model, "family", "") in ("resnest", "vit") else [False, True]
+    layouts = [False, True] if model.architecture.channels_last else [False]
     if precision == "float32":
         dtypes = ["float32"]
     elif precision == "float16":

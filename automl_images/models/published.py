@@ -14,9 +14,10 @@ from urllib.request import Request, urlopen
 import torch
 from torch import Tensor
 
+from automl_images.architectures import ARCHITECTURES
 from automl_images.errors import UserError
 from automl_images.hyperparameters.sizes import no_published_weights
-from automl_images.models.classifier import TIMM, TORCHVISION, import_timm
+from automl_images.models.classifier import import_timm
 
 PATIENCE = 5.0  # seconds that a connection may take, and a server between two packets
 
@@ -24,49 +25,35 @@ PATIENCE = 5.0  # seconds that a connection may take, and a server between two p
 def published(model_name: str) -> dict[str, Tensor]:
     """Return a model's published weights under our names.
 
-    Classifiers: ImageNet's, torchvision's second version where there is one, and timm's. Detectors: torchvision's
-    COCO weights for ResNet-50, and its ImageNet backbone for ResNet-18.
-
     Raises:
         UserError: they are in no cache and cannot be fetched at once, or there are none for the model.
     """
-    if TIMM.get(model_name, ("", ""))[1]:
-        state, prefix = _timm(model_name), "network."
-    else:
-        weights, prefix = _torchvision(model_name)
-        try:
-            with _patience():
-                state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        except (OSError, RuntimeError) as error:  # RuntimeError: the file is not the published one
-            name = weights.url.rsplit("/", 1)[-1]
-            raise UserError(_out_of_reach(name, error)) from None
-    return {prefix + name: tensor for name, tensor in state.items()}
-
-
-def _torchvision(model_name: str) -> tuple[Any, str]:
-    from torchvision import models
-    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
-
-    if model_name in TORCHVISION:
-        kinds = models.get_model_weights(TORCHVISION[model_name])
-        return getattr(kinds, "IMAGENET1K_V2", kinds.IMAGENET1K_V1), "network."
-    detectors: dict[str, tuple[Any, str]] = {
-        "fasterrcnn_resnet50_fpn": (FasterRCNN_ResNet50_FPN_Weights.COCO_V1, "network."),
-        "fasterrcnn_resnet18_fpn": (models.ResNet18_Weights.IMAGENET1K_V1, "network.backbone.body."),
-    }
-    if model_name not in detectors:
+    row = ARCHITECTURES[model_name]
+    if row.weights is None:
         raise UserError(no_published_weights(model_name))
-    return detectors[model_name]
+    state = _LIBRARIES[row.library](row.network, row.weights)
+    return {row.weights_prefix + name: tensor for name, tensor in state.items()}
 
 
-def _timm(model_name: str) -> dict[str, Tensor]:
-    name = ".".join(TIMM[model_name])
+def _of_torchvision(_: str, entry: str) -> dict[str, Tensor]:
+    from torchvision.models import get_weight
+
+    weights = get_weight(entry)
+    try:
+        with _patience():
+            return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the file is not the published one
+        raise UserError(_out_of_reach(weights.url.rsplit("/", 1)[-1], error)) from None
+
+
+def _of_timm(network: str, tag: str) -> dict[str, Tensor]:
+    name = f"{network}.{tag}"
     import_timm()
     import huggingface_hub
     from huggingface_hub import constants
     from safetensors.torch import load_file
 
-    wanted = {"repo_id": f"timm/{name}", "filename": "model.safetensors"}
+    wanted: dict[str, Any] = {"repo_id": f"timm/{name}", "filename": "model.safetensors"}
     constants.HF_HUB_DISABLE_TELEMETRY = True  # for a process that imported it before us
     put = Path(torch.hub.get_dir()) / "checkpoints" / f"{name}.safetensors"
     try:
@@ -79,6 +66,9 @@ def _timm(model_name: str) -> dict[str, Tensor]:
             return load_file(huggingface_hub.hf_hub_download(**wanted))
     except Exception as error:  # the hub's and the file format's errors have no common base
         raise UserError(_out_of_reach(put.name, error)) from None
+
+
+_LIBRARIES = {"torchvision": _of_torchvision, "timm": _of_timm}
 
 
 def _check_reachable(url: str) -> None:

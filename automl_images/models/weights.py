@@ -8,6 +8,7 @@ import math
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +108,7 @@ def fit_classifier(model: Classifier, state: Mapping[str, Tensor], *, keep_head:
         UserError: nothing fits.
     """
     named = {"network." + _bare(name): tensor for name, tensor in state.items()}
-    head = f"network.{model.head}."
+    head = f"network.{model.architecture.head}."
     given = {n: t for n, t in named.items() if keep_head or not n.startswith(head)}
     resized = _resize_positions(model, given)
     loaded, afresh = load_fitting(model, given)
@@ -130,8 +131,8 @@ def _such_as(names: Sequence[str]) -> str:
 
 def _resize_positions(model: Classifier, state: dict[str, Tensor]) -> list[str]:
     """Interpolate the position embedding of a square image to the model's size; return what to say of it."""
-    old = state.get(_POSITIONS)
-    if model.family != "vit" or old is None or old.ndim != 3 or old.shape == model.network.pos_embed.shape:
+    old, own = state.get(_POSITIONS), model.state_dict().get(_POSITIONS)
+    if old is None or own is None or old.ndim != 3 or old.shape == own.shape:
         return []
     import_timm()
     from timm.layers import resample_abs_pos_embed
@@ -139,6 +140,7 @@ def _resize_positions(model: Classifier, state: dict[str, Tensor]) -> list[str]:
     side = math.isqrt(old.shape[1] - 1)
     if side**2 != old.shape[1] - 1:  # of an image that was not square: nothing tells its sides
         return []
-    new = list(model.network.patch_embed.grid_size)
+    network: Any = model.network
+    new = list(network.patch_embed.grid_size)
     state[_POSITIONS] = resample_abs_pos_embed(old, new, num_prefix_tokens=1)
     return [f"the position embedding was interpolated from {side}x{side} to {new[0]}x{new[1]} patches"]

@@ -13,7 +13,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,24 +25,21 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from automl_images.errors import UserError, nearest
-from automl_images.models.freeze import Freezable
+from automl_images.models.detector import SCORE_FLOOR, Detector, Sample
 
 SCALES = {"nano": "n", "small": "s", "medium": "m", "large": "l", "xlarge": "x"}
 STRIDE = 32  # the coarsest of the three grids
 GREY = 114
-SCORE_FLOOR = 0.001
 BOXES_BEFORE_NMS = 30_000
 PARTS = ("box_loss", "cls_loss", "dfl_loss")
 
-Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-
-class YoloV5(Freezable):
+class YoloV5(Detector):
     """YOLOv5 with the anchor-free head of ultralytics' ``yolov5{s,m,l,x}.yaml``, from random weights."""
 
     gradient_clip = 10.0  # the gradient's norm is cut to it, as YOLOv5's recipe does: from scratch it would explode
 
-    def __init__(self, classes: list[str], settings: dict[str, Any]) -> None:
+    def __init__(self, classes: Sequence[str], settings: Mapping[str, Any]) -> None:
         """Build the network.
 
         Args:
@@ -70,20 +67,15 @@ class YoloV5(Freezable):
         self.network = network.to(memory_format=torch.channels_last)
         self._criterion: tuple[torch.device, Any] | None = None
 
-    def losses(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return the parts of the loss, scalars whose sum is to be minimised.
+    def losses(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the parts of the loss; see :class:`Detector`.
 
         As in YOLOv5, each part is the mean over the batch **times the number of images in it**, so the gradient, and
         with it what a learning rate means under SGD, grows with the batch size (adaptive optimisers do not notice).
         YOLOv5's own learning rates are for 64 images between two steps of the optimiser.
 
-        Args:
-            images: uint8 [3, H, W], RGB; sizes may differ, then each is scaled and padded to the input size.
-            targets: for each image ``boxes`` (float [n, 4], x1 y1 x2 y2 in pixels) and ``labels`` (int64 [n],
-                from 0). n may be 0.
-
-        With ``multi_scale``, in training mode the batch is resized to a multiple of 32 within half to one and a half
-        times the input size, drawn from torch's default generator.
+        Each image is scaled and padded to the input size. With ``multi_scale``, in training mode the batch is resized
+        to a multiple of 32 within half to one and a half times the input size, drawn from torch's default generator.
         """
         batch, scales, shifts = self._batch(images)
         device = batch.device
@@ -105,17 +97,8 @@ class YoloV5(Freezable):
         return dict(zip(PARTS, values.unbind(), strict=True))
 
     @torch.no_grad()
-    def predict(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
-        """Return the boxes in each image, best score first; the module must be in evaluation mode.
-
-        Args:
-            images: uint8 [3, H, W], RGB, of any sizes.
-
-        Returns:
-            For each image ``boxes`` (float [n, 4], x1 y1 x2 y2 in that image's pixels, clipped to it), ``scores``
-            (float [n], above 0.001) and ``labels`` (int64 [n]), after non-maximum suppression within each class.
-            One place may carry several classes.
-        """
+    def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        """Return the boxes in each image; see :class:`Detector`. One place may carry several classes."""
         batch, scales, shifts = self._batch(images)
         # [images, 4 + classes, places]: centre x, centre y, width, height in input pixels, then class probabilities
         outputs = self.network(batch.contiguous(memory_format=torch.channels_last))[0].float()
@@ -140,15 +123,8 @@ class YoloV5(Freezable):
     ) -> Callable[[int, int], Sample]:
         """Return YOLOv5's training augmentation: mosaic, random scale and shift, colour, horizontal flip.
 
-        Args:
-            samples: gives sample ``i``: image (uint8 [H, W, 3], RGB), boxes (float32 [n, 4], x1 y1 x2 y2 in pixels)
-                and labels (int64 [n]).
-            count: how many samples there are; a mosaic joins four of them.
-            mosaic: the probability of a mosaic (0 to 1); else the image alone is scaled and padded.
-
-        Returns:
-            ``f(i, seed)``, a pure function of its two arguments: it gives the same triple, with the image as a square
-            of the input size. Boxes of which little is left are dropped.
+        A mosaic joins four samples, with the probability ``mosaic``; else the image alone is scaled and padded. Images
+        become squares of the input size. Boxes of which little is left are dropped. See :class:`Detector`.
         """
         augment = _ultralytics("data.augment")
         instances = _ultralytics("utils.instance").Instances
@@ -199,7 +175,7 @@ class YoloV5(Freezable):
 
         return augmented
 
-    def _batch(self, images: list[Tensor]) -> tuple[Tensor, list[float], list[Tensor]]:
+    def _batch(self, images: Sequence[Tensor]) -> tuple[Tensor, list[float], list[Tensor]]:
         """Return the input [n, 3, size, size] in 0..1 and, for each image, the scale and shift of its coordinates."""
         device = next(self.parameters()).device
         squares, scales, shifts = [], [], []

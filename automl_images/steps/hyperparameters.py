@@ -9,9 +9,10 @@ from automl_images.tasks import get_task
 
 
 def list_hyperparameters(task: str, model: str | None = None) -> list[dict[str, Any]]:
-    """Return name, type, range, defaults, aliases, place and description of each hyperparameter of a model.
+    """Return what there is to know of each hyperparameter of a model.
 
-    ``place`` is where it is given if not among the settings; ``default_sagemaker`` is the default in that profile.
+    ``place`` is where it is given if not among the settings; ``default_sagemaker`` is the default in that profile;
+    ``inference`` says whether it acts at inference, and so can be changed in a trained model.
 
     Raises:
         UserError: there is no such task or model.
@@ -25,6 +26,7 @@ def list_hyperparameters(task: str, model: str | None = None) -> list[dict[str, 
             "range": row.range_text(),
             "default": row.default_for(kind.name, name),
             "default_sagemaker": row.default_for(kind.name, name, "sagemaker"),
+            "inference": row.inference,
             "place": row.place or "settings",
             "aliases": list(row.aliases),
             "description": row.effect,

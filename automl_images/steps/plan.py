@@ -14,9 +14,9 @@ from typing import Any
 from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.annotations.records import class_names
+from automl_images.architectures import models_of
 from automl_images.errors import UserError
 from automl_images.hyperparameters import default_model, resolve, without_effect
-from automl_images.hyperparameters.names import CLASSIFIERS
 from automl_images.hyperparameters.resolve import PROFILES
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS, check_sizes, no_published_weights
 from automl_images.sweep import ledger as states
@@ -139,7 +139,7 @@ def _check_weights(
     for model in sorted(models.intersection(WITHOUT_PUBLISHED_WEIGHTS)):
         raise UserError(no_published_weights(model))
     for branch in branches:
-        for model in sorted(models.intersection(CLASSIFIERS)):
+        for model in sorted(models.intersection(models_of("classification"))):
             given = {n: v for n, v in settings.items() if n != "model_name"}
             fixed = {n: e.arguments[0] for n, e in branch.items() if e.kind == "choice" and n != "model_name"}
             check_sizes(resolve(task, {**given, **fixed, "model_name": model}, profile), pretrained=True)

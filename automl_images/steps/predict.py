@@ -39,16 +39,14 @@ def predict_images(
     if not files:
         raise UserError("predict: no image among the files and folders that were given")
     from automl_images.data.images import load_image
-    from automl_images.hyperparameters import find
+    from automl_images.hyperparameters import check_inference
     from automl_images.prediction import load_model
 
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
         folder = storage.get_folder(model, Path(scratch))
         predictor = load_model(folder)
         if overrides:
-            name = predictor.settings["model_name"]
-            checked = {find(k, name).name: find(k, name).check(v) for k, v in overrides.items()}
-            predictor = load_model(folder, **checked)
+            predictor = load_model(folder, **check_inference(predictor.settings["model_name"], overrides))
     one = output is not None and len(files) == 1 and output.suffix.lower() in SUFFIXES
     for file in files:
         image = Image.fromarray(load_image(str(file)))

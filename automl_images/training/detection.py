@@ -61,8 +61,7 @@ def detection_problem(
     classes = labels_of(training)
     samples, scored = Samples(training, classes), Samples(validation, classes)
     model, said = catalogue.initial(task, settings, classes, weights)
-    brings_its_own = getattr(model, "augmentation", None)
-    augment = brings_its_own(samples.training, len(samples)) if brings_its_own else rcnn_augmentation(samples.training)
+    augment = model.augmentation(samples.training, len(samples)) or rcnn_augmentation(samples.training)
     training_loader, validation_loader = loaders(
         machine, settings, TrainingSet(samples, augment, seed), EvaluationSet(scored), as_lists, seed
     )

@@ -209,7 +209,7 @@ def _trainer(
         accumulate_grad_batches=settings["grad_accumulation_step"],
         check_val_every_n_epoch=settings["evaluation_frequency"],
         limit_val_batches=None if problem.validation is not None else 0,
-        gradient_clip_val=getattr(problem.model, "gradient_clip", None),
+        gradient_clip_val=problem.model.gradient_clip,
         callbacks=callbacks,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from automl_images.annotations.records import Record
+from automl_images.architectures import ARCHITECTURES
 from automl_images.errors import UserError
-from automl_images.models.freeze import groups
 from tests.effects.lab import effect, planned_weights, refused
 from tests.effects.probe import MULTI, Tiny
 
@@ -32,7 +32,7 @@ def of_checkpoint_frequency(lab):
 def of_layers_to_freeze(lab):
     for count in (None, 1, 4):
         seen = lab.run(layers_to_freeze=count)
-        held = tuple(name + "." for group in groups("resnet20")[: count or 0] for name in group)
+        held = tuple(name + "." for group in ARCHITECTURES["resnet20"].groups[: count or 0] for name in group)
         for name, tensor in seen.start.items():
             assert torch.equal(seen.end[name], tensor) is (bool(held) and name.startswith(held)), name
     refused("layers_to_freeze: 5 is more than resnet20 has; use at most 4", layers_to_freeze=5)

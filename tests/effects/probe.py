@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from automl_images.annotations.records import Record
+from automl_images.architectures import ARCHITECTURES
 from automl_images.hyperparameters import resolve
 from automl_images.models import catalogue
 from automl_images.training import classification as trial_module
@@ -66,7 +67,7 @@ def write_labels(path: Path, records: list[Record]) -> str:
 class Tiny(nn.Module):
     """A linear classifier of an image's mean colour."""
 
-    frozen = ()
+    frozen, gradient_clip, architecture = (), None, ARCHITECTURES["resnet20"]
 
     def __init__(self, classes: int, zero: bool = False):
         super().__init__()

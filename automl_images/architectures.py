@@ -1,0 +1,188 @@
+"""The models: one row each, with all that is particular to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # what timm's augreg ViTs were trained with
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One model.
+
+    Attributes:
+        name: the settings' ``model_name``.
+        family: the tasks' family whose models it is one of.
+        builder: ``module:Class``, called with the classes and the settings.
+        library, network: whose network it is, and what it is called there.
+        groups: what ``layers_to_freeze`` counts, first layers first: names of modules and parameters.
+        weights: the library's name of its published weights: torchvision's entry, timm's tag; None: there are none
+            that load without pickle.
+        weights_prefix: what comes before a published tensor's name in our state_dict.
+        frozen_norms: its builder takes ``frozen_norms``: batch norms keep the statistics of the weights that they got.
+        packages: what a model folder's requirements pin beside torch and torchvision.
+        settings: the hyperparameters that it has beside its family's.
+        defaults: hyperparameters' defaults that are not its task's; a value or a mapping of tasks.
+        least_side, multiple: of its input's height and width, in pixels.
+        one_size: it takes images of the size that it was built for alone.
+        channels_last: that memory layout may make it faster.
+        head: the name of a classifier's last layer in the library's network.
+        normalisation: mean and standard deviation of a classifier's input, of each channel, in [0, 1].
+        doubled_to: up to this side in pixels a training batch of one image is doubled, or a batch norm would see a
+            single value a channel, from which it cannot learn statistics.
+    """
+
+    name: str
+    family: str
+    builder: str
+    library: str
+    network: str
+    groups: tuple[tuple[str, ...], ...]
+    weights: str | None = None
+    weights_prefix: str = "network."
+    frozen_norms: bool = False
+    packages: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    least_side: int = 1
+    multiple: int = 1
+    one_size: bool = False
+    channels_last: bool = True
+    head: str = "fc"
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
+    doubled_to: float = 0
+
+
+def _numbered(prefix: str, numbers: range) -> tuple[tuple[str, ...], ...]:
+    return tuple((f"{prefix}{i}",) for i in numbers)
+
+
+def _stages(root: str, count: int) -> tuple[tuple[str, ...], ...]:
+    """Return the groups of a ResNet: the stem, then its stages."""
+    return (f"{root}.conv1", f"{root}.bn1"), *_numbered(f"{root}.layer", range(1, count + 1))
+
+
+def _classifier(name: str, library: str, network: str, weights: str | None = None, **more: Any) -> Architecture:
+    """Return the row of a convolutional network for ImageNet, which halves its input five times, if not told else."""
+    return Architecture(
+        name,
+        "classification",
+        "automl_images.models.classifier:Classifier",
+        library,
+        network,
+        weights=weights,
+        packages=("timm",) if library == "timm" else (),
+        **{"groups": _stages("network", 4), "least_side": 32, "doubled_to": 32, **more},
+    )
+
+
+def _resnest(name: str, network: str) -> Architecture:
+    """Return the row of a ResNeSt, which normalises pooled features, and which channels_last makes slower on GPUs."""
+    return _classifier(name, "timm", network, "in1k", channels_last=False, doubled_to=math.inf)
+
+
+def _vit(name: str, network: str, weights: str, blocks: int, batch: int, rates: tuple[float, float]) -> Architecture:
+    """Return the row of a ViT with patches of 16 pixels; channels_last makes no difference to it."""
+    embedding = ("network.patch_embed", "network.pos_embed", "network.cls_token")
+    return _classifier(
+        name,
+        "timm",
+        network,
+        weights,
+        groups=(embedding, *_numbered("network.blocks.", range(blocks))),
+        defaults={
+            "training_batch_size": batch,
+            "validation_batch_size": batch,
+            "learning_rate": dict(zip(("image-classification", "image-classification-multilabel"), rates, strict=True)),
+        },
+        multiple=16,
+        one_size=True,
+        channels_last=False,
+        head="head",
+        normalisation=HALF,
+        doubled_to=0,
+    )
+
+
+def _cifar_resnet(depth: int) -> Architecture:
+    """Return the row of a ResNet for small images, which halves its input twice."""
+    groups = _stages("network", 3)
+    return _classifier(f"resnet{depth}", "cifar", str(depth), groups=groups, least_side=8, doubled_to=0)
+
+
+def _faster_rcnn(depth: int, weights: str, weights_prefix: str = "network.") -> Architecture:
+    return Architecture(
+        f"fasterrcnn_resnet{depth}_fpn",
+        "detection",
+        "automl_images.models.faster_rcnn:FasterRcnn",
+        "torchvision",
+        f"resnet{depth}",
+        _stages("network.backbone.body", 4),
+        weights=weights,
+        weights_prefix=weights_prefix,
+        frozen_norms=True,
+        settings=("min_size", "max_size", "box_detections_per_img"),
+    )
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    row.name: row
+    for row in (
+        _classifier(
+            "mobilenetv2",
+            "torchvision",
+            "mobilenet_v2",
+            "MobileNet_V2_Weights.IMAGENET1K_V2",
+            groups=_numbered("network.features.", range(19)),
+            head="classifier.1",
+        ),
+        _classifier("resnet18", "torchvision", "resnet18", "ResNet18_Weights.IMAGENET1K_V1"),
+        _classifier("resnet34", "torchvision", "resnet34", "ResNet34_Weights.IMAGENET1K_V1"),
+        _classifier("resnet50", "torchvision", "resnet50", "ResNet50_Weights.IMAGENET1K_V2"),
+        _classifier("resnet101", "torchvision", "resnet101", "ResNet101_Weights.IMAGENET1K_V2"),
+        _classifier("resnet152", "torchvision", "resnet152", "ResNet152_Weights.IMAGENET1K_V2"),
+        _classifier("resnet200", "timm", "resnet200"),
+        _resnest("resnest50", "resnest50d"),
+        _resnest("resnest101", "resnest101e"),
+        # Azure says that it takes no arbitrary size: multiples of its last layer's stride
+        _classifier("seresnext", "timm", "seresnext50_32x4d", "racm_in1k", multiple=32),
+        _vit("vits16r224", "vit_small_patch16_224", "augreg_in21k_ft_in1k", 12, 128, (0.0125, 0.025)),
+        _vit("vitb16r224", "vit_base_patch16_224", "augreg2_in21k_ft_in1k", 12, 48, (0.0125, 0.025)),
+        _vit("vitl16r224", "vit_large_patch16_224", "augreg_in21k_ft_in1k", 24, 10, (0.001, 0.002)),
+        *(_cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)),
+        Architecture(
+            "yolov5",
+            "detection",
+            "automl_images.models.yolov5:YoloV5",
+            "ultralytics",
+            "yolov5",
+            _numbered("network.model.", range(10)),  # its backbone
+            packages=("ultralytics", "opencv-python-headless"),
+            settings=("img_size", "model_size", "multi_scale"),
+            defaults={
+                "number_of_epochs": 30,
+                "training_batch_size": 16,
+                "validation_batch_size": 16,
+                "learning_rate": 0.01,
+                "box_score_thresh": 0.1,
+            },
+        ),
+        _faster_rcnn(18, "ResNet18_Weights.IMAGENET1K_V1", "network.backbone.body."),
+        _faster_rcnn(50, "FasterRCNN_ResNet50_FPN_Weights.COCO_V1"),
+    )
+}
+
+
+def models_of(family: str) -> tuple[str, ...]:
+    """Return the names of a family's models; of a family that has none yet, none."""
+    return tuple(name for name, row in ARCHITECTURES.items() if row.family == family)
+
+
+def has_published(model_name: str) -> bool:
+    """Return whether a model has published weights."""
+    return ARCHITECTURES[model_name].weights is not None
