@@ -7,28 +7,25 @@ in any case; others are ignored. Several classes of one image are separated by `
 from __future__ import annotations
 
 import csv
-import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from automl_images import storage
-from automl_images.annotations.imageroot import ImageRoot, folder_of
-from automl_images.annotations.labels import class_list, class_name, task_of
+from automl_images.annotations.formats.base import Format
+from automl_images.annotations.labels import Classes, Label, OneClass
+from automl_images.annotations.lines import first_line, opened
 from automl_images.annotations.records import Record
-from automl_images.annotations.sources import files, first_line, opened, the_only
-from automl_images.annotations.values import Broken, refuse
+from automl_images.annotations.source import Source
+from automl_images.annotations.values import Broken, class_list, class_name
 from automl_images.errors import UserError
 
 IMAGE = ("image", "filename", "image_url", "path")
 LABEL = ("label", "labels")
 
 
-def candidates(source: str, listed: list[str] | None = None) -> list[str]:
-    """Return the ``.csv`` file that ``source`` is, or those it holds, at any depth, with a header that fits.
-
-    ``listed`` as for :func:`sources.files`.
-    """
-    found = files(source, (".csv",), listed)
-    return found if found == [source] else [file for file in found if _fits(first_line(file))]
+def candidates(source: Source) -> list[str]:
+    """Return the ``.csv`` file that a source is, or those it holds, at any depth, with a header that fits."""
+    found = source.files(".csv")
+    return [file for file in found if _fits(first_line(file))] if source.is_folder else found
 
 
 def _fits(line: str) -> bool:
@@ -36,32 +33,23 @@ def _fits(line: str) -> bool:
     return not names.isdisjoint(IMAGE) and not names.isdisjoint(LABEL)
 
 
-def read(source: str, images: str | None = None, broken: Broken = refuse, *, label: str = "class") -> Iterator[Record]:
+def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     """Yield one record a row.
 
     An image is looked for beside the file, in the image root, in ``images`` below it, and then by its path's end
-    anywhere below the root, if only one fits.
-
-    Args:
-        source: the file, or a folder that holds one; local or any fsspec URL.
-        images: the image root (default: the folder of the source), or ``PREFIX=URL``.
-        broken: is called with the error of each row that cannot be read; the default raises it.
-        label: the task's kind of label: ``class``, or ``classes``, where an empty field is an image with none.
+    anywhere below the root, if only one fits. Of several classes an empty field is an image with none.
 
     Raises:
         UserError: there is no such file, its header does not fit, or, by ``broken``, a row is not usable.
     """
-    folder = source if storage.is_dir(source) else folder_of(source)
-    file = the_only(candidates(source), source, "labels (.csv with the columns image and label)")
-    root = ImageRoot(folder, images)
-    beside = "" if root.given else posixpath.relpath(folder_of(file), storage.absolute(folder))
-    said = storage.redact(file)
+    file = source.only(candidates(source), "labels (.csv with the columns image and label)")
+    shown, places, label_of = storage.redact(file), source.places(file), _LABELS[kind]
     with opened(file) as lines:
         table = csv.reader(lines, strict=True)
         width: int | None = None
         image = classes = 0
         while True:
-            where = f"{said}, line {table.line_num + 1}"
+            where = f"{shown}, line {table.line_num + 1}"
             try:
                 row = next(table, None)
                 if row is None:
@@ -78,8 +66,8 @@ def read(source: str, images: str | None = None, broken: Broken = refuse, *, lab
                     )
                 if not (path := row[image].strip()):
                     raise UserError("has no image")
-                found = _classes(row[classes], label)
-                record = Record(root.find(path, [beside, "", "images"]), found, where=where)
+                label = label_of(row[classes])
+                record = Record(source.root.find(path, places), label, where=where)
             except csv.Error as error:
                 broken(UserError(f"{where}: is not CSV: {error}"))
                 continue
@@ -90,7 +78,7 @@ def read(source: str, images: str | None = None, broken: Broken = refuse, *, lab
                 continue
             yield record
         if width is None:
-            raise UserError(f"{said}: is empty; it needs a header with the columns image and label")
+            raise UserError(f"{shown}: is empty; it needs a header with the columns image and label")
 
 
 def _columns(header: list[str], where: str) -> tuple[int, int]:
@@ -107,12 +95,18 @@ def _columns(header: list[str], where: str) -> tuple[int, int]:
     return places[0], places[1]
 
 
-def _classes(text: str, label: str) -> str | list[str]:
-    if label == "classes":
-        return class_list(text.split("|")) if text.strip() else []
+def _one(text: str) -> OneClass:
     if "|" in text:
         raise UserError(
-            f"label: '{text.strip()[:60]}' is several classes, and {task_of(label)} takes one; use task "
-            f"{task_of('classes')}"
+            f"label: '{text.strip()[:60]}' is several classes, and {OneClass.task()} takes one; use task "
+            f"{Classes.task()}"
         )
-    return class_name(text)
+    return OneClass(class_name(text))
+
+
+def _several(text: str) -> Classes:
+    return Classes(class_list(text.split("|")) if text.strip() else ())
+
+
+_LABELS: dict[type[Label], Callable[[str], Label]] = {OneClass: _one, Classes: _several}
+FORMAT = Format("csv", "CSV with the columns image and label (.csv)", tuple(_LABELS), candidates, read)
