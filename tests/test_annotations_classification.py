@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from automl_images.annotations import formats, read_records
+from automl_images.annotations import OneClass, formats, read_records
 from automl_images.annotations.checks import Checker
+from automl_images.annotations.labels import KINDS
+from automl_images.annotations.source import Source
 from automl_images.errors import UserError
 from automl_images.steps.convert import convert, said
 from tests.conftest import azure, jsonl_lines, lay, ref, save_images
@@ -131,7 +133,7 @@ GOOD = {
 def test_each_format_is_recognised_and_read(tmp_path, format, kind, files, expected, how):
     lay(tmp_path, files)
     source = str(tmp_path if how == "folder" else tmp_path / next(iter(files)))
-    assert formats.detect(source, kind) == format
+    assert formats.detect(Source(source), KINDS[kind]).name == format
     records = list(formats.read(source, label=kind))
     assert [r.label.to_json() for r in records] == expected
     assert [Path(r.image_url).stem for r in records] == list("abc")[: len(expected)]
@@ -156,7 +158,7 @@ def tree(tmp_path):
 
 
 def test_a_folder_per_class(tree, tmp_path):
-    assert formats.detect(str(tree), "class") == "folder"
+    assert formats.detect(Source(str(tree)), OneClass).name == "folder"
     summary = convert(str(tree), str(tmp_path / "o"), ONE)
     assert summary["classes"] == {"big dog": 1, "cat": 2}
     found = [(os.path.relpath(r.image_url, tree), r.label.name, r.format) for r in read_records(str(tmp_path / "o"))]

@@ -34,7 +34,9 @@ def test_records_are_read_back_as_they_were_written(tmp_path, label, kind):
     for other in {"class", "classes", "boxes"} - {kind}:
         if label == Classes(()) and other != "class":
             continue  # an image with nothing suits both kinds of list
-        with pytest.raises(UserError, match="line 1: the label does not suit .*; convert for that task first"):
+        with pytest.raises(
+            UserError, match="line 1: is not as `automl-images convert --task .*` writes; convert first"
+        ):
             list(read_records(str(tmp_path / "r"), other))
 
 

@@ -34,10 +34,10 @@ from automl_images.annotations.records import Record
 from automl_images.errors import UserError, nearest
 
 POLICIES = ("fail", "skip", "fix")
-FLAWS = (
-    Flaw("an image that is missing or does not open", "refused", "image left out", "image left out"),
-    Flaw("a truncated image", "refused", "image left out", "image left out"),
-    Flaw("a record that cannot be read", "refused", "image left out", "image left out"),
+FLAWS: tuple[Flaw, ...] = (
+    ("an image that is missing or does not open", "refused", "image left out", "image left out"),
+    ("a truncated image", "refused", "image left out", "image left out"),
+    ("a record that cannot be read", "refused", "image left out", "image left out"),
 )
 _AT_ONCE, _THREADS, _SHOWN = 256, 16, 5
 
@@ -133,13 +133,10 @@ def check_training_classes(classes: Collection[str], label: str) -> None:
 
 def flaw_table() -> str:
     """Return what comes of each flaw under each policy, of any label and of each kind, as a Markdown table."""
-    rows: list[tuple[str, ...]] = [("label", "flaw", *POLICIES)]
-    for name, flaws in {"any": FLAWS, **{kind.kind: kind.flaws for kind in KINDS.values()}}.items():
-        rows += [(name, row.flaw, row.fail, row.skip, row.fix) for row in flaws]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, tuple("-" * width for width in widths))
-    cells = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    tables = {"any": FLAWS, **{kind.kind: kind.flaws for kind in KINDS.values()}}
+    rows = [("label", "flaw", *POLICIES), ("---",) * 5]
+    rows += [(name, *flaw) for name, flaws in tables.items() for flaw in flaws]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 __doc__ = f"{__doc__}\n{flaw_table()}\n"

@@ -12,29 +12,8 @@ from automl_images import storage
 from automl_images.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
-_STORES = frozenset(
-    [
-        "s3",
-        "s3a",
-        "minio",
-        "gs",
-        "gcs",
-        "az",
-        "abfs",
-        "abfss",
-        "adl",
-        "wasb",
-        "wasbs",
-        "oci",
-        "oss",
-        "hdfs",
-        "webhdfs",
-        "http",
-        "https",
-        "hf",
-        "memory",
-    ]
-)
+_STORES = {"s3", "s3a", "minio", "gs", "gcs", "az", "abfs", "abfss", "adl", "wasb", "wasbs"}
+_STORES |= {"oci", "oss", "hdfs", "webhdfs", "http", "https", "hf", "memory"}
 
 
 class ImageRoot:

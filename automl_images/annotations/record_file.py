@@ -83,6 +83,7 @@ def read_records(url: str, kind: str | None = None) -> Iterator[Record]:
             kind.
     """
     label_of = restored if kind is None else kind_of(kind).restored
+    task = f" --task {task_of(kind)}" if kind else ""
     shown = storage.redact(url)
     try:
         with storage.open_text(url) as lines:
@@ -96,21 +97,7 @@ def read_records(url: str, kind: str | None = None) -> Iterator[Record]:
                         raise ValueError(image)
                     label = label_of(value)
                 except (ValueError, KeyError, TypeError, AttributeError):
-                    raise _refused(line, where, kind) from None
+                    raise UserError(f"{where}: is not as `automl-images convert{task}` writes; convert first") from None
                 yield Record(image, label, details.get("width"), details.get("height"), details.get("format"), where)
     except FileNotFoundError:
-        raise UserError(f"{storage.redact(url)}: no such file") from None
-
-
-def _refused(line: str, where: str, kind: str | None) -> UserError:
-    """Return what is wrong with a line that has no record of a kind."""
-    wrong = (ValueError, KeyError, TypeError)
-    with contextlib.suppress(*wrong):
-        value = json.loads(line)["label"]
-        restored(value)
-        if kind is not None:
-            try:
-                kind_of(kind).restored(value)
-            except wrong:
-                return UserError(f"{where}: the label does not suit {task_of(kind)}; convert for that task first")
-    return UserError(f"{where}: is not as `automl-images convert` writes; convert first")
+        raise UserError(f"{shown}: no such file") from None

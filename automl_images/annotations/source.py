@@ -69,9 +69,9 @@ class Source:
         )
 
     def places(self, file: str) -> list[str]:
-        """Return the folders, relative to the root, in which the images of an annotation file are looked for.
+        """Return the folders below the root in which :meth:`ImageRoot.find` is to look for an annotation file's images.
 
-        They are the file's own (unless an image root is given), the root and ``images`` below it.
+        They are the file's own (unless an image root is given), the root itself and ``images`` in it.
         """
         beside = "" if self.root.given else posixpath.relpath(folder_of(file), self.folder)
         return list(dict.fromkeys(["" if beside == "." else beside, "", "images"]))

@@ -61,22 +61,18 @@ def read(
     if not storage.exists(source):
         raise UserError(f"{storage.redact(source)}: no such file or folder")
     opened = Source(source, images)
-    return (_detect(opened, kind) if format == "auto" else FORMATS[format]).read(opened, kind, broken)
+    return (detect(opened, kind) if format == "auto" else FORMATS[format]).read(opened, kind, broken)
 
 
-def detect(source: str, label: str) -> str:
-    """Return the name of a source's format, among those of a kind of label.
+def detect(source: Source, kind: type[Label]) -> Format:
+    """Return the format of a source, among those of a kind of label.
 
     A file that labels images goes before folders that do: where both are there, the folders only sort the images, and
     that is said on standard error.
 
     Raises:
-        UserError: there is no such kind, or the source is in none of the formats, or could be in several.
+        UserError: the source is in none of the formats, or could be in several.
     """
-    return _detect(Source(source), kind_of(label)).name
-
-
-def _detect(source: Source, kind: type[Label]) -> Format:
     found = {format.name: format.candidates(source) for format in of_kind(kind)}
     for name in list(found):
         for other in set(FORMATS[name].before).intersection(found):

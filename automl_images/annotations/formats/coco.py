@@ -34,14 +34,7 @@ def _looks(file: str) -> bool:
 
 
 def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
-    """Yield one record an image, in the file's order. The whole file is held in memory: its form forces it.
-
-    An image is looked for beside the file, in the image root, in ``images`` below it, and then by its name anywhere
-    below the root, if only one has it.
-
-    Raises:
-        UserError: there is no such file, there are several, it is not COCO, or, by ``broken``, an entry is not usable.
-    """
+    """Yield one record an image, in the file's order. The whole file is held in memory: its form forces it."""
     file = source.only(candidates(source), "COCO annotations (.json)") if source.is_folder else source.url
     shown, places = storage.redact(file), source.places(file)
     images, found = _load(file, shown, broken)

@@ -1,7 +1,7 @@
 """CSV with a header: a column of images and a column of classes.
 
 The image's column is called ``image``, ``filename``, ``image_url`` or ``path``, the classes' ``label`` or ``labels``,
-in any case; others are ignored. Several classes of one image are separated by ``|``.
+in any case; others are ignored. Several classes of one image are separated by ``|``; an empty field is none of them.
 """
 
 from __future__ import annotations
@@ -34,14 +34,7 @@ def _fits(line: str) -> bool:
 
 
 def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
-    """Yield one record a row.
-
-    An image is looked for beside the file, in the image root, in ``images`` below it, and then by its path's end
-    anywhere below the root, if only one fits. Of several classes an empty field is an image with none.
-
-    Raises:
-        UserError: there is no such file, its header does not fit, or, by ``broken``, a row is not usable.
-    """
+    """Yield one record a row."""
     file = source.only(candidates(source), "labels (.csv with the columns image and label)")
     shown, places, label_of = storage.redact(file), source.places(file), _LABELS[kind]
     with opened(file) as lines:

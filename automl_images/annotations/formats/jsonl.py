@@ -26,9 +26,6 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     A class given as a number is taken as text, a list of classes has one given twice once, and one box serves for a
     list. Numbers may be text, ``isCrowd`` may be ``"true"``, a size ``"400px"``, and commas may trail; unknown keys are
     ignored. Empty lines are passed over.
-
-    Raises:
-        UserError: there is no such file, or, by ``broken``, a line has no image or no usable label.
     """
     file = source.only(candidates(source), "annotations (.jsonl)")
     beside = source.beside(file)

@@ -27,14 +27,7 @@ def candidates(source: Source) -> list[str]:
 
 
 def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
-    """Yield the records of a ``.lst`` file, line by line.
-
-    An image is looked for beside the file, in the image root (SageMaker's image channel), in ``images`` below it, and
-    then by its path's end anywhere below the root, if only one fits.
-
-    Raises:
-        UserError: there is no such file, ``classes.txt`` is wrong, or, by ``broken``, a line is not usable.
-    """
+    """Yield the records of a ``.lst`` file, line by line."""
     file = source.only(candidates(source), "list (.lst)")
     places = source.places(file)
     label_of = _LABELS[kind](_names(storage.join(folder_of(file), NAMES)))

@@ -44,9 +44,6 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     """Yield the records of a manifest, line by line; it is read twice.
 
     An image root may map addresses, such as ``s3://bucket/=FOLDER``.
-
-    Raises:
-        UserError: there is no such file, its class attribute cannot be told, or, by ``broken``, a line is not usable.
     """
     file = source.only(candidates(source), "manifest (.manifest, or .jsonl with source-ref)")
     beside = source.beside(file)

@@ -34,9 +34,6 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     An image is looked for next to its XML, in a ``JPEGImages`` folder beside the XML's folder, and then by its name
     anywhere below the image root, if only one has it. Where the source holds no image and no root is given, the root is
     the ``JPEGImages`` beside it.
-
-    Raises:
-        UserError: there is no such folder or no XML in it, or, by ``broken``, a file is not a VOC annotation.
     """
     if not source.is_folder:
         raise UserError(f"{source.shown}: no such folder")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from automl_images import storage
@@ -13,21 +13,7 @@ from automl_images.errors import UserError, nearest
 from automl_images.tasks import TASKS
 
 Size = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Flaw:
-    """A row of the flaw table: what is wrong, and what comes of it under each policy."""
-
-    flaw: str
-    fail: str
-    skip: str
-    fix: str
-
-
-def task_of(kind: str) -> str:
-    """Return the name of the task whose records have labels of a kind, such as ``boxes``."""
-    return next(task.name for task in TASKS.values() if task.label == kind)
+Flaw = tuple[str, str, str, str]  # what is wrong, and what comes of it under fail, skip and fix
 
 
 class Rules:
@@ -39,7 +25,7 @@ class Rules:
         found: how often each flaw was met.
     """
 
-    def __init__(self, fix: bool = False, classes: Collection[str] | None = None):
+    def __init__(self, fix: bool, classes: Collection[str] | None):
         self.fix, self.classes = fix, classes
         self.found: Counter[str] = Counter()
         self._numbers: dict[tuple[str, ...], int] = {}
@@ -53,22 +39,14 @@ class Rules:
         """Return what is wrong with a class that may not occur."""
         return f"the class '{name}', which the training data does not have; {nearest(name, self.classes or ())}"
 
-    def same_as_before(self, url: str, names: Collection[str], hint: str = "") -> None:
-        """Remember an image's classes.
-
-        Raises:
-            UserError: the image had others in a record before; the line ends with the hint.
-        """
+    def check_same_classes(self, url: str, names: Collection[str], hint: str = "") -> None:
+        """Raise UserError, with a hint, if an image had other classes in a record before."""
         number = self._numbers.setdefault(tuple(sorted(names)), len(self._numbers))
         if self._labelled.setdefault(hash(url), number) != number:
             raise UserError(f"the image has other classes in a record before: {storage.redact(url)}{hint}")
 
-    def same_size(self, url: str, annotated: Size, size: Size) -> None:
-        """Compare the size in pixels that an image is annotated with to its own.
-
-        Raises:
-            UserError: they differ, and nothing is mended.
-        """
+    def check_same_size(self, url: str, annotated: Size, size: Size) -> None:
+        """Raise UserError if an image has another size (pixels) than it is annotated with, unless that is mended."""
         if annotated != size and not self.fix:
             turned = " before its EXIF orientation turns it" if annotated == size[::-1] else ""
             raise UserError(
@@ -86,6 +64,7 @@ class Label(ABC):
         counted: what a summary calls the number of them: ``labels`` or ``boxes``.
         counts: the flaws that a summary counts.
         flaws: the kind's rows of the flaw table.
+        least: how many classes training needs.
         says_missing: whether it is worth a line that a set to score on has no image of a class.
     """
 
@@ -95,6 +74,7 @@ class Label(ABC):
     counted: ClassVar[str] = "labels"
     counts: ClassVar[tuple[str, ...]]
     flaws: ClassVar[tuple[Flaw, ...]]
+    least: ClassVar[int] = 0
     says_missing: ClassVar[bool] = True
 
     @classmethod
@@ -143,10 +123,20 @@ class Label(ABC):
         """
 
     @classmethod
-    @abstractmethod
     def check_training(cls, classes: Collection[str]) -> None:
-        """Refuse the classes of a training set from which nothing can be learnt.
+        """Refuse a training set with fewer classes than it needs; say it where one alone is enough.
 
         Raises:
-            UserError: they are too few.
+            UserError: there are fewer than ``least``.
         """
+        only = f"the training data has one class alone, '{next(iter(classes))}'" if classes else ""
+        if len(classes) < cls.least:
+            needs = ("one class", "two classes")[cls.least - 1]
+            raise UserError(f"{only or 'the training data has no class'}; {cls.task()} needs at least {needs}")
+        if len(classes) == cls.least == 1:
+            print(f"{only}: each image is trained and scored on having it or not", file=sys.stderr)
+
+
+def task_of(kind: str) -> str:
+    """Return the name of the task whose records have labels of a kind, such as ``boxes``."""
+    return next(task.name for task in TASKS.values() if task.label == kind)

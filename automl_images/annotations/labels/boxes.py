@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Self
 
-from automl_images.annotations.labels.base import Flaw, Label, Rules, Size
+from automl_images.annotations.labels.base import Label, Rules, Size
 from automl_images.annotations.values import flag, number
 from automl_images.errors import UserError
 
@@ -33,14 +32,8 @@ class Box:
 
     def to_json(self) -> dict[str, Any]:
         """Return the box as records have it in JSON."""
-        return {
-            "label": self.label,
-            "topX": self.topX,
-            "topY": self.topY,
-            "bottomX": self.bottomX,
-            "bottomY": self.bottomY,
-            "isCrowd": int(self.isCrowd),
-        }
+        corners = {"topX": self.topX, "topY": self.topY, "bottomX": self.bottomX, "bottomY": self.bottomY}
+        return {"label": self.label, **corners, "isCrowd": int(self.isCrowd)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +47,18 @@ class Boxes(Label):
     counted = "boxes"
     counts = ("dropped_boxes", "clipped_boxes", "fixed_boxes", "fixed_sizes", "skipped_images")
     flaws = (
-        Flaw("a box without area", "dropped", "dropped", "dropped"),
-        Flaw("a box outside the image by at most a pixel", "clipped", "clipped", "clipped"),
-        Flaw("a box further outside", "refused", "image left out", "clipped"),
-        Flaw("a box that ends before it begins", "refused", "image left out", "corners exchanged"),
-        Flaw("an image of another size than annotated", "refused", "image left out", "its own taken"),
-        Flaw("a class that training does not have", "refused", "image left out", "box dropped"),
+        ("a box without area", "dropped", "dropped", "dropped"),
+        ("a box outside the image by at most a pixel", "clipped", "clipped", "clipped"),
+        ("a box further outside", "refused", "image left out", "clipped"),
+        ("a box that ends before it begins", "refused", "image left out", "corners exchanged"),
+        ("an image of another size than annotated", "refused", "image left out", "its own taken"),
+        ("a class that training does not have", "refused", "image left out", "box dropped"),
     )
     says_missing = False
 
     @classmethod
     def of_json(cls, value: Any) -> Self:
-        """Return the boxes that a JSON list has; one object serves for a list of one, and numbers may be text.
-
-        Raises:
-            UserError: the value is of another kind, or a box is wrong.
-        """
+        """Return the boxes that a JSON list has; one object serves for a list of one, and numbers may be text."""
         if isinstance(value, dict):
             value = [value]
         if not isinstance(value, list):
@@ -89,30 +78,19 @@ class Boxes(Label):
 
     @classmethod
     def restored(cls, value: Any) -> Self:
-        """Return the label that :meth:`to_json` wrote.
-
-        Raises:
-            ValueError, TypeError, KeyError: it never wrote that.
-        """
+        """Return the label that :meth:`to_json` wrote."""
         if not isinstance(value, list):
             raise ValueError(value)
-        return cls(
-            tuple(
-                [Box(b["label"], b["topX"], b["topY"], b["bottomX"], b["bottomY"], bool(b["isCrowd"])) for b in value]
-            )
-        )
+        rows = [(b["label"], b["topX"], b["topY"], b["bottomX"], b["bottomY"], bool(b["isCrowd"])) for b in value]
+        return cls(tuple([Box(*row) for row in rows]))
 
     def names(self) -> list[str]:
         """Return the class of each box."""
         return [box.label for box in self.boxes]
 
     def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
-        """Return the label with the boxes that are kept, each inside its image.
-
-        Raises:
-            UserError: a box is refused, or the image is of another size than its corners are fractions of.
-        """
-        rules.same_size(url, annotated, size)
+        """Return the label with the boxes that are kept, each inside its image."""
+        rules.check_same_size(url, annotated, size)
         kept = []
         for i, box in enumerate(self.boxes, 1):
             if not rules.knows(box.label):
@@ -122,10 +100,6 @@ class Boxes(Label):
             elif (checked := _checked(box, i, annotated, rules)) is not None:
                 kept.append(checked)
         return type(self)(tuple(kept))
-
-    @classmethod
-    def check_training(cls, classes: Collection[str]) -> None:
-        """Take any classes, one alone included: there is the background to tell them from."""
 
 
 def holds_boxes(value: Any) -> bool:
@@ -147,17 +121,7 @@ def _box(value: Any) -> Box:
 
 
 def _checked(box: Box, index: int, size: Size, rules: Rules) -> Box | None:
-    """Return the box as it is kept, or None where it is dropped.
-
-    Args:
-        box: the box.
-        index: its place in the record, from 1, for the error line.
-        size: the width and height that its corners are fractions of.
-        rules: what it is checked against.
-
-    Raises:
-        UserError: a flaw is refused.
-    """
+    """Return the box, number ``index`` of an image of a size, as it is kept; None where it is dropped."""
     left, top, right, bottom = box.topX, box.topY, box.bottomX, box.bottomY
     if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
         return box

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Self
 
-from automl_images.annotations.labels.base import Flaw, Label, Rules, Size, task_of
+from automl_images.annotations.labels.base import Label, Rules, Size, task_of
 from automl_images.annotations.labels.boxes import holds_boxes
 from automl_images.annotations.values import class_list
 from automl_images.errors import UserError
@@ -22,24 +20,21 @@ class Classes(Label):
 
     kind = "classes"
     title = "a list of classes an image"
+    least = 1
     counts = ("unlabelled_images", "dropped_labels", "fixed_sizes", "skipped_images")
     flaws = (
-        Flaw("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
-        Flaw("an image without a class", "kept", "kept", "kept"),
-        Flaw("a class that training does not have", "refused", "image left out", "class dropped"),
-        Flaw("an image once more, with other classes", "refused", "image left out", "image left out"),
-        Flaw("training with one class alone", "said", "said", "said"),
-        Flaw("training without a class", "refused", "refused", "refused"),
-        Flaw("a class without an image to score on", "said", "said", "said"),
+        ("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
+        ("an image without a class", "kept", "kept", "kept"),
+        ("a class that training does not have", "refused", "image left out", "class dropped"),
+        ("an image once more, with other classes", "refused", "image left out", "image left out"),
+        ("training with one class alone", "said", "said", "said"),
+        ("training without a class", "refused", "refused", "refused"),
+        ("a class without an image to score on", "said", "said", "said"),
     )
 
     @classmethod
     def of_json(cls, value: Any) -> Self:
-        """Return the classes that a JSON list has; one given twice counts once.
-
-        Raises:
-            UserError: the value is of another kind, or has no class name somewhere.
-        """
+        """Return the classes that a JSON list has; one given twice counts once."""
         if isinstance(value, list) and not holds_boxes(value):
             return cls(class_list(value))
         takes = f"{cls.task()} takes a list of classes"
@@ -56,11 +51,7 @@ class Classes(Label):
 
     @classmethod
     def restored(cls, value: Any) -> Self:
-        """Return the label that :meth:`to_json` wrote.
-
-        Raises:
-            ValueError: it never wrote that.
-        """
+        """Return the label that :meth:`to_json` wrote."""
         if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
             raise ValueError(value)
         if len(set(value)) < len(value):
@@ -72,32 +63,11 @@ class Classes(Label):
         return list(self.classes)
 
     def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
-        """Return the label with the classes that training has.
-
-        Raises:
-            UserError: training lacks one of them, and nothing is mended; or the image had others before.
-        """
-        rules.same_as_before(url, self.classes, "; the classes of one image belong together, in one record")
+        """Return the label with the classes that training has."""
+        rules.check_same_classes(url, self.classes, "; the classes of one image belong together, in one record")
         kept = tuple(name for name in self.classes if rules.knows(name))
         if kept != self.classes and not rules.fix:
             raise UserError(f"has {rules.unknown(next(name for name in self.classes if name not in kept))}")
         rules.found["dropped_labels"] += len(self.classes) - len(kept)
         rules.found["unlabelled_images"] += not kept
         return type(self)(kept)
-
-    @classmethod
-    def check_training(cls, classes: Collection[str]) -> None:
-        """Refuse no class at all; say on standard error that there is one alone.
-
-        Raises:
-            UserError: there is no class.
-        """
-        if not classes:
-            raise UserError(f"the training data has no class; {cls.task()} needs at least one class")
-        if len(classes) == 1:
-            only = next(iter(classes))
-            print(
-                f"the training data has one class alone, '{only}': each image is trained and scored on having it or "
-                "not",
-                file=sys.stderr,
-            )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Self
 
-from automl_images.annotations.labels.base import Flaw, Label, Rules, Size, task_of
+from automl_images.annotations.labels.base import Label, Rules, Size, task_of
 from automl_images.annotations.labels.boxes import holds_boxes
 from automl_images.annotations.values import class_name
 from automl_images.errors import UserError
@@ -21,23 +20,22 @@ class OneClass(Label):
 
     kind = "class"
     title = "one class an image"
+    least = 2
     counts = ("fixed_sizes", "skipped_images")
     flaws = (
-        Flaw("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
-        Flaw("an image without a class", "refused", "image left out", "image left out"),
-        Flaw("a class that training does not have", "refused", "image left out", "image left out"),
-        Flaw("an image once more, with another class", "refused", "image left out", "image left out"),
-        Flaw("training with fewer than two classes", "refused", "refused", "refused"),
-        Flaw("a class without an image to score on", "said", "said", "said"),
+        ("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
+        ("an image without a class", "refused", "image left out", "image left out"),
+        ("a class that training does not have", "refused", "image left out", "image left out"),
+        ("an image once more, with another class", "refused", "image left out", "image left out"),
+        ("training with fewer than two classes", "refused", "refused", "refused"),
+        ("a class without an image to score on", "said", "said", "said"),
     )
 
     @classmethod
     def of_json(cls, value: Any) -> Self:
-        """Return the class that a JSON value is: text, or a number, which is taken as text.
-
-        Raises:
-            UserError: the value is of another kind, or no class name.
-        """
+        """Return the class that a JSON value is: text, or a number, which is taken as text."""
+        if isinstance(value, str):
+            return cls(class_name(value))
         takes = f"{cls.task()} takes one class"
         if holds_boxes(value):
             raise UserError(f"label: is a list of boxes, and {takes}; use task {task_of('boxes')}")
@@ -53,11 +51,7 @@ class OneClass(Label):
 
     @classmethod
     def restored(cls, value: Any) -> Self:
-        """Return the label that :meth:`to_json` wrote.
-
-        Raises:
-            ValueError: it never wrote that.
-        """
+        """Return the label that :meth:`to_json` wrote."""
         if not isinstance(value, str) or not value:
             raise ValueError(value)
         return cls(value)
@@ -67,23 +61,8 @@ class OneClass(Label):
         return [self.name]
 
     def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
-        """Return the label itself.
-
-        Raises:
-            UserError: training does not have the class, or the image had another one before.
-        """
-        rules.same_as_before(url, (self.name,))
+        """Return the label itself."""
+        rules.check_same_classes(url, (self.name,))
         if not rules.knows(self.name):
             raise UserError(f"has {rules.unknown(self.name)}")
         return self
-
-    @classmethod
-    def check_training(cls, classes: Collection[str]) -> None:
-        """Refuse fewer than two classes.
-
-        Raises:
-            UserError: there are not two.
-        """
-        if len(classes) < 2:
-            only = f"has one class alone, '{next(iter(classes))}'" if classes else "has no class"
-            raise UserError(f"the training data {only}; {cls.task()} needs at least two classes")
