@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from automl_images import storage
 from automl_images.annotations import Box, Boxes, Classes, OneClass, Record, formats, labels, read_records, record_file
 from automl_images.annotations.checks import FLAWS, POLICIES, Checker, check_training_classes, flaw_table
 from automl_images.annotations.formats.base import Format
+from automl_images.annotations.imageroot import Folder
 from automl_images.annotations.labels import KINDS, Label, kind_of
 from automl_images.annotations.source import Source
 from automl_images.cli import app
@@ -50,15 +52,22 @@ SAMPLES = {
     ("csv", "class"): {"x.csv": "image,label\na.png,cat\n"},
     ("csv", "classes"): {"x.csv": "image,label\na.png,cat|dog\n"},
 }
+
+
+def lay(folder, files):
+    """Write a sample's files, and its image where it is said to lie, or beside them."""
+    save_images(folder, [file for file, text in files.items() if text is None] or ["a.png"])
+    for file, text in files.items():
+        if text is not None:
+            (folder / file).write_text(text)
+
+
 PAIRS = [(name, kind.kind) for name, format in formats.FORMATS.items() for kind in format.kinds]
 
 
-@pytest.mark.parametrize(("name", "kind"), PAIRS, ids="-".join)
+@pytest.mark.parametrize(("name", "kind"), PAIRS, ids=map("-".join, PAIRS))
 def test_each_format_of_the_table_is_found_and_read(tmp_path, name, kind):
-    for file, text in SAMPLES[name, kind].items():
-        if text is not None:
-            (tmp_path / file).write_text(text)
-    save_images(tmp_path, ["cat/a.png" if "cat/a.png" in SAMPLES[name, kind] else "a.png"])
+    lay(tmp_path, SAMPLES[name, kind])
     assert formats.detect(Source(str(tmp_path)), KINDS[kind]).name == name
     for format in (name, "auto"):
         (record,) = formats.read(str(tmp_path), format, label=kind)
@@ -67,6 +76,16 @@ def test_each_format_of_the_table_is_found_and_read(tmp_path, name, kind):
     assert convert(str(tmp_path), out, KINDS[kind].task(), format=name)["images"] == 1
     (record,) = read_records(out, kind)
     assert record.label == LABELS[kind]
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS, ids=map("-".join, PAIRS))
+def test_a_folder_is_listed_once(tmp_path, monkeypatch, name, kind):
+    lay(tmp_path, SAMPLES[name, kind])
+    listed = []
+    files_below = storage.files_below
+    monkeypatch.setattr(storage, "files_below", lambda url: listed.append(url) or files_below(url))
+    assert len(list(formats.read(str(tmp_path), label=kind))) == 1
+    assert listed == [str(tmp_path)]
 
 
 @pytest.mark.parametrize("name", [name for name, format in formats.FORMATS.items() if format.write])
@@ -137,6 +156,30 @@ def test_a_kind_that_there_is_not_is_refused_by_name(tmp_path):
     ):
         with pytest.raises(UserError, match=r"^label: 'polygon' is no kind of label in this version; .*boxes"):
             refused()
+
+
+@pytest.mark.parametrize("number", [10**400, "x", None, True, "nan"], ids=["huge", "text", "none", "truth", "nan"])
+def test_a_corner_that_is_no_number_is_refused(number):
+    with pytest.raises(UserError, match="^box 2: topX is "):
+        Boxes.of_json([BOX, {**BOX, "topX": number}])
+
+
+def test_records_that_are_not_text_are_refused(tmp_path):
+    (tmp_path / "r").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(UserError, match="r: is not UTF-8 text"):
+        list(read_records(str(tmp_path / "r")))
+
+
+def test_a_link_out_of_a_folder_whose_other_images_are_taken_is_refused(tmp_path):
+    save_images(tmp_path, ["outside.png", "root/ok/a.png"])
+    (tmp_path / "root/ok/b.png").symlink_to(tmp_path / "outside.png")
+    (tmp_path / "root/ok/c.png").symlink_to(tmp_path / "root/ok/a.png")
+    (tmp_path / "root/out").symlink_to(tmp_path)
+    below = Folder(str(tmp_path / "root"))
+    assert below.join("ok/a.png").endswith("/root/ok/a.png") and below.join("ok/c.png").endswith("/root/ok/c.png")
+    for path in ("ok/b.png", "out/outside.png", "ok/../out/outside.png"):
+        with pytest.raises(UserError, match="leaves the image root .* through a link"):
+            below.join(path)
 
 
 # The flaw table, by doing what each row says.

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from automl_images import storage
 from automl_images.annotations.labels import kind_of, restored
 from automl_images.annotations.labels.base import task_of
+from automl_images.annotations.lines import opened
 from automl_images.annotations.records import Record
 from automl_images.errors import UserError
 
@@ -85,19 +86,15 @@ def read_records(url: str, kind: str | None = None) -> Iterator[Record]:
     label_of = restored if kind is None else kind_of(kind).restored
     task = f" --task {task_of(kind)}" if kind else ""
     shown = storage.redact(url)
-    try:
-        with storage.open_text(url) as lines:
-            for count, line in enumerate(lines, 1):
-                where = f"{shown}, line {count}"
-                try:
-                    item = json.loads(line)
-                    details = item.get("image_details") or {}
-                    image, value = item["image_url"], item["label"]
-                    if not (image.startswith("/") or "://" in image):
-                        raise ValueError(image)
-                    label = label_of(value)
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    raise UserError(f"{where}: is not as `automl-images convert{task}` writes; convert first") from None
-                yield Record(image, label, details.get("width"), details.get("height"), details.get("format"), where)
-    except FileNotFoundError:
-        raise UserError(f"{shown}: no such file") from None
+    with opened(url) as lines:
+        for count, line in enumerate(lines, 1):
+            where = f"{shown}, line {count}"
+            try:
+                item = json.loads(line)
+                details = item.get("image_details") or {}
+                image, label = item["image_url"], label_of(item["label"])
+                if not (image.startswith("/") or "://" in image):
+                    raise ValueError(image)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise UserError(f"{where}: is not as `automl-images convert{task}` writes; convert first") from None
+            yield Record(image, label, details.get("width"), details.get("height"), details.get("format"), where)
