@@ -224,7 +224,7 @@ def test_a_file_of_labels_goes_before_folders_and_that_is_said(tree, capsys):
 
 def test_folders_cannot_label_several_classes(tree):
     with pytest.raises(
-        UserError, match="it may be a folder per class, which holds one class an image: use task image-classification"
+        UserError, match="is a folder per class, which holds one .*; use task image-classification, or JSONL"
     ):
         formats.read(str(tree), label="classes")
 

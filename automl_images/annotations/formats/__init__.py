@@ -89,20 +89,14 @@ def detect(source: Source, kind: type[Label]) -> Format:
         return fitting[0]
     if fitting:
         raise UserError(f"{source.shown}: could be {' or '.join(format.name for format in fitting)}; set format")
-    raise UserError(
-        f"{source.shown}: is or holds no annotations for {kind.task()}: "
-        f"{_either([format.title for format in of_kind(kind)])}{_others(source, kind)}"
-    )
-
-
-def _others(source: Source, kind: type[Label]) -> str:
-    """Return what a source that holds no labels of a kind may be instead, and the tasks that take it."""
+    wanted = _either([format.title for format in of_kind(kind)])
     for format in FORMATS.values():
-        if kind not in format.kinds and format.candidates(source):
-            tasks = _either([other.task() for other in format.kinds])
-            holds = " or ".join(other.title for other in format.kinds)
-            return f"; it may be {format.title}, which holds {holds}: use task {tasks}"
-    return ""
+        if kind not in format.kinds and format.kinds[0].counted == kind.counted and format.candidates(source):
+            raise UserError(
+                f"{source.shown}: is {format.title}, which holds {format.kinds[0].title}, and {kind.task()} takes "
+                f"{kind.title}; use task {format.kinds[0].task()}, or {wanted}"
+            )
+    raise UserError(f"{source.shown}: is or holds no annotations for {kind.task()}: {wanted}")
 
 
 def _either(names: Sequence[str]) -> str:
