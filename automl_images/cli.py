@@ -14,6 +14,7 @@ import typer
 import yaml
 
 from automl_images import __version__
+from automl_images.annotations import formats, read_records
 from automl_images.errors import UserError, explain_full_disk
 
 app = typer.Typer(
@@ -65,7 +66,7 @@ def convert(
     source: Annotated[str, typer.Argument(help="A folder or file, local or any fsspec URL.")],
     out: Annotated[str, typer.Argument(help="The JSONL file to write.")],
     task: Task = DETECTION,
-    format: Annotated[str, typer.Option(help="jsonl, coco, voc, folder, lst, manifest, csv, or auto.")] = "auto",
+    format: Annotated[str, typer.Option(help=f"auto, or {formats.description()}.")] = "auto",
     images: Annotated[str | None, typer.Option(help="The images' root, or PREFIX=URL.")] = None,
     on_error: Annotated[str, typer.Option(help="What to do with flawed records: fail, skip or fix.")] = "fail",
     copy_to: Annotated[
@@ -74,12 +75,10 @@ def convert(
     classes_of: Annotated[str | None, typer.Option(help="Refuse a class that these records (JSONL) lack.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn annotations into checked records (JSONL): VOC, COCO, JSONL, a folder per class, lst, manifest or CSV."""
-    from automl_images.annotations import read_records
-    from automl_images.annotations.records import class_names
+    """Turn annotations of any format into checked records (JSONL)."""
     from automl_images.steps import convert as step
 
-    classes = sorted({c for r in read_records(classes_of) for c in class_names(r)}) if classes_of else None
+    classes = sorted({c for r in read_records(classes_of) for c in r.label.names()}) if classes_of else None
     summary = step.convert(
         source, out, task, format=format, images=images, on_error=on_error, classes=classes, copy_to=copy_to
     )

@@ -13,7 +13,7 @@ import shutil
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -64,26 +64,6 @@ def absolute(url: str) -> str:
 def join(root: str, *parts: str) -> str:
     """Return ``root`` with ``parts`` below it."""
     return "/".join([root.rstrip("/") or "/", *(p.strip("/") for p in parts)])
-
-
-def join_inside(root: str, relative: str) -> str:
-    """Return ``root`` with ``relative`` below it, refusing a path that leaves the root.
-
-    Raises:
-        UserError: ``relative`` is absolute, climbs out with ``..``, or is reached through a link that leaves the root.
-    """
-    path = PurePosixPath(relative.replace("\\", "/"))
-    depth = 0
-    for part in path.parts:
-        depth += -1 if part == ".." else 1
-        if depth < 0:
-            break
-    if path.is_absolute() or depth < 0 or "://" in relative:
-        raise UserError(f"the path '{relative}' leaves the image root {redact(root)}")
-    joined = join(root, str(path))
-    if is_local(root) and not local_path(joined).resolve().is_relative_to(local_path(root).resolve()):
-        raise UserError(f"the path '{relative}' leaves the image root {redact(root)} through a link")
-    return joined
 
 
 def exists(url: str) -> bool:

@@ -48,7 +48,8 @@ def ours(folder: Path, seed: int, epochs: int) -> tuple[dict, float]:
 
 def theirs(folder: Path, summary: dict, seed: int, epochs: int) -> tuple[dict, float]:
     """Train with ultralytics on the same records; return COCO's figures and how long it took in seconds."""
-    records = {p: list(read_records(f"{summary['ledger']}/records/{p}.jsonl")) for p in ("training", "validation")}
+    folder_of_records = f"{summary['ledger']}/records"
+    records = {p: list(read_records(f"{folder_of_records}/{p}.jsonl", "boxes")) for p in ("training", "validation")}
     data = folder / "peer"
     for part, found in records.items():
         _write_yolo(data / part, found)
@@ -72,7 +73,7 @@ def theirs(folder: Path, summary: dict, seed: int, epochs: int) -> tuple[dict, f
     if done.returncode:
         sys.exit(f"the peer failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     found = json.loads((data / "found.json").read_text())
-    truth = [truth_arrays(r.label, CLASSES, (r.width, r.height)) for r in records["validation"]]
+    truth = [truth_arrays(r.label.boxes, CLASSES, (r.width, r.height)) for r in records["validation"]]
     return coco_map(truth, [found[Path(r.image_url).name] for r in records["validation"]], CLASSES), seconds
 
 
@@ -85,7 +86,7 @@ def _write_yolo(folder: Path, records: list[Record]) -> None:
         lines = [
             f"{CLASSES.index(b.label)} {(b.topX + b.bottomX) / 2} {(b.topY + b.bottomY) / 2} "
             f"{b.bottomX - b.topX} {b.bottomY - b.topY}\n"
-            for b in r.label
+            for b in r.label.boxes
         ]
         (folder / "labels" / f"{path.stem}.txt").write_text("".join(lines))
 

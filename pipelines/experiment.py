@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from automl_images.annotations import formats
 from automl_images.errors import UserError, nearest
 from automl_images.steps.plan import MOST_LANES, check_experiment
 from components import images
@@ -25,9 +26,8 @@ class Source(Block):
     """One set of labelled images."""
 
     source: str = Field(description="A folder or file, local or any fsspec URL.")
-    format: Literal["auto", "jsonl", "coco", "voc", "folder", "lst", "manifest", "csv"] = Field(
-        "auto",
-        description="What the source is: classes by folder, lst, manifest, csv or jsonl; boxes by voc, coco, jsonl.",
+    format: Literal["auto", *formats.NAMES] = Field(  # type: ignore[valid-type]
+        "auto", description=f"What the source is: {formats.description()}."
     )
     images: str | None = Field(None, description="The images' root, or PREFIX=URL; null: the source's folder.")
 

@@ -1,5 +1,6 @@
 """Small data that tests make for themselves."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from automl_images.annotations.records import Box, Record
+from automl_images.annotations import Box, Boxes, Record
 
 pytest.register_assert_rewrite("tests.effects")  # their asserts say what differs
 
@@ -37,7 +38,7 @@ def draw_squares(folder: Path, count: int, size: int = 64, seed: int = 0) -> lis
             boxes.append(Box(name, *corners))
         path = folder / f"{i:03d}.png"
         image.save(path)
-        records.append(Record(str(path), boxes, size, size, "png", f"{path.name}"))
+        records.append(Record(str(path), Boxes(tuple(boxes)), size, size, "png", f"{path.name}"))
     return records
 
 
@@ -48,7 +49,7 @@ def write_jsonl(folder: Path, records: list[Record]) -> Path:
         {
             "image_url": r.image_url,
             "image_details": {"format": r.format or "png", "width": r.width, "height": r.height},
-            "label": [{**vars(b), "isCrowd": int(b.isCrowd)} for b in r.label],
+            "label": [{**dataclasses.asdict(b), "isCrowd": int(b.isCrowd)} for b in r.label.boxes],
         }
         for r in records
     ]
@@ -58,7 +59,7 @@ def write_jsonl(folder: Path, records: list[Record]) -> Path:
 
 def write_coco(folder: Path, records: list[Record]) -> Path:
     """Write records as COCO's instances.json, images by their file names."""
-    names = sorted({b.label for r in records for b in r.label})
+    names = sorted({b.label for r in records for b in r.label.boxes})
     images = [
         {"id": i, "file_name": Path(r.image_url).name, "width": r.width, "height": r.height}
         for i, r in enumerate(records)
@@ -76,7 +77,7 @@ def write_coco(folder: Path, records: list[Record]) -> Path:
                 (b.bottomY - b.topY) * r.height,
             ],
         }
-        for n, (i, r, b) in enumerate((i, r, b) for i, r in enumerate(records) for b in r.label)
+        for n, (i, r, b) in enumerate((i, r, b) for i, r in enumerate(records) for b in r.label.boxes)
     ]
     path = folder / "instances.json"
     categories = [{"id": c, "name": name} for c, name in enumerate(names, 1)]
@@ -93,7 +94,7 @@ def write_voc(folder: Path, records: list[Record]) -> Path:
             f"<object><name>{b.label}</name><difficult>0</difficult><bndbox><xmin>{round(b.topX * r.width)}</xmin>"
             f"<ymin>{round(b.topY * r.height)}</ymin><xmax>{round(b.bottomX * r.width)}</xmax>"
             f"<ymax>{round(b.bottomY * r.height)}</ymax></bndbox></object>"
-            for b in r.label
+            for b in r.label.boxes
         )
         name = Path(r.image_url).name
         (annotations / f"{Path(name).stem}.xml").write_text(

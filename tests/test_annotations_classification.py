@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from automl_images.annotations import formats, read_records
+from automl_images.annotations import OneClass, formats, read_records
 from automl_images.annotations.checks import Checker
+from automl_images.annotations.labels import KINDS
+from automl_images.annotations.source import Source
 from automl_images.errors import UserError
 from automl_images.steps.convert import convert, said
 from tests.conftest import azure, jsonl_lines, lay, ref, save_images
@@ -131,13 +133,13 @@ GOOD = {
 def test_each_format_is_recognised_and_read(tmp_path, format, kind, files, expected, how):
     lay(tmp_path, files)
     source = str(tmp_path if how == "folder" else tmp_path / next(iter(files)))
-    assert formats.detect(source, kind) == format
+    assert formats.detect(Source(source), KINDS[kind]).name == format
     records = list(formats.read(source, label=kind))
-    assert [r.label for r in records] == expected
+    assert [r.label.to_json() for r in records] == expected
     assert [Path(r.image_url).stem for r in records] == list("abc")[: len(expected)]
     out = str(tmp_path / "out")
     summary = convert(source, out, TASKS[kind], format=format)
-    assert [r.label for r in read_records(out, kind)] == expected
+    assert [r.label.to_json() for r in read_records(out, kind)] == expected
     flat = [name for label in expected for name in ([label] if kind == "class" else label)]
     assert (summary["images"], summary["labels"]) == (len(expected), len(flat))
     assert summary["classes"] == {name: flat.count(name) for name in sorted(flat)}
@@ -156,10 +158,10 @@ def tree(tmp_path):
 
 
 def test_a_folder_per_class(tree, tmp_path):
-    assert formats.detect(str(tree), "class") == "folder"
+    assert formats.detect(Source(str(tree)), OneClass).name == "folder"
     summary = convert(str(tree), str(tmp_path / "o"), ONE)
     assert summary["classes"] == {"big dog": 1, "cat": 2}
-    found = [(os.path.relpath(r.image_url, tree), r.label, r.format) for r in read_records(str(tmp_path / "o"))]
+    found = [(os.path.relpath(r.image_url, tree), r.label.name, r.format) for r in read_records(str(tmp_path / "o"))]
     assert found == [("big dog/1.jpg", "big dog", "jpg"), ("cat/1.png", "cat", "png"), ("cat/more/2.PNG", "cat", "png")]
     assert said(summary) == "3 images, 2 classes"
 
@@ -186,7 +188,7 @@ def test_an_image_beside_the_classes_is_refused_or_left_out(tree):
 def test_a_folder_without_images_is_no_class_and_that_is_said(tree, capsys):
     (tree / "emu").mkdir()
     (tree / "linked").symlink_to(tree / "cat")
-    assert {r.label for r in formats.read(str(tree), label="class")} == {"cat", "big dog"}
+    assert {r.label.name for r in formats.read(str(tree), label="class")} == {"cat", "big dog"}
     assert "links to folders are not followed): 'emu', 'linked'" in capsys.readouterr().err
 
 
@@ -201,7 +203,7 @@ def test_folders_of_sets_are_no_classes(tmp_path):
     save_images(tmp_path, ["train/cat/1.png", "Valid/cat/1.png"])
     with pytest.raises(UserError, match="its folders are Valid and train, which are sets.*name one of them"):
         list(formats.read(str(tmp_path), label="class"))
-    assert [r.label for r in formats.read(str(tmp_path / "train"), label="class")] == ["cat"]
+    assert [r.label.to_json() for r in formats.read(str(tmp_path / "train"), label="class")] == ["cat"]
 
 
 def test_images_are_not_looked_for_elsewhere_than_in_their_classes_folders(tree):
@@ -212,15 +214,18 @@ def test_images_are_not_looked_for_elsewhere_than_in_their_classes_folders(tree)
 def test_a_file_of_labels_goes_before_folders_and_that_is_said(tree, capsys):
     (tree / "x.lst").write_text("0\t4\tcat/1.png\n")
     (record,) = formats.read(str(tree), label="class")
-    assert record.label == "4"
+    assert record.label.name == "4"
     assert (
-        f"the labels are those of {tree}/x.lst; for those of the folders set format: folder" in capsys.readouterr().err
+        f"the labels are those of {tree}/x.lst; for those of a folder per class set format: folder"
+        in capsys.readouterr().err
     )
     assert len(list(formats.read(str(tree), "folder", label="class"))) == 3
 
 
 def test_folders_cannot_label_several_classes(tree):
-    with pytest.raises(UserError, match="gives an image one class, .*use task image-classification, or a file"):
+    with pytest.raises(
+        UserError, match="is a folder per class, which holds one .*; use task image-classification, or JSONL"
+    ):
         formats.read(str(tree), label="classes")
 
 
@@ -235,7 +240,7 @@ def test_images_below_another_root(tmp_path, name):
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / name).write_text(texts[name])
     (record,) = formats.read(str(tmp_path / "labels" / name), images=str(tmp_path / "pictures"), label="class")
-    assert (record.image_url, record.label) == (f"{tmp_path}/pictures/cat/1.png", "4")
+    assert (record.image_url, record.label.name) == (f"{tmp_path}/pictures/cat/1.png", "4")
 
 
 def test_images_in_a_folder_of_that_name_and_anywhere(tmp_path):
@@ -266,6 +271,6 @@ def test_lists_that_may_be_either_are_decided_by_the_class_map_and_it_is_said(
     tmp_path, capsys, metadata, expected, what
 ):
     (tmp_path / "x.manifest").write_text(jsonl_lines(ref([1, 0], metadata), ref([0, 1], metadata)))
-    found = [r.label for r in formats.read(str(tmp_path / "x.manifest"), label="classes")]
+    found = [r.label.to_json() for r in formats.read(str(tmp_path / "x.manifest"), label="classes")]
     assert [sorted(label, reverse=True) for label in found] == expected
     assert what in capsys.readouterr().err

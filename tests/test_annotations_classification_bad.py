@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from automl_images.annotations import formats
 from automl_images.annotations.checks import Checker
-from automl_images.annotations.labels import label_json, read_label, restored
+from automl_images.annotations.labels import KINDS
 from automl_images.errors import UserError
 from tests.conftest import IMAGES, azure, jsonl_lines, lay, ref, save_images
 
@@ -136,7 +136,13 @@ UNREADABLE = {
     ),
     "voc for several": ({}, "classes", "voc", None, "use jsonl, manifest, lst, csv or auto"),
     "folder for several": ({}, "classes", "folder", None, "folder holds one class an image, and .* a list of classes"),
-    "lst for boxes": ({}, "boxes", "lst", None, "lst holds classes, and image-object-detection takes boxes"),
+    "lst for boxes": (
+        {},
+        "boxes",
+        "lst",
+        None,
+        "lst holds one class an image or a list of .*, and image-object-detection takes boxes",
+    ),
     "unknown": ({}, "class", "foldr", None, "did you mean 'folder'"),
     "nothing": (
         {"x.xml": ""},
@@ -216,13 +222,13 @@ VALUES = st.recursive(
 )
 
 
-@pytest.mark.parametrize("kind", ["class", "classes", "boxes"])
+@pytest.mark.parametrize("kind", KINDS)
 @given(value=VALUES)
 @settings(max_examples=150, deadline=None)
 def test_any_label_is_refused_in_one_line_or_comes_back_as_it_was_read(kind, value):
     try:
-        label = read_label(value, kind)
+        label = KINDS[kind].of_json(value)
     except UserError as error:
         assert "\n" not in str(error)
         return
-    assert restored(json.loads(json.dumps(label_json(label)))) == label
+    assert KINDS[kind].restored(json.loads(json.dumps(label.to_json()))) == label

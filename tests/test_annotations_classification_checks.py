@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from automl_images.annotations import Box, Record, jsonl, read_records
+from automl_images.annotations import Box, Boxes, Classes, OneClass, Record, read_records, record_file
 from automl_images.annotations.checks import Checker, check_training_classes
-from automl_images.annotations.records import boxes_of, class_names
 from automl_images.annotations.split import split_random
 from automl_images.errors import UserError
 from automl_images.steps.convert import convert, convert_data, said
@@ -19,18 +18,25 @@ TASKS = {"class": ONE, "classes": SEVERAL}
 
 @pytest.mark.parametrize(
     ("label", "kind"),
-    [("cat", "class"), (["cat", "dog"], "classes"), ([], "classes"), ([Box("cat", 0, 0, 1, 0.5, True)], "boxes")],
+    [
+        (OneClass("cat"), "class"),
+        (Classes(("cat", "dog")), "classes"),
+        (Classes(()), "classes"),
+        (Boxes((Box("cat", 0, 0, 1, 0.5, True),)), "boxes"),
+    ],
     ids=["class", "classes", "empty", "boxes"],
 )
 def test_records_are_read_back_as_they_were_written(tmp_path, label, kind):
     record = Record("/a.png", label, 12, 8, "png")
-    jsonl.write([record], str(tmp_path / "r"))
+    record_file.write([record], str(tmp_path / "r"))
     assert list(read_records(str(tmp_path / "r"), kind)) == [record]
     assert list(read_records(str(tmp_path / "r"))) == [record]
     for other in {"class", "classes", "boxes"} - {kind}:
-        if label == [] and other != "class":
+        if label == Classes(()) and other != "class":
             continue  # an image with nothing suits both kinds of list
-        with pytest.raises(UserError, match="line 1: the label does not suit .*; convert for that task first"):
+        with pytest.raises(
+            UserError, match="line 1: is not as `automl-images convert --task .*` writes; convert first"
+        ):
             list(read_records(str(tmp_path / "r"), other))
 
 
@@ -43,27 +49,22 @@ def test_records_are_read_back_strictly(tmp_path, label):
         list(read_records(str(tmp_path / "r")))
 
 
-def test_labels_of_no_kind_are_not_written():
-    with pytest.raises(TypeError, match="neither a class nor a box: 'a'"):
-        jsonl.line_of(Record("/a.png", [Box("a", 0, 0, 1, 1), "a"]))
+def test_the_class_of_each_thing_that_is_labelled():
+    boxes = Boxes((Box("a", 0, 0, 1, 1), Box("b", 0, 0, 1, 1), Box("a", 0, 0, 1, 1)))
+    labels = OneClass("a"), Classes(("a", "b")), Classes(()), boxes
+    assert [label.names() for label in labels] == [["a"], ["a", "b"], [], ["a", "b", "a"]]
 
 
-def test_the_classes_and_boxes_of_any_record():
-    boxes = [Box("a", 0, 0, 1, 1), Box("b", 0, 0, 1, 1), Box("a", 0, 0, 1, 1)]
-    assert [class_names(Record("/x", label)) for label in ("a", ["a", "b"], [], boxes)] == [
-        {"a"},
-        {"a", "b"},
-        set(),
-        {"a", "b"},
-    ]
-    assert boxes_of(Record("/x", boxes)) == boxes
-    with pytest.raises(TypeError):
-        boxes_of(Record("/x", ["a"]))
+def label_of(value):
+    """Return the label of one class, given as text, or of several."""
+    return OneClass(value) if isinstance(value, str) else Classes(tuple(value))
 
 
 def record_of(tmp_path, label, name="i.png", **changes):
     save_images(tmp_path, [name])
-    return Record(**{"image_url": str(tmp_path / name), "label": label, "where": "x.jsonl, line 3", **changes})
+    return Record(
+        **{"image_url": str(tmp_path / name), "label": label_of(label), "where": "x.jsonl, line 3", **changes}
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,22 +75,20 @@ def record_of(tmp_path, label, name="i.png", **changes):
 def test_a_class_that_training_does_not_have(tmp_path, label, kind, left):
     record = record_of(tmp_path, label)
     with pytest.raises(UserError, match="x.jsonl, line 3: has the class 'dgo', which the training.*did you mean 'dog'"):
-        list(Checker("fail", ["cat", "dog"], kind).check([record]))
-    skipping = Checker("skip", ["cat", "dog"], kind)
+        list(Checker("fail", ["cat", "dog"], label=kind).check([record]))
+    skipping = Checker("skip", ["cat", "dog"], label=kind)
     assert list(skipping.check([record])) == []
     assert skipping.summary()["skipped_images"] == 1
-    fixing = Checker("fix", ["cat", "dog"], kind)
-    assert [r.label for r in fixing.check([record])] == left
+    fixing = Checker("fix", ["cat", "dog"], label=kind)
+    assert [r.label.to_json() for r in fixing.check([record])] == left
     assert fixing.found["dropped_labels"] == len(left)
     assert fixing.found["skipped_images"] == 1 - len(left)
 
 
 def test_an_image_without_labels_is_kept_and_counted(tmp_path):
     checker = Checker(label="classes")
-    assert [r.label for r in checker.check([record_of(tmp_path, []), record_of(tmp_path, ["a", "b"], "j.png")])] == [
-        [],
-        ["a", "b"],
-    ]
+    records = [record_of(tmp_path, []), record_of(tmp_path, ["a", "b"], "j.png")]
+    assert [r.label.names() for r in checker.check(records)] == [[], ["a", "b"]]
     summary = checker.summary()
     assert (summary["images"], summary["labels"], summary["unlabelled_images"]) == (2, 2, 1)
     assert said(summary) == "2 images, 2 labels, 2 classes; 1 unlabelled images"
@@ -114,9 +113,9 @@ def test_one_image_with_other_classes_is_refused(tmp_path, kind):
         list(Checker("fail", label=kind).check(records))
 
 
-def test_records_of_another_kind_are_a_fault():
+def test_records_of_another_kind_are_a_fault(tmp_path):
     with pytest.raises(TypeError, match="does not suit image-classification"):
-        Checker(label="class")._classes(Record("/a", ["a"]))
+        list(Checker(label="class").check([record_of(tmp_path, ["a"])]))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"text", "truncated"], ids=["missing", "empty", "text", "truncated"])
@@ -190,7 +189,7 @@ def test_a_class_only_in_validation_is_refused_or_left_out(tmp_path):
 
 
 def labelled(labels):
-    return [Record(f"/{i}.png", label) for i, label in enumerate(labels)]
+    return [Record(f"/{i}.png", label_of(label)) for i, label in enumerate(labels)]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -204,13 +203,13 @@ def test_every_class_trains(seed, several):
     training, validation = split_random(records, 0.3, seed)
     assert len(training) + len(validation) == 40
     assert len(validation) == 12
-    assert set().union(*map(class_names, training)) == set().union(*map(class_names, records))
+    assert {n for r in training for n in r.label.names()} == {n for r in records for n in r.label.names()}
 
 
 def test_a_split_keeps_labels_and_says_what_does_not_validate(tmp_path, capsys):
     paths = [str(tmp_path / n) for n in ("all", "t", "v")]
     records = labelled([["a", "b"], ["a"], ["a"], [], ["a"]])
-    jsonl.write(records, paths[0])
+    record_file.write(records, paths[0])
     split_data(paths[0], None, *paths[1:], ratio=0.4)
     parts = [list(read_records(p, "classes")) for p in paths[1:]]
     assert sorted(parts[0] + parts[1], key=lambda r: r.image_url) == records

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from automl_images.annotations import Record
+from automl_images.annotations import OneClass, Record
 from automl_images.annotations.checks import Checker
 from automl_images.annotations.imaging import open_image
 from automl_images.data.images import load_image, to_rgb
@@ -98,7 +98,7 @@ def test_an_image_of_any_kind_is_checked_and_becomes_rgb(tmp_path, content, expe
     path = tmp_path / "image"
     path.write_bytes(content)
     checker = Checker(label="class")
-    (record,) = checker.check([Record(str(path), "a")])
+    (record,) = checker.check([Record(str(path), OneClass("a"))])
     assert (record.width, record.height) == (5, 3)
     array = load_image(str(path))
     assert (array.dtype, array.shape) == (np.uint8, (3, 5, 3))

@@ -217,4 +217,4 @@ def test_a_corner_is_the_same_in_all_steps(tmp_path):
     assert command("convert", tmp_path, tmp_path / "o.jsonl").returncode == 0
     (label,) = json.loads((tmp_path / "o.jsonl").read_text())["label"]
     found = Box(**{**label, "isCrowd": bool(label["isCrowd"])})
-    assert found == records[0].label[0]
+    assert found == records[0].label.boxes[0]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from automl_images.annotations.records import Box, Record
+from automl_images.annotations import Box, Boxes, Record
 from automl_images.data.augment import rcnn_augmentation
 from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, labels_of, to_tensors
 from automl_images.data.images import load_image
@@ -162,7 +162,7 @@ def test_augmented_boxes_stay_on_their_objects(samples, make):
 
 @AUGMENTATIONS
 def test_an_image_without_boxes_is_a_sample(squares, make):
-    records = [Record(squares[0][0].image_url, [], 64, 64)]
+    records = [Record(squares[0][0].image_url, Boxes(()), 64, 64)]
     samples = Samples(records, ["blue"])
     image, target = to_tensors(make(samples.training, 1)(0, 5))
     assert image.dtype == torch.uint8
@@ -171,8 +171,8 @@ def test_an_image_without_boxes_is_a_sample(squares, make):
 
 
 def test_crowds_are_not_trained_on_but_scored(squares):
-    crowd = [Box("red", 0, 0, 0.5, 1, isCrowd=True), Box("blue", 0.5, 0.25, 1, 0.75)]
-    samples = Samples([Record(squares[0][0].image_url, crowd, 64, 64)], ["blue", "red"])
+    crowd = Box("red", 0, 0, 0.5, 1, isCrowd=True), Box("blue", 0.5, 0.25, 1, 0.75)
+    samples = Samples([Record(squares[0][0].image_url, Boxes(crowd), 64, 64)], ["blue", "red"])
     _, boxes, labels = samples.training(0)
     assert (boxes.tolist(), labels.tolist()) == ([[32, 16, 64, 48]], [0])
     truth = samples.truth(0)
@@ -183,7 +183,7 @@ def test_crowds_are_not_trained_on_but_scored(squares):
 @pytest.mark.parametrize("kept", [True, False])
 def test_images_are_kept_in_memory_within_the_budget(tmp_path, kept):
     painted("RGB", RED).save(tmp_path / "a.png")
-    samples = Samples([Record(str(tmp_path / "a.png"), [])], ["x"], budget=1000 if kept else 10)
+    samples = Samples([Record(str(tmp_path / "a.png"), Boxes(()))], ["x"], budget=1000 if kept else 10)
     before = EvaluationSet(samples)[0]
     painted("RGB", (0, 0, 0)).save(tmp_path / "a.png")
     assert torch.equal(before[0], EvaluationSet(samples)[0][0]) is kept
@@ -191,7 +191,7 @@ def test_images_are_kept_in_memory_within_the_budget(tmp_path, kept):
 
 def test_labels_must_be_known(squares):
     with pytest.raises(UserError, match="no image has a box"):
-        labels_of([Record("a.png", [])])
+        labels_of([Record("a.png", Boxes(()))])
     assert labels_of(squares[0]) == ["blue", "red"]
     with pytest.raises(UserError, match=r"a\.png: the class 'bleu' is not in the training data.*blue"):
-        Samples([Record("a.png", [Box("bleu", 0, 0, 1, 1)])], ["blue", "red"])
+        Samples([Record("a.png", Boxes((Box("bleu", 0, 0, 1, 1),)))], ["blue", "red"])

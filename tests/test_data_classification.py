@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from automl_images.annotations.records import Record
+from automl_images.annotations import Classes, OneClass, Record
 from automl_images.data import classification as data
 from automl_images.data import store as store_module
 from automl_images.data.augment_batch import augment_batch, jitter, shift_hls, turn
@@ -191,7 +191,7 @@ def records(folder, count, size=(20, 30)):
     for i in range(count):
         path = folder / f"{i}.png"
         Image.fromarray(picture(*size, seed=i)).save(path)
-        made.append(Record(str(path), "ab"[i % 2], where=f"data, line {i + 1}"))
+        made.append(Record(str(path), OneClass("ab"[i % 2]), where=f"data, line {i + 1}"))
     return made
 
 
@@ -223,18 +223,22 @@ def test_an_image_that_cannot_be_used_names_its_record(tmp_path):
 
 
 def test_truth_and_classes(tmp_path):
-    multi = [Record("x", ["b", "a"]), Record("y", []), Record("z", ["b"], where="f, line 3")]
+    multi = [
+        Record("x", Classes(("b", "a"))),
+        Record("y", Classes(())),
+        Record("z", Classes(("b",)), where="f, line 3"),
+    ]
     assert data.classes_of(multi, True) == ["a", "b"]
     assert data.truth_of(multi, ["a", "b"], True).tolist() == [[True, True], [False, False], [False, True]]
-    numbers = [Record(str(i), str(i)) for i in (10, 9, 2)]
+    numbers = [Record(str(i), OneClass(str(i))) for i in (10, 9, 2)]
     assert data.classes_of(numbers, False) == ["2", "9", "10"]
     assert data.truth_of(numbers, ["2", "9", "10"], False).tolist() == [2, 1, 0]
     with pytest.raises(UserError, match="f, line 3: the class 'b' is not in the training data"):
         data.truth_of(multi[2:], ["a"], True)
     with pytest.raises(UserError, match="the only class is 'a'"):
-        data.classes_of([Record("x", "a")], False)
+        data.classes_of([Record("x", OneClass("a"))], False)
     with pytest.raises(UserError, match="no image has a class"):
-        data.classes_of([Record("x", [])], True)
+        data.classes_of([Record("x", Classes(()))], True)
 
 
 def test_weighted_loss_weighs_classes_by_their_rarity():

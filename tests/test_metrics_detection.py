@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from automl_images.annotations.records import Box
+from automl_images.annotations import Box
 from automl_images.errors import UserError
 from automl_images.metrics import coco_map, detection_arrays, detection_metrics, truth_arrays, voc_map
 

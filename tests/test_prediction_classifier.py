@@ -245,7 +245,11 @@ def test_the_component_gives_the_page_what_it_draws(model, paths, tmp_path):
 BAD = {
     "unknown-class": (ONE, "rde", r"v.jsonl, line 2: the class 'rde' .*did you mean 'red'"),
     "unknown-label": (MANY, ["blue", "rde"], r"v.jsonl, line 2: the class 'rde' .*did you mean 'red'"),
-    "several-for-one": (ONE, ["red", "blue"], r"v.jsonl, line 2: its label is not one class name"),
+    "several-for-one": (
+        ONE,
+        ["red", "blue"],
+        r"v.jsonl, line 2: is not as `automl-images convert --task image-classification` writes",
+    ),
 }
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from automl_images import storage
-from automl_images.annotations import jsonl, read_records
-from automl_images.annotations.records import Record
+from automl_images.annotations import Boxes, Record, read_records, record_file
 from automl_images.errors import UserError
 from automl_images.steps import entry
 from automl_images.sweep.ledger import Ledger
@@ -138,7 +137,7 @@ def kubeflow():
 
 def test_a_task_of_a_run_on_kubeflow_is_repeated_here(kubeflow, tmp_path):
     """Its inputs are fetched from the store; its outputs stay here."""
-    jsonl.write([Record(f"s3://b/{i}.png", []) for i in range(10)], "memory://b/v2/convert/training")
+    record_file.write([Record(f"s3://b/{i}.png", Boxes(())) for i in range(10)], "memory://b/v2/convert/training")
     storage.write("memory://b/v2/convert/validation", "")
     values = {"data": '{"split_ratio": 0.3}', "converted": "{}"}
     artifacts = {"records": "memory://b/v2/convert/training", "given": "memory://b/v2/convert/validation"}

@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 
-from automl_images.annotations.records import Record
+from automl_images.annotations import OneClass, Record
 from automl_images.data import classification as data_module
 from automl_images.data.classification import TrainingBatches, truth_of
 from automl_images.data.images import load_image
@@ -298,7 +298,7 @@ def test_a_trial_continues_from_an_earlier_model(earlier, tmp_path, by, labels):
     settings, weights = continued(earlier, by)
     colours = {"azure": "green"}
     drawn = draw_classes(tmp_path / "images", [colours.get(name, name) for name in labels * 2])
-    named = [Record(r.image_url, label) for r, label in zip(drawn, labels * 2, strict=True)]
+    named = [Record(r.image_url, OneClass(label)) for r, label in zip(drawn, labels * 2, strict=True)]
     data = [write_labels(tmp_path / f"{n}.jsonl", named) for n in "tv"]
     given = {**SMALL, "learning_rate": 0}
     experiment = {"task": SINGLE, "settings": {**given, **settings}, "weights": weights, "storage": str(tmp_path)}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from automl_images.annotations.records import Box, Record
+from automl_images.annotations import Box, Boxes, Record
 from automl_images.hyperparameters import resolve
 from automl_images.models import catalogue
 from automl_images.models.detector import Detector
@@ -88,7 +88,7 @@ def trainer(squares, tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # what is computed by hand is in full precision
     truth = [Box("blue", 0, 0, 0.5, 0.5), *[Box("blue", 0.5, 0.5, 1, 1)] * 2]  # the probe finds the first, IoU 0.625
-    validation = [Record(r.image_url, [box], 64, 64) for r, box in zip(squares[1], truth, strict=False)]
+    validation = [Record(r.image_url, Boxes((box,)), 64, 64) for r, box in zip(squares[1], truth, strict=False)]
 
     def run(given, pulls=PULLS, values=(), stop_at=0, seed=1, checkpoint=None, name="trial"):
         probe, journal = Probe(pulls), Journal(tmp_path / name, stop_at)

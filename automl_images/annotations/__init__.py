@@ -1,12 +1,13 @@
-"""Labelled images as records: a reader per format and one writer, checks, split, summary.
+"""Labelled images as records: a file per format and per kind of label, checks, split, summary.
 
-``formats.read`` reads any format, ``checks.Checker`` finds flaws and opens every image, ``jsonl.Writer`` writes the one
-form that all later steps read with :func:`read_records`.
+``formats.read`` reads any format, ``checks.Checker`` finds flaws and opens every image, ``record_file.write`` writes
+the one form that all later steps read with :func:`read_records`.
 """
 
 from __future__ import annotations
 
-from automl_images.annotations.jsonl import read_records
-from automl_images.annotations.records import Box, Record
+from automl_images.annotations.labels import Box, Boxes, Classes, OneClass
+from automl_images.annotations.record_file import read_records
+from automl_images.annotations.records import Record
 
-__all__ = ["Box", "Record", "read_records"]
+__all__ = ["Box", "Boxes", "Classes", "OneClass", "Record", "read_records"]

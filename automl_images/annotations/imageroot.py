@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path, PurePosixPath
 
 from automl_images import storage
 from automl_images.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
-_STORES = frozenset(
-    [
-        "s3",
-        "s3a",
-        "minio",
-        "gs",
-        "gcs",
-        "az",
-        "abfs",
-        "abfss",
-        "adl",
-        "wasb",
-        "wasbs",
-        "oci",
-        "oss",
-        "hdfs",
-        "webhdfs",
-        "http",
-        "https",
-        "hf",
-        "memory",
-    ]
-)
+_STORES = {"s3", "s3a", "minio", "gs", "gcs", "az", "abfs", "abfss", "adl", "wasb", "wasbs"}
+_STORES |= {"oci", "oss", "hdfs", "webhdfs", "http", "https", "hf", "memory"}
 
 
 class ImageRoot:
@@ -43,13 +23,16 @@ class ImageRoot:
         folder: the folder of the source; the root unless ``images`` is another.
         images: another root, or ``PREFIX=URL``: addresses that begin with PREFIX (``AmlDatastore://store/``,
             ``azureml://.../paths/``) are read below URL instead.
+        listing: returns what :func:`storage.files_below` says of ``folder``, if that is known.
     """
 
-    def __init__(self, folder: str, images: str | None = None):
-        self.prefix, self._target = _mapping(images)
+    def __init__(self, folder: str, images: str | None = None, listing: Callable[[], list[str]] | None = None):
+        self.prefix, target = _mapping(images)
         self.given = bool(images) and not self.prefix
         self.root = storage.absolute(images if images and not self.prefix else folder)
-        self._schemes = _STORES | {_scheme(self.root), _scheme(self._target)}
+        self._listing = listing if listing and not self.given else lambda: storage.files_below(self.root)
+        self._below, self._mapped = Folder(self.root), Folder(target)
+        self._schemes = _STORES | {_scheme(self.root), _scheme(target)}
 
     def resolve(self, path: str) -> str:
         """Return the address of an image: a relative path is below the root, a URL on a store is taken as it is.
@@ -60,7 +43,7 @@ class ImageRoot:
         if "::" in path or "\0" in path:
             raise UserError(f"the image address '{storage.redact(path)!s}' is not plain: chained addresses are refused")
         if self.prefix and _is_below(path, self.prefix):
-            return storage.join_inside(self._target, path[len(self.prefix) :].lstrip("/"))
+            return self._mapped.join(path[len(self.prefix) :].lstrip("/"))
         scheme, found, rest = path.partition("://")
         if found and scheme.lower() in ("file", "local"):
             return self._absolute("/" + rest.lstrip("/"))
@@ -73,7 +56,7 @@ class ImageRoot:
             return path
         if path.startswith("/"):
             return self._absolute(path)
-        return storage.join_inside(self.root, path)
+        return self._below.join(path)
 
     def find(self, path: str, folders: Sequence[str]) -> str:
         """Return the address of an image that lies in one of ``folders`` or, if its name is unique, anywhere.
@@ -89,13 +72,13 @@ class ImageRoot:
         if "://" in plain or "::" in plain or plain.startswith("/"):
             return self.resolve(plain)
         suffixes = [""] if plain.lower().endswith(IMAGE_SUFFIXES) else ["", *IMAGE_SUFFIXES]
-        tried = [posixpath.normpath(posixpath.join(folder, plain)) for folder in folders]
+        tried = [posixpath.normpath(f"{folder}/{plain}" if folder else plain) for folder in folders]
         if all(place.startswith("../") for place in tried):
-            storage.join_inside(self.root, tried[0])
+            return self._below.join(tried[0])
         for suffix in suffixes:
             for place in tried:
                 if place + suffix in self._files:
-                    return storage.join_inside(self.root, place + suffix)
+                    return self._below.join(place + suffix)
         wanted = "/" + posixpath.normpath(plain)
         same = [
             f
@@ -105,11 +88,11 @@ class ImageRoot:
         ]
         if len(same) > 1:
             raise UserError(f"the image '{path}' may be {same[0]} or {same[1]} below {storage.redact(self.root)}")
-        return storage.join_inside(self.root, same[0] if same else tried[0])
+        return self._below.join(same[0] if same else tried[0])
 
     @cached_property
     def _files(self) -> frozenset[str]:
-        return frozenset(f for f in storage.files_below(self.root) if f.lower().endswith(IMAGE_SUFFIXES))
+        return frozenset(f for f in self._listing() if f.lower().endswith(IMAGE_SUFFIXES))
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
@@ -122,12 +105,50 @@ class ImageRoot:
         if storage.is_local(self.root):
             target, root = storage.local_path(path), storage.local_path(self.root)
             if target.is_relative_to(root):
-                return storage.join_inside(self.root, str(target.relative_to(root)))
+                return self._below.join(str(target.relative_to(root)))
             if target.resolve().is_relative_to(root.resolve()):
                 return str(target)
         raise UserError(
             f"the image '{path}' lies outside {storage.redact(self.root)}; name a folder above it with images: FOLDER"
         )
+
+
+class Folder:
+    """A folder that no path below it leaves; where its links lead is found out once."""
+
+    def __init__(self, url: str):
+        self.url = url
+        self._real = storage.local_path(url).resolve() if storage.is_local(url) else None
+        self._stays: dict[str, bool] = {}
+
+    def join(self, relative: str) -> str:
+        """Return the address of what ``relative`` names below the folder.
+
+        Raises:
+            UserError: ``relative`` is absolute, climbs out with ``..``, or is reached through a link that leaves the
+                folder.
+        """
+        path = PurePosixPath(relative.replace("\\", "/"))
+        depth = 0
+        for part in path.parts:
+            depth += -1 if part == ".." else 1
+            if depth < 0:
+                break
+        if path.is_absolute() or depth < 0 or "://" in relative:
+            raise UserError(f"the path '{relative}' leaves the image root {storage.redact(self.url)}")
+        joined = storage.join(self.url, str(path))
+        if self._real is not None and not self._holds(joined):
+            raise UserError(f"the path '{relative}' leaves the image root {storage.redact(self.url)} through a link")
+        return joined
+
+    def _holds(self, address: str) -> bool:
+        local = str(storage.local_path(address)) if ".." in address else address
+        if os.path.islink(local):  # noqa: PTH114 (an image each: this is a quarter of Path's time)
+            return Path(local).resolve().is_relative_to(str(self._real))
+        parent = local.rpartition("/")[0]
+        if parent not in self._stays:
+            self._stays[parent] = Path(parent or "/").resolve().is_relative_to(str(self._real))
+        return self._stays[parent]
 
 
 def _mapping(images: str | None) -> tuple[str, str]:

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
-from automl_images.annotations.records import Record, class_names
+from automl_images.annotations.records import Record
 
 
 def split_random(records: Sequence[Record], ratio: float, seed: int) -> tuple[list[Record], list[Record]]:
@@ -23,14 +23,14 @@ def split_random(records: Sequence[Record], ratio: float, seed: int) -> tuple[li
     """
     count = min(max(1, round(len(records) * ratio)), len(records) - 1)
     order = sorted(range(len(records)), key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())
-    left = Counter(name for record in records for name in class_names(record))
+    classes = [set(record.label.names()) for record in records]
+    left = Counter(name for names in classes for name in names)
     chosen: set[int] = set()
     for i in order:
         if len(chosen) == count:
             break
-        names = class_names(records[i])
-        if all(left[name] > 1 for name in names):
-            left.subtract(names)
+        if all(left[name] > 1 for name in classes[i]):
+            left.subtract(classes[i])
             chosen.add(i)
     training = [r for i, r in enumerate(records) if i not in chosen]
     return training, [r for i, r in enumerate(records) if i in chosen]

@@ -1,9 +1,12 @@
-"""Numbers and flags as annotation files write them: numbers as text, sizes with ``px``, truth in many spellings."""
+"""What annotation files write: class names, numbers as text, sizes with ``px``, truth in many spellings."""
 
 from __future__ import annotations
 
+import functools
+import json
 import math
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from automl_images.errors import UserError
@@ -26,9 +29,9 @@ def number(value: Any, what: str) -> float:
         if isinstance(value, bool):
             raise TypeError
         found = float(value)
-    except (TypeError, ValueError):
-        said = "is missing" if value is None else f"is {str(value)[:40]!r}, which is not a number"
-        raise UserError(f"{what} {said}") from None
+    except (TypeError, ValueError, OverflowError):
+        wrong = "is missing" if value is None else f"is {str(value)[:40]!r}, which is not a number"
+        raise UserError(f"{what} {wrong}") from None
     if not math.isfinite(found):
         raise UserError(f"{what} is {found}, which is not a finite number")
     return found
@@ -49,13 +52,55 @@ def pixels(value: Any, what: str) -> int | None:
     return int(found) or None
 
 
+def class_name(value: Any, what: str = "label") -> str:
+    """Return a class's name: text without the blanks around it, or a number as text (3 and 3.0 are "3").
+
+    Raises:
+        UserError: it is neither, or empty, or holds a line end or another control character; the line says ``what``.
+    """
+    if isinstance(value, str):
+        return _plain(value, what)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        found = number(value, what)
+        return str(int(found)) if isinstance(value, int) or found.is_integer() else str(found)
+    wrong = "is missing" if value is None else f"is {json.dumps(value)[:40]}, which is no class name"
+    raise UserError(f"{what} {wrong}; write it as text")
+
+
+@functools.lru_cache(4096)
+def _plain(value: str, what: str) -> str:
+    name = value.strip()
+    if not name:
+        raise UserError(f"{what} is empty; it needs a class name")
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+        raise UserError(f"{what} is {ascii(name)[:60]}; a class name is one line of printable text")
+    return name
+
+
+def class_list(values: Iterable[Any], what: str = "label") -> tuple[str, ...]:
+    """Return class names in their order, without repetitions.
+
+    Raises:
+        UserError: as :func:`class_name`; the line counts from 1.
+    """
+    names: dict[str, None] = {}
+    for i, value in enumerate(values, 1):
+        try:
+            names[class_name(value, "")] = None
+        except UserError as error:
+            raise UserError(f"{what} {i}{error}") from None
+    return tuple(names)
+
+
 def flag(value: Any, what: str) -> bool:
     """Return the truth of ``true``, ``1``, ``"1"``, ``"True"``, ``"yes"`` and their opposites; nothing is false.
 
     Raises:
         UserError: it is none of these.
     """
-    text = str(value if value is not None else "").strip().lower()
+    if value is None or value == 0:
+        return False
+    text = str(value).strip().lower()
     if text in ("1", "1.0", "true", "yes"):
         return True
     if text in ("", "0", "0.0", "false", "no", "none", "null"):

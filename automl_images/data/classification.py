@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from automl_images.annotations.records import Record, class_names
+from automl_images.annotations.records import Record
 from automl_images.data.store import ImageStore
 from automl_images.errors import UserError, nearest
 
@@ -29,7 +29,7 @@ def classes_of(records: Sequence[Record], multilabel: bool) -> list[str]:
     Raises:
         UserError: there are too few classes to tell apart.
     """
-    found = {name for record in records for name in class_names(record)}
+    found = {name for record in records for name in record.label.names()}
     if len(found) < (1 if multilabel else 2):
         only = f"the only class is '{next(iter(found))}'" if found else "no image has a class"
         raise UserError(f"training data: {only}, so there is nothing to tell apart")
@@ -45,7 +45,7 @@ def truth_of(records: Sequence[Record], classes: Sequence[str], multilabel: bool
     index = {name: i for i, name in enumerate(classes)}
     truth = np.zeros((len(records), len(classes)), dtype=bool)
     for row, record in enumerate(records):
-        for name in class_names(record):
+        for name in record.label.names():
             if name not in index:
                 raise UserError(
                     f"{record.where or record.image_url}: the class '{name}' is not in the training data; "

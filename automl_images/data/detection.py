@@ -20,8 +20,8 @@ CACHE_BYTES = 1 << 30
 
 def pixel_boxes(record: Record, height: int, width: int) -> np.ndarray:
     """Return a record's boxes in pixels of an image of that size: float32 [n, 4], (x1, y1, x2, y2)."""
-    boxes = np.array([(b.topX, b.topY, b.bottomX, b.bottomY) for b in record.label], dtype=np.float32).reshape(-1, 4)
-    return boxes * np.array([width, height, width, height], dtype=np.float32)
+    boxes = np.array([(b.topX, b.topY, b.bottomX, b.bottomY) for b in record.label.boxes], dtype=np.float32)
+    return boxes.reshape(-1, 4) * np.array([width, height, width, height], dtype=np.float32)
 
 
 def labels_of(records: Sequence[Record]) -> list[str]:
@@ -30,7 +30,7 @@ def labels_of(records: Sequence[Record]) -> list[str]:
     Raises:
         UserError: no record has a box.
     """
-    classes = sorted({box.label for record in records for box in record.label})
+    classes = sorted({name for record in records for name in record.label.names()})
     if not classes:
         raise UserError("training data: no image has a box, so there is nothing to learn")
     return classes
@@ -54,11 +54,10 @@ class Samples:
         self._cache: dict[int, np.ndarray] = {}
         self._left = budget
         for record in records:
-            for box in record.label:
-                if box.label not in self._index:
+            for name in record.label.names():
+                if name not in self._index:
                     raise UserError(
-                        f"{record.image_url}: the class '{box.label}' is not in the training data; "
-                        f"{nearest(box.label, classes)}"
+                        f"{record.image_url}: the class '{name}' is not in the training data; {nearest(name, classes)}"
                     )
 
     def __len__(self) -> int:
@@ -77,11 +76,11 @@ class Samples:
 
     def labels(self, i: int) -> np.ndarray:
         """Return the class indices of record ``i``'s boxes, int64 [n]."""
-        return np.array([self._index[b.label] for b in self.records[i].label], dtype=np.int64)
+        return np.array([self._index[name] for name in self.records[i].label.names()], dtype=np.int64)
 
     def crowd(self, i: int) -> np.ndarray:
         """Return which of record ``i``'s boxes are crowds, bool [n]."""
-        return np.array([b.isCrowd for b in self.records[i].label], dtype=bool)
+        return np.array([b.isCrowd for b in self.records[i].label.boxes], dtype=bool)
 
     def training(self, i: int) -> Sample:
         """Return image, boxes in pixels (float32 [n, 4]) and class indices, without crowds, which teach nothing."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from automl_images.annotations.records import Box
+    from automl_images.annotations import Box
 
 
 class Truth(NamedTuple):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
-    from automl_images.annotations.records import Box
+    from automl_images.annotations import Box
 
 
 Colour = tuple[int, int, int]
@@ -60,7 +60,7 @@ def draw_boxes(
     draw = ImageDraw.Draw(canvas)
     width = max(3, round(max(size) / 280))
     for box in expected:
-        _dashed(draw, _pixels(vars(box), size), colours.get(box.label, _GREY), width)
+        _dashed(draw, _pixels(box.to_json(), size), colours.get(box.label, _GREY), width)
     # The surest last, so that it lies on top; but it is the first to choose a place for its label.
     for one in reversed(boxes):
         x0, y0, x1, y1 = _pixels(one["box"], size)

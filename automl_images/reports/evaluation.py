@@ -14,7 +14,7 @@ from automl_images.reports.draw import Colour, class_colours, draw_boxes
 from automl_images.reports.html import data_uri, render
 
 if TYPE_CHECKING:
-    from automl_images.annotations.records import Box
+    from automl_images.annotations import Box
 
 _LONGEST_SIDE = 800
 
@@ -98,7 +98,7 @@ def _example(
     found = sum(round((f["recall"] or 0) * f["count"]) for f in figures)
     small = image.convert("RGB")
     small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-    expected = [{"box": vars(b), "label": b.label + (" (crowd)" if b.isCrowd else "")} for b in truth]
+    expected = [{"box": b.to_json(), "label": b.label + (" (crowd)" if b.isCrowd else "")} for b in truth]
     by_text = {**colours, **{f"{name} (crowd)": colour for name, colour in colours.items()}}
     return {
         "name": prediction.get("filename"),

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl_images import storage
-from automl_images.annotations import formats, jsonl
+from automl_images.annotations import formats, record_file
 from automl_images.annotations.checks import Checker, check_training_classes
+from automl_images.annotations.labels import KINDS, kind_of
 from automl_images.annotations.reachable import copied
 from automl_images.errors import UserError
 from automl_images.tasks import get_task
@@ -33,8 +34,7 @@ def convert(
         source: a file or folder, local or any fsspec URL.
         out: the JSONL file to write.
         task: the task's name.
-        format: what the source is, such as ``voc`` or ``folder``, or ``auto``; a task takes those of
-            ``formats.READERS`` for its kind of label.
+        format: what the source is, one of ``formats.NAMES`` that may hold the task's kind of label, or ``auto``.
         images: the images' root, or ``PREFIX=URL``.
         on_error: ``fail``, ``skip`` or ``fix``; see :mod:`automl_images.annotations.checks`.
         classes: the only classes that may occur; None for any.
@@ -49,10 +49,10 @@ def convert(
         UserError: the source is not usable, or a flaw is refused.
     """
     label = get_task(task).label
-    checker = Checker(on_error, classes, label)
+    checker = Checker(on_error, classes, label=label)
     records = checker.check(formats.read(source, format, images, checker.broken, label=label))
     counts = Counter(copied=0, present=0)
-    jsonl.write(copied(records, copy_to, counts) if copy_to else records, out)
+    record_file.write(copied(records, copy_to, counts) if copy_to else records, out)
     summary = checker.summary()
     if copy_to:
         summary |= {f"{what}_images": count for what, count in counts.items()}
@@ -91,7 +91,7 @@ def convert_data(
     for name, out in (("training", training_out), ("validation", validation_out), ("test", test_out)):
         wanted = data.get(name)
         if not wanted:
-            jsonl.write([], out)
+            record_file.write([], out)
             continue
         try:
             summaries[name] = convert(
@@ -111,7 +111,7 @@ def convert_data(
         except UserError as error:
             raise UserError(f"data.{name}: {error}") from None
         lacking = sorted(summaries["training"]["classes"].keys() - summaries[name]["classes"].keys())
-        if lacking and label != "boxes":
+        if lacking and kind_of(label).says_missing:
             print(f"{name}: {without(lacking)}", file=sys.stderr)
     return summaries
 
@@ -144,10 +144,9 @@ def said(summary: Mapping[str, Any]) -> str:
     """Return a conversion's summary as a line for people."""
     flaws = [f"{summary[k]} {k.replace('_', ' ')}" for k in summary if k.partition("_")[2] and summary[k]]
     counts = [f"{summary['images']} images"]
-    if "boxes" in summary:
-        counts.append(f"{summary['boxes']} boxes")
-    elif "dropped_labels" in summary:  # multi-label: elsewhere each image has one
-        counts.append(f"{summary['labels']} labels")
+    for name in dict.fromkeys(kind.counted for kind in KINDS.values()):
+        if f"dropped_{name}" in summary:  # where an image has one label, their number is that of the images
+            counts.append(f"{summary[name]} {name}")
     return "; ".join([", ".join([*counts, f"{len(summary['classes'])} classes"]), *flaws])
 
 

@@ -37,13 +37,13 @@ def evaluate_model(
     Raises:
         UserError: the folder is not a model folder, or the records do not fit it.
     """
-    records = list(read_records(data))
-    if not records:
-        raise UserError(f"{storage.redact(data)}: has no image to evaluate on")
     from automl_images.prediction import load_model
 
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
         predictor = load_model(storage.get_folder(model, Path(scratch)))
+    records = list(read_records(data, TASKS[predictor.task].label))
+    if not records:
+        raise UserError(f"{storage.redact(data)}: has no image to evaluate on")
     report = storage.join(storage.absolute(output), "report.html")
     described = {
         "model": storage.redact(storage.absolute(model)),

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from automl_images.annotations import Record
-from automl_images.errors import UserError
 
 MISTAKES = 12
 _THREADS = 8
@@ -40,15 +39,13 @@ def evaluate(
         and class (``fpr``, ``tpr``, ``threshold``) or None; ``top_k``; ``seconds``.
 
     Raises:
-        UserError: a record has a class that the model does not know or another kind of label, or its image does not
-            open.
+        UserError: a record has a class that the model does not know, or its image does not open.
     """
     from automl_images.data.classification import truth_of
     from automl_images.metrics.classification import classification_metrics, curves
     from automl_images.reports.classification import write_classification
 
     settings, classes, multilabel = predictor.settings, predictor.classes, predictor.multilabel
-    _check_kinds(records, multilabel)
     truth = truth_of(records, classes, multilabel)
     started = time.monotonic()
     probs = _classify(predictor, records)
@@ -69,15 +66,6 @@ def evaluate(
         settings=settings,
     )
     return {**figures, "roc": drawn["micro"]["roc"], "top_k": settings.get("top_k"), "seconds": round(seconds, 3)}
-
-
-def _check_kinds(records: Sequence[Record], multilabel: bool) -> None:
-    for record in records:
-        names: Any = record.label
-        if isinstance(names, str) or (multilabel and all(isinstance(name, str) for name in names)):
-            continue
-        wanted = "a list of class names" if multilabel else "one class name"
-        raise UserError(f"{record.where}: its label is not {wanted}, which the model's task needs")
 
 
 def _classify(predictor: Any, records: Sequence[Record]) -> np.ndarray:

@@ -91,7 +91,8 @@ def _examples(records: list[Record], samples: Any, found: list[Any], classes: li
     for i in chosen:
         image = Image.fromarray(samples.image(i))
         name = records[i].image_url.rsplit("/", 1)[-1]
-        shown.append((image, {**response(found[i], image.size, classes, 0.0), "filename": name}, records[i].label))
+        answer = {**response(found[i], image.size, classes, 0.0), "filename": name}
+        shown.append((image, answer, records[i].label.boxes))
     return shown
 
 

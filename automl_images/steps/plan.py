@@ -13,7 +13,6 @@ from typing import Any
 
 from automl_images import storage
 from automl_images.annotations import read_records
-from automl_images.annotations.records import class_names
 from automl_images.architectures import models_of
 from automl_images.errors import UserError
 from automl_images.hyperparameters import default_model, resolve, without_effect
@@ -151,7 +150,7 @@ def _check_counts(settings: Mapping[str, Any], training: str) -> None:
         return
     records = list(read_records(training))
     found = {
-        "num_classes": len({name for record in records for name in class_names(record)}),
+        "num_classes": len({name for record in records for name in record.label.names()}),
         "num_training_samples": len(records),
     }
     for name, count in found.items():

@@ -6,8 +6,7 @@ import sys
 from typing import Any
 
 from automl_images.annotations import read_records
-from automl_images.annotations.jsonl import copy, write
-from automl_images.annotations.records import class_names
+from automl_images.annotations.record_file import copy, write
 from automl_images.annotations.split import split_random
 from automl_images.errors import UserError
 from automl_images.steps.convert import without
@@ -56,7 +55,7 @@ def split_data(
         write(parts[0], training_out)
         write(parts[1], validation_out)
     print(f"split: {len(parts[0])} images train, {len(parts[1])} validate", file=sys.stderr)
-    trained, validated = ({name for record in part for name in class_names(record)} for part in parts)
+    trained, validated = ({name for record in part for name in record.label.names()} for part in parts)
     if lacking := sorted(trained - validated):
         print(f"split: among those that validate, {without(lacking)}", file=sys.stderr)
     return {"training": len(parts[0]), "validation": len(parts[1])}

@@ -25,6 +25,7 @@ from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.sampling import ADAPTIVE, propose
 from automl_images.sweep.space import parse_space
 from automl_images.sweep.termination import Rule, early_termination
+from automl_images.tasks import get_task
 
 if TYPE_CHECKING:
     from automl_images.training.fit import Fitted
@@ -191,13 +192,13 @@ def _fitted(
 ) -> Fitted:
     from automl_images.training.fit import fit
 
-    trial = content["trial"]
+    trial, kind = content["trial"], get_task(experiment["task"]).label
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
         return fit(
             experiment["task"],
             content["settings"],
-            list(read_records(submission["training"])),
-            list(read_records(submission["validation"])),
+            list(read_records(submission["training"], kind)),
+            list(read_records(submission["validation"], kind)),
             journal,
             weights=submission["weights"],
             seed=experiment["seed"] * 10_007 + trial,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from automl_images.annotations import Record
+from automl_images.annotations import OneClass, Record
 
 CLASSES = [str(i) for i in range(10)]
 
@@ -26,5 +26,5 @@ def pictures(folder: Path, count: int) -> list[Record]:
         grain = rng.normal(0, 7, (480, 640, 1))
         path = folder / f"{i:04d}.jpg"
         Image.fromarray((np.asarray(image) + grain).clip(0, 255).astype(np.uint8)).save(path, quality=90)
-        records.append(Record(str(path), CLASSES[i % 10]))
+        records.append(Record(str(path), OneClass(CLASSES[i % 10])))
     return records

@@ -37,7 +37,7 @@ class Pictures(Dataset):
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
         with Image.open(self.records[i].image_url) as image:
-            return RECIPE(image.convert("RGB")), int(str(self.records[i].label))
+            return RECIPE(image.convert("RGB")), int(self.records[i].label.name)
 
 
 def batches(records: Sequence[Record], size: int, workers: int) -> DataLoader:

@@ -2,6 +2,7 @@
 
 from kfp import dsl
 
+from automl_images.annotations import formats
 from components.images import LIGHT
 
 
@@ -17,9 +18,6 @@ def convert(
     test: dsl.Output[dsl.Dataset],
 ) -> str:
     """Read annotations of any format, check every record and its image, and write records (JSONL).
-
-    Classes are read from a folder per class, JSONL, CSV, SageMaker's lst or augmented manifest; boxes from Pascal VOC,
-    COCO or JSONL.
 
     Args:
         task: the task's name, such as image-object-detection.
@@ -50,3 +48,6 @@ def convert(
             counts = summary.get(name, {})
             artifact.metadata.update({k: counts[k] for k in ("images", "boxes", "labels") if k in counts})
         return json.dumps(summary)
+
+
+convert.component_spec.inputs["data"].description += f" Formats: {formats.description()}."

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from automl_images.annotations.records import Record
+from automl_images.annotations import Classes, OneClass, Record
 from automl_images.architectures import ARCHITECTURES
 from automl_images.errors import UserError
 from tests.effects.lab import effect, planned_weights, refused
@@ -86,9 +86,9 @@ def first_bias(lab, records, **given):
 def of_weighted_loss(lab):
     """From logits of zero the gradient of a class's bias is its weight times its images, against the others'."""
     images, labels = lab.data[0], ["blue"] * 6 + ["red"] * 2
-    single = [Record(r.image_url, label) for r, label in zip(images, labels, strict=True)]
-    several = [Record(r.image_url, ["blue", *more]) for r, more in zip(images, [[]] * 5 + [["red"]] * 3, strict=True)]
-    several[0].label.clear()
+    single = [Record(r.image_url, OneClass(label)) for r, label in zip(images, labels, strict=True)]
+    classes = [(), *[("blue",)] * 4, *[("blue", "red")] * 3]
+    several = [Record(r.image_url, Classes(names)) for r, names in zip(images, classes, strict=True)]
     for mode in (0, 1, 2):
         common, rare = (1, 1) if mode == 0 else (1 / 6, 1 / 2) if mode == 2 else (6**-0.5, 2**-0.5)
         scale = 2 / (common + rare)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from automl_images.annotations.records import Record
+from automl_images.annotations import Classes, OneClass, Record
 from automl_images.architectures import ARCHITECTURES
 from automl_images.hyperparameters import resolve
 from automl_images.models import catalogue
@@ -55,12 +55,17 @@ def record(path: Path, image: np.ndarray, label) -> Record:
     """Write an image and return its record."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path)
-    return Record(str(path), label, where=f"data, {path.name}")
+    return Record(str(path), label_of(label), where=f"data, {path.name}")
+
+
+def label_of(value):
+    """Return the label of one class, given as text, or of several."""
+    return OneClass(value) if isinstance(value, str) else Classes(tuple(value))
 
 
 def write_labels(path: Path, records: list[Record]) -> str:
     """Write records as JSONL and return its path."""
-    path.write_text("".join(json.dumps({"image_url": r.image_url, "label": r.label}) + "\n" for r in records))
+    path.write_text("".join(json.dumps({"image_url": r.image_url, "label": r.label.to_json()}) + "\n" for r in records))
     return str(path)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from automl_images.annotations.records import Record
+from automl_images.annotations import Classes, Record
 from automl_images.errors import UserError
 from tests.effects.lab import effect, planned_weights, refused, said_of
 from tests.effects.probe import MULTI, SINGLE
@@ -25,7 +25,7 @@ def of_top_k(lab):
     assert "top_k_accuracy" not in metrics[None]
     assert metrics[None]["accuracy"] == metrics[2]["accuracy"] <= metrics[2]["top_k_accuracy"] <= 1
     seen = lab.run(top_k=2, learning_rate=0)
-    truth = [["blue", "green", "red"].index(r.label) for r in lab.data[1]]
+    truth = [["blue", "green", "red"].index(r.label.name) for r in lab.data[1]]
     hits = [truth[i] in np.argsort(probs)[-2:] for i, probs in seen.found.items()]
     assert seen.fitted.best["metrics"]["top_k_accuracy"] == pytest.approx(np.mean(hits))
     assert metrics[3]["top_k_accuracy"] == 1
@@ -83,7 +83,7 @@ def of_num_layers(lab):
 @effect
 def of_multi_label(lab):
     elsewhere("multi_label", "task", 0, 1)
-    several = [[Record(r.image_url, [r.label]) for r in records] for records in lab.data]
+    several = [[Record(r.image_url, Classes((r.label.name,))) for r in records] for records in lab.data]
     for task, total in ((SINGLE, True), (MULTI, False)):
         found = lab.run(data=lab.data if task == SINGLE else several, task=task).found
         assert bool(np.allclose([probs.sum() for probs in found.values()], 1, atol=1e-5)) is total

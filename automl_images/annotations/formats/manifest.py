@@ -14,52 +14,44 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from automl_images import storage
-from automl_images.annotations.imageroot import ImageRoot, folder_of
-from automl_images.annotations.jsonl import SUFFIXES, image_address, json_object
-from automl_images.annotations.labels import class_list, class_name, task_of
+from automl_images.annotations.formats import jsonl
+from automl_images.annotations.formats.base import Format
+from automl_images.annotations.labels import Classes, Label, OneClass
+from automl_images.annotations.lines import first_line, json_object, lines_of, parsed
 from automl_images.annotations.records import Record
-from automl_images.annotations.sources import files, first_line, lines_of, parsed, the_only
-from automl_images.annotations.values import Broken, refuse
+from automl_images.annotations.source import Source
+from automl_images.annotations.values import Broken, class_list, class_name
 from automl_images.errors import UserError
 
 _SOURCE = "source-ref"
-_TYPES = {"class": "groundtruth/image-classification", "classes": "groundtruth/image-classification-multilabel"}
+_TYPES: dict[type[Label], str] = {
+    OneClass: "groundtruth/image-classification",
+    Classes: "groundtruth/image-classification-multilabel",
+}
 
 
-def candidates(source: str, listed: list[str] | None = None) -> list[str]:
-    """Return the ``.manifest`` files, and the JSONL files whose first line has ``source-ref``; at any depth.
-
-    ``listed`` as for :func:`sources.files`.
-    """
-    found = files(source, (".manifest", *SUFFIXES), listed)
+def candidates(source: Source) -> list[str]:
+    """Return the ``.manifest`` files, and the JSONL files whose first line has ``source-ref``; at any depth."""
+    found = source.files(".manifest", *jsonl.SUFFIXES)
     return [f for f in found if f.lower().endswith(".manifest") or f'"{_SOURCE}"' in first_line(f)]
 
 
-def read(source: str, images: str | None = None, broken: Broken = refuse, *, label: str = "class") -> Iterator[Record]:
+def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     """Yield the records of a manifest, line by line; it is read twice.
 
-    Args:
-        source: the file, or a folder that holds one; local or any fsspec URL.
-        images: the image root (default: the folder of the source), or ``PREFIX=URL``, such as ``s3://bucket/=FOLDER``.
-        broken: is called with the error of each line that cannot be read; the default raises it.
-        label: the task's kind of label: ``class`` or ``classes``.
-
-    Raises:
-        UserError: there is no such file, its class attribute cannot be told, or, by ``broken``, a line is not usable.
+    An image root may map addresses, such as ``s3://bucket/=FOLDER``.
     """
-    file = the_only(candidates(source), source, "manifest (.manifest, or .jsonl with source-ref)")
-    root = ImageRoot(source if storage.is_dir(source) else folder_of(file), images)
-    beside = None if root.given else ImageRoot(folder_of(file))
-    known = _Known(file, label)
+    file = source.only(candidates(source), "manifest (.manifest, or .jsonl with source-ref)")
+    beside = source.beside(file)
+    label_of = _LABELS[kind](_Known(file, _TYPES[kind]))
 
-    def record(line: str, count: int, where: str) -> Record:
+    def record(line: str, where: str) -> Record:
         item = json_object(line)
-        url = image_address(item.get(_SOURCE), _SOURCE, root, beside)
-        return Record(url, known.classes(item), where=where)
+        return Record(source.address(item.get(_SOURCE), _SOURCE, beside), label_of(item), where=where)
 
     return parsed(file, record, broken)
 
@@ -67,8 +59,8 @@ def read(source: str, images: str | None = None, broken: Broken = refuse, *, lab
 class _Known:
     """What a whole manifest tells: its class attribute, the names of its ids, and what its lists are."""
 
-    def __init__(self, file: str, label: str):
-        self.label, self.said = label, storage.redact(file)
+    def __init__(self, file: str, type: str):
+        self.type, self.shown = type, storage.redact(file)
         self.attribute, self.names = "", dict[str, str]()
         untold: UserError | None = None
         mapped = repeated = above = False
@@ -80,7 +72,7 @@ class _Known:
                     self.attribute = self._attribute(item)
                 names = self._own_names(item)
             except UserError as error:
-                untold = untold or UserError(f"{self.said}, line {count}: {error}")
+                untold = untold or UserError(f"{self.shown}, line {count}: {error}")
                 continue
             mapped = mapped or bool(names)
             self.names = {**names, **self.names} if names.keys() - self.names.keys() else self.names
@@ -89,56 +81,27 @@ class _Known:
                 lengths[len(ids)] += 1
                 repeated, above = repeated or len(set(ids)) < len(ids), above or any(i > 1 for i in ids)
         if not self.attribute:
-            raise untold or UserError(f"{self.said}: is empty; it needs a line of JSON an image")
-        as_hot, as_ids = not above and len(lengths) == 1 and 0 not in lengths, not repeated
-        self.hot = not (mapped or above) if as_hot == as_ids else as_hot
+            raise untold or UserError(f"{self.shown}: is empty; it needs a line of JSON an image")
+        may_be_multi_hot, may_be_ids = not above and len(lengths) == 1 and 0 not in lengths, not repeated
+        self.ambiguous, self.mapped = may_be_multi_hot and may_be_ids, mapped
+        self.multi_hot = not (mapped or above) if may_be_multi_hot == may_be_ids else may_be_multi_hot
         self.columns = lengths.most_common(1)[0][0] if lengths else 0
-        if label == "classes" and as_hot and as_ids:
-            taken, why = ("multi-hot", "no") if self.hot else ("class ids", "a")
-            said = f"{self.said}: its lists may be class ids or multi-hot; read as {taken}, as there is {why} class-map"
-            print(said, file=sys.stderr)
 
-    def classes(self, item: dict[str, Any]) -> str | list[str]:
-        """Return the label of a line.
+    def value(self, item: dict[str, Any]) -> Any:
+        """Return what a line has at the class attribute.
 
         Raises:
-            UserError: it has none, or one of another kind.
+            UserError: it has none, or another name for a class id than a line before.
         """
         if item.get(self.attribute) is None:
             raise UserError(f"has no '{self.attribute}', which holds the classes in this manifest")
-        value = item[self.attribute]
         for key, name in self._own_names(item).items():
             if self.names.get(key) != name:
                 raise UserError(f"the class id {key} is '{name}' here, and '{self.names.get(key)}' in a line before")
-        listed = _listed(value)
-        what = f"'{self.attribute}'"
-        if self.label == "class":
-            if listed is not None:
-                raise UserError(
-                    f"{what} is a list, and {task_of(self.label)} takes one class; use task {task_of('classes')}"
-                )
-            return self._name(value, what)
-        if listed is None:
-            said = json.dumps(value)[:60]
-            raise UserError(
-                f"{what} is {said}, and {task_of(self.label)} takes a list of classes; use task {task_of('class')}"
-            )
-        if any(isinstance(one, dict | list) for one in listed):
-            raise UserError(f"{what} is {json.dumps(value)[:60]}, which is no list of classes")
-        ids = _ids(listed)
-        if ids is None or not self.hot:
-            if ids is not None and len(set(ids)) < len(ids):
-                raise UserError(f"{what} is {json.dumps(value)[:60]}: a class id stands in it twice")
-            return class_list((self._name(one, what) for one in listed), what)
-        if any(i > 1 for i in ids):
-            raise UserError(
-                f"{what} is {json.dumps(value)[:60]}; a multi-hot list, as the others are, has 0 and 1 alone"
-            )
-        if len(ids) != self.columns:
-            raise UserError(f"{what} has {len(ids)} values; the multi-hot lists of this manifest have {self.columns}")
-        return [self._name(i, what) for i, one in enumerate(ids) if one]
+        return item[self.attribute]
 
-    def _name(self, value: Any, what: str) -> str:
+    def name(self, value: Any, what: str) -> str:
+        """Return the name of a class, given by its name or id."""
         key = class_name(value, what)
         if self.names and key not in self.names and _ids([value]) is not None:
             raise UserError(f"{what}: the class id {key} has no name in the metadata")
@@ -165,11 +128,64 @@ class _Known:
         keys = [k for k in item if k != _SOURCE and not k.endswith(("-metadata", "-ref"))]
         found = [k for k in keys if isinstance(item.get(f"{k}-metadata"), dict)] or keys
         if len(found) > 1:
-            found = [k for k in found if (item.get(f"{k}-metadata") or {}).get("type") == _TYPES[self.label]] or found
+            found = [k for k in found if (item.get(f"{k}-metadata") or {}).get("type") == self.type] or found
         if len(found) != 1:
             held = f"{' and '.join(map(repr, found[:4]))} may hold the classes" if found else "has no class attribute"
             raise UserError(f"{held}; a manifest needs one key beside {_SOURCE} and the metadata")
         return found[0]
+
+
+def _one(known: _Known) -> Callable[[dict[str, Any]], OneClass]:
+    """Return what makes a label of a line of one class."""
+    what = f"'{known.attribute}'"
+
+    def label_of(item: dict[str, Any]) -> OneClass:
+        value = known.value(item)
+        if _listed(value) is not None:
+            raise UserError(f"{what} is a list, and {OneClass.task()} takes one class; use task {Classes.task()}")
+        return OneClass(known.name(value, what))
+
+    return label_of
+
+
+def _several(known: _Known) -> Callable[[dict[str, Any]], Classes]:
+    """Return what makes a label of a line of several classes; say what lists that may be either are taken for."""
+    what = f"'{known.attribute}'"
+    if known.ambiguous:
+        taken = "multi-hot" if known.multi_hot else "class ids"
+        print(
+            f"{known.shown}: its lists may be class ids or multi-hot; read as {taken}, as there is "
+            f"{'a' if known.mapped else 'no'} class-map",
+            file=sys.stderr,
+        )
+
+    def label_of(item: dict[str, Any]) -> Classes:
+        value = known.value(item)
+        listed = _listed(value)
+        if listed is None:
+            raise UserError(
+                f"{what} is {json.dumps(value)[:60]}, and {Classes.task()} takes a list of classes; use task "
+                f"{OneClass.task()}"
+            )
+        if any(isinstance(one, dict | list) for one in listed):
+            raise UserError(f"{what} is {json.dumps(value)[:60]}, which is no list of classes")
+        ids = _ids(listed)
+        if ids is None or not known.multi_hot:
+            if ids is not None and len(set(ids)) < len(ids):
+                raise UserError(f"{what} is {json.dumps(value)[:60]}: a class id stands in it twice")
+            return Classes(class_list((known.name(one, what) for one in listed), what))
+        if any(i > 1 for i in ids):
+            raise UserError(
+                f"{what} is {json.dumps(value)[:60]}; a multi-hot list, as the others are, has 0 and 1 alone"
+            )
+        if len(ids) != known.columns:
+            raise UserError(f"{what} has {len(ids)} values; the multi-hot lists of this manifest have {known.columns}")
+        return Classes(tuple(known.name(i, what) for i, one in enumerate(ids) if one))
+
+    return label_of
+
+
+_LABELS: dict[type[Label], Callable[[_Known], Callable[[dict[str, Any]], Label]]] = {OneClass: _one, Classes: _several}
 
 
 def _listed(value: Any) -> list[Any] | None:
@@ -193,3 +209,8 @@ def _ids(values: list[Any] | None) -> list[int] | None:
             return None
         found.append(int(value))
     return None if any(i < 0 for i in found) else found
+
+
+FORMAT = Format(
+    "manifest", "an augmented manifest (.manifest)", tuple(_LABELS), candidates, read, before=(jsonl.FORMAT.name,)
+)

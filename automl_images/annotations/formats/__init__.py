@@ -1,0 +1,103 @@
+"""The formats of annotations, each in a file of its own, and which of them a source is in.
+
+``FORMATS`` has them by name. To add one is a file and its import here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+
+from automl_images import storage
+from automl_images.annotations.formats import coco, csv, folder, jsonl, lst, manifest, voc
+from automl_images.annotations.formats.base import Format
+from automl_images.annotations.labels import KINDS, Label, kind_of
+from automl_images.annotations.records import Record
+from automl_images.annotations.source import Source
+from automl_images.annotations.values import Broken, refuse
+from automl_images.errors import UserError, nearest
+
+FORMATS: dict[str, Format] = {
+    module.FORMAT.name: module.FORMAT for module in (folder, jsonl, coco, voc, manifest, lst, csv)
+}
+NAMES = tuple(FORMATS)
+
+
+def of_kind(kind: type[Label]) -> list[Format]:
+    """Return the formats that may hold labels of a kind."""
+    return [format for format in FORMATS.values() if kind in format.kinds]
+
+
+def description() -> str:
+    """Return the formats by what they hold, in a line: ``boxes: jsonl, coco or voc; ...``."""
+    return "; ".join(f"{kind.title}: {_either([f.name for f in of_kind(kind)])}" for kind in KINDS.values())
+
+
+def read(
+    source: str, format: str = "auto", images: str | None = None, broken: Broken = refuse, *, label: str
+) -> Iterator[Record]:
+    """Yield the records of a source.
+
+    Args:
+        source: a file or folder, local or any fsspec URL.
+        format: one of ``NAMES``, or ``auto``.
+        images: the images' root, ``PREFIX=URL``, or None for the source's folder.
+        broken: is called with the error of each record that cannot be read; the default raises it.
+        label: the task's kind of label, such as ``boxes``.
+
+    Raises:
+        UserError: there is no such kind, the source is missing, in no format or another than was said, or the format
+            has labels of another kind.
+    """
+    kind = kind_of(label)
+    names = [one.name for one in of_kind(kind)]
+    if format != "auto" and format not in FORMATS:
+        raise UserError(f"format: '{format}' is unknown; {nearest(format, [*names, 'auto'])}")
+    if format != "auto" and format not in names:
+        holds = " or ".join(other.title for other in FORMATS[format].kinds)
+        raise UserError(
+            f"format: {format} holds {holds}, and {kind.task()} takes {kind.title}; use {', '.join(names)} or auto"
+        )
+    if not storage.exists(source):
+        raise UserError(f"{storage.redact(source)}: no such file or folder")
+    opened = Source(source, images)
+    return (detect(opened, kind) if format == "auto" else FORMATS[format]).read(opened, kind, broken)
+
+
+def detect(source: Source, kind: type[Label]) -> Format:
+    """Return the format of a source, among those of a kind of label.
+
+    A file that labels images goes before folders that do: where both are there, the folders only sort the images, and
+    that is said on standard error.
+
+    Raises:
+        UserError: the source is in none of the formats, or could be in several.
+    """
+    found = {format.name: format.candidates(source) for format in of_kind(kind)}
+    for name in list(found):
+        for other in set(FORMATS[name].before).intersection(found):
+            found[other] = [file for file in found[other] if file not in found[name]]
+    fitting = [FORMATS[name] for name, candidates in found.items() if candidates]
+    first = [format for format in fitting if not format.last]
+    if first and first != fitting:
+        file = storage.redact(found[first[0].name][0])
+        passed = next(format for format in fitting if format.last)
+        other = f"for those of {passed.title} set format: {passed.name}"
+        print(f"{source.shown}: the labels are those of {file}; {other}", file=sys.stderr)
+    fitting = first or fitting
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UserError(f"{source.shown}: could be {' or '.join(format.name for format in fitting)}; set format")
+    wanted = _either([format.title for format in of_kind(kind)])
+    for format in FORMATS.values():
+        if kind not in format.kinds and format.kinds[0].counted == kind.counted and format.candidates(source):
+            raise UserError(
+                f"{source.shown}: is {format.title}, which holds {format.kinds[0].title}, and {kind.task()} takes "
+                f"{kind.title}; use task {format.kinds[0].task()}, or {wanted}"
+            )
+    raise UserError(f"{source.shown}: is or holds no annotations for {kind.task()}: {wanted}")
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

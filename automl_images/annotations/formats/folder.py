@@ -1,0 +1,88 @@
+"""A folder per class: ``SOURCE/<class>/**/<image>``. The name of the first folder is the class."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from automl_images import storage
+from automl_images.annotations.formats.base import Format
+from automl_images.annotations.imageroot import IMAGE_SUFFIXES, Folder
+from automl_images.annotations.labels import Label, OneClass
+from automl_images.annotations.records import Record
+from automl_images.annotations.source import Source
+from automl_images.annotations.values import Broken, class_name
+from automl_images.errors import UserError
+
+_SETS = frozenset(["train", "training", "val", "valid", "validation", "dev", "test", "testing"])
+_NAMED = 5
+
+
+def candidates(source: Source) -> list[str]:
+    """Return the folder itself if a folder in it holds images, at any depth."""
+    holds = source.is_folder and any("/" in f and f.lower().endswith(IMAGE_SUFFIXES) for f in source.listed)
+    return [source.url] if holds else []
+
+
+def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
+    """Yield one record an image, in the order of their paths; classes are sorted as their folders' names are.
+
+    Hidden files and files that are no image by their suffix (in any case) are passed over. A folder without images is
+    no class; that is said on standard error.
+
+    Raises:
+        UserError: there is no such folder, it has no class, its folders are sets (train, test) rather than classes, an
+            image root is given, or, by ``broken``, an image lies in no class's folder.
+    """
+    shown = source.shown
+    if source.images:
+        images = storage.redact(source.images)
+        raise UserError(f"images: '{images}': a folder per class holds its images itself; leave it out")
+    if not source.is_folder:
+        raise UserError(f"{shown}: no such folder")
+    found = [f for f in source.listed if f.lower().endswith(IMAGE_SUFFIXES)]
+    classes = {f.partition("/")[0] for f in found if "/" in f}
+    if not classes:
+        held = "its images lie in no class's folder" if found else "holds no image"
+        raise UserError(f"{shown}: {held}; a folder per class is {shown}/CLASS/IMAGE")
+    if len(classes) > 1 and {name.lower() for name in classes} <= _SETS:
+        names = sorted(classes)
+        raise UserError(
+            f"{shown}: its folders are {' and '.join(names)}, which are sets rather than classes; name one of them, "
+            f"such as {shown}/{names[-1]}"
+        )
+    _say_empty(source, set(storage.names(source.url)) - classes - set(found))
+    return _records(source, found, broken)
+
+
+def _records(source: Source, found: list[str], broken: Broken) -> Iterator[Record]:
+    folder = Folder(source.url)
+    for file in found:
+        where = storage.redact(storage.join(source.url, file))
+        name, inside, _ = file.partition("/")
+        try:
+            if not inside:
+                raise UserError(f"lies in no class's folder; move it to {source.shown}/CLASS/")
+            if not _is_utf8(file):
+                raise UserError("its path is not UTF-8; rename it")
+            record = Record(folder.join(file), OneClass(class_name(name, "the folder's name")), where=where)
+        except UserError as error:
+            broken(UserError(f"{ascii(where)[1:-1] if not _is_utf8(where) else where}: {error}"))
+            continue
+        yield record
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _say_empty(source: Source, names: set[str]) -> None:
+    empty = sorted(name for name in names if storage.is_dir(storage.join(source.url, name)))
+    if empty:
+        more = f" and {len(empty) - _NAMED} more" if len(empty) > _NAMED else ""
+        listed = ", ".join(ascii(name) for name in empty[:_NAMED])
+        why = "they hold no image (links to folders are not followed)"
+        print(f"{source.shown}: no class, as {why}: {listed}{more}", file=sys.stderr)
+
+
+FORMAT = Format("folder", "a folder per class", (OneClass,), candidates, read, last=True)

@@ -1,0 +1,49 @@
+"""JSON lines in Azure's schema, from anywhere: read leniently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from automl_images.annotations import record_file
+from automl_images.annotations.formats.base import Format
+from automl_images.annotations.labels import KINDS, Label
+from automl_images.annotations.lines import json_object, parsed
+from automl_images.annotations.records import Record
+from automl_images.annotations.source import Source
+from automl_images.annotations.values import Broken, pixels
+
+SUFFIXES = (".jsonl", ".ndjson")
+
+
+def candidates(source: Source) -> list[str]:
+    """Return the JSONL files that a source is or holds, at any depth."""
+    return source.files(*SUFFIXES)
+
+
+def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
+    """Yield the records of a JSONL file, line by line.
+
+    A class given as a number is taken as text, a list of classes has one given twice once, and one box serves for a
+    list. Numbers may be text, ``isCrowd`` may be ``"true"``, a size ``"400px"``, and commas may trail; unknown keys are
+    ignored. Empty lines are passed over.
+    """
+    file = source.only(candidates(source), "annotations (.jsonl)")
+    beside = source.beside(file)
+
+    def record(line: str, where: str) -> Record:
+        item = json_object(line)
+        details = item.get("image_details")
+        details = details if isinstance(details, dict) else {}
+        return Record(
+            source.address(item.get("image_url"), "image_url", beside),
+            kind.of_json(item.get("label")),
+            pixels(details.get("width"), "image_details.width"),
+            pixels(details.get("height"), "image_details.height"),
+            str(details["format"]).lower() if details.get("format") else None,
+            where,
+        )
+
+    return parsed(file, record, broken)
+
+
+FORMAT = Format("jsonl", "JSONL (.jsonl)", tuple(KINDS.values()), candidates, read, record_file.write)

@@ -1,0 +1,112 @@
+"""Pascal VOC: a folder of XML files, one an image.
+
+Coordinates are used as they stand, divided by the annotated size: like Azure's converter, and unlike VOC's own
+development kit, nothing is subtracted for counting from 1. ``difficult`` becomes ``isCrowd``: neither rewarded nor
+punished by metrics.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from xml.etree.ElementTree import Element, ParseError
+
+from automl_images import storage
+from automl_images.annotations.formats.base import Format
+from automl_images.annotations.imageroot import IMAGE_SUFFIXES, ImageRoot
+from automl_images.annotations.labels import Box, Boxes, Label
+from automl_images.annotations.records import Record
+from automl_images.annotations.source import Source
+from automl_images.annotations.values import Broken, flag, number, pixels
+from automl_images.errors import UserError
+
+_AT_ONCE = 256
+
+
+def candidates(source: Source) -> list[str]:
+    """Return the XML files below a folder, at any depth; a file alone is none."""
+    return source.files(".xml") if source.is_folder else []
+
+
+def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
+    """Yield one record an XML file, in the order of their paths.
+
+    An image is looked for next to its XML, in a ``JPEGImages`` folder beside the XML's folder, and then by its name
+    anywhere below the image root, if only one has it. Where the source holds no image and no root is given, the root is
+    the ``JPEGImages`` beside it.
+    """
+    if not source.is_folder:
+        raise UserError(f"{source.shown}: no such folder")
+    found = [f for f in source.listed if f.lower().endswith(".xml")]
+    if not found:
+        raise UserError(f"{source.shown}: holds no XML file")
+    root = source.root
+    if source.images is None and not any(f.lower().endswith(IMAGE_SUFFIXES) for f in source.listed):
+        beside = storage.join(posixpath.dirname(source.url), "JPEGImages")
+        root = ImageRoot(source.url, beside) if storage.is_dir(beside) else root
+    for start in range(0, len(found), _AT_ONCE):
+        some = found[start : start + _AT_ONCE]
+        texts = storage.read_many([storage.join(source.url, f) for f in some])
+        for file, text in zip(some, texts, strict=True):
+            where = storage.redact(storage.join(source.url, file))
+            try:
+                record = _record(text or b"", file, root, where)
+            except UserError as error:
+                broken(UserError(f"{where}: {error}"))
+                continue
+            yield record
+
+
+def _record(text: bytes, file: str, root: ImageRoot, where: str) -> Record:
+    tree = _parse(text)
+    if tree.tag != "annotation":
+        raise UserError(f"is not a Pascal VOC annotation: its first element is <{tree.tag}>, not <annotation>")
+    folder = posixpath.dirname(file)
+    name = _text(tree, "filename") or posixpath.splitext(posixpath.basename(file))[0]
+    places = [folder, posixpath.join(posixpath.dirname(folder), "JPEGImages")]
+    url = root.find(name, [*(["", posixpath.dirname(folder)] if root.given else []), *places])
+    width, height = (pixels(_text(tree, f"size/{side}"), f"size/{side}") for side in ("width", "height"))
+    if width is None or height is None:
+        from automl_images.annotations.imaging import shown_size
+
+        width, height = shown_size(url)
+    boxes: list[Box] = []
+    for found in tree.iterfind("object"):
+        try:
+            boxes.append(_box(found, width, height))
+        except UserError as error:
+            raise UserError(f"object {len(boxes) + 1}: {error}") from None
+    return Record(url, Boxes(tuple(boxes)), width, height, None, where)
+
+
+def _parse(text: bytes) -> Element:
+    from defusedxml.common import DefusedXmlException
+    from defusedxml.ElementTree import fromstring
+
+    try:
+        return fromstring(text)
+    except ParseError as error:
+        raise UserError(f"is not XML: {error}") from None
+    except (ValueError, LookupError) as error:  # a forbidden entity, or an unknown encoding
+        why = "has entities or a DTD, which are refused" if isinstance(error, DefusedXmlException) else str(error)
+        raise UserError(f"is not XML that can be read: {why}") from None
+
+
+def _box(found: Element, width: int, height: int) -> Box:
+    name = _text(found, "name")
+    if not name:
+        raise UserError("has no name")
+    corners = found.find("bndbox")
+    if corners is None:
+        raise UserError("has no bndbox")
+    left, top, right, bottom = (number(_text(corners, side), side) for side in ("xmin", "ymin", "xmax", "ymax"))
+    crowd = flag(_text(found, "difficult"), "difficult")
+    return Box(name, left / width, top / height, right / width, bottom / height, crowd)
+
+
+def _text(element: Element, path: str) -> str | None:
+    text = element.findtext(path)
+    return text.strip() if text and text.strip() else None
+
+
+FORMAT = Format("voc", "Pascal VOC (.xml)", (Boxes,), candidates, read)

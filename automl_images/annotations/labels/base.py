@@ -1,0 +1,142 @@
+"""What every kind of label has, and what labels are checked against."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Collection
+from typing import Any, ClassVar, Self
+
+from automl_images import storage
+from automl_images.errors import UserError, nearest
+from automl_images.tasks import TASKS
+
+Size = tuple[int, int]
+Flaw = tuple[str, str, str, str]  # what is wrong, and what comes of it under fail, skip and fix
+
+
+class Rules:
+    """What the labels of one set are checked against, and what was found.
+
+    Attributes:
+        fix: mend what would be refused.
+        classes: the classes that may occur; None for any.
+        found: how often each flaw was met.
+    """
+
+    def __init__(self, fix: bool, classes: Collection[str] | None):
+        self.fix, self.classes = fix, classes
+        self.found: Counter[str] = Counter()
+        self._numbers: dict[tuple[str, ...], int] = {}
+        self._labelled: dict[int, int] = {}  # by the hash of an address, so that a million images take 100 MB at most
+
+    def knows(self, name: str) -> bool:
+        """Return whether a class may occur."""
+        return self.classes is None or name in self.classes
+
+    def unknown(self, name: str) -> str:
+        """Return what is wrong with a class that may not occur."""
+        return f"the class '{name}', which the training data does not have; {nearest(name, self.classes or ())}"
+
+    def check_same_classes(self, url: str, names: Collection[str], hint: str = "") -> None:
+        """Raise UserError, with a hint, if an image had other classes in a record before."""
+        number = self._numbers.setdefault(tuple(sorted(names)), len(self._numbers))
+        if self._labelled.setdefault(hash(url), number) != number:
+            raise UserError(f"the image has other classes in a record before: {storage.redact(url)}{hint}")
+
+    def check_same_size(self, url: str, annotated: Size, size: Size) -> None:
+        """Raise UserError if an image has another size (pixels) than it is annotated with, unless that is mended."""
+        if annotated != size and not self.fix:
+            turned = " before its EXIF orientation turns it" if annotated == size[::-1] else ""
+            raise UserError(
+                f"the image is annotated as {annotated[0]} x {annotated[1]} pixels{turned}, and is {size[0]} x "
+                f"{size[1]}: {storage.redact(url)}"
+            )
+
+
+class Label(ABC):
+    """What a record says of its image.
+
+    Attributes:
+        kind: the name of the kind, as ``tasks.Task.label`` has it.
+        title: what an image is given, for error lines: ``one class an image``.
+        counted: what a summary calls the number of them: ``labels`` or ``boxes``.
+        counts: the flaws that a summary counts.
+        flaws: the kind's rows of the flaw table.
+        least: how many classes training needs.
+        says_missing: whether it is worth a line that a set to score on has no image of a class.
+    """
+
+    __slots__ = ()
+    kind: ClassVar[str]
+    title: ClassVar[str]
+    counted: ClassVar[str] = "labels"
+    counts: ClassVar[tuple[str, ...]]
+    flaws: ClassVar[tuple[Flaw, ...]]
+    least: ClassVar[int] = 0
+    says_missing: ClassVar[bool] = True
+
+    @classmethod
+    def task(cls) -> str:
+        """Return the name of the task whose records have labels of this kind."""
+        return task_of(cls.kind)
+
+    @classmethod
+    @abstractmethod
+    def of_json(cls, value: Any) -> Self:
+        """Return the label that a JSON value from anywhere is, by Azure's schema; None where there is no label.
+
+        Raises:
+            UserError: the value is of another kind, or wrong.
+        """
+
+    @abstractmethod
+    def to_json(self) -> Any:
+        """Return the label as records have it in JSON."""
+
+    @classmethod
+    @abstractmethod
+    def restored(cls, value: Any) -> Self:
+        """Return the label that :meth:`to_json` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: it never wrote that.
+        """
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return the class of each thing that is labelled, so that one may occur more than once."""
+
+    @abstractmethod
+    def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
+        """Return the label as it is kept.
+
+        Args:
+            url: the image's address.
+            annotated: the width and height that the image is annotated with, in pixels.
+            size: those that it has.
+            rules: what the label is checked against; what is found is counted there.
+
+        Raises:
+            UserError: a flaw is refused.
+        """
+
+    @classmethod
+    def check_training(cls, classes: Collection[str]) -> None:
+        """Refuse a training set with fewer classes than it needs; say it where one alone is enough.
+
+        Raises:
+            UserError: there are fewer than ``least``.
+        """
+        only = f"the training data has one class alone, '{next(iter(classes))}'" if classes else ""
+        if len(classes) < cls.least:
+            needs = ("one class", "two classes")[cls.least - 1]
+            raise UserError(f"{only or 'the training data has no class'}; {cls.task()} needs at least {needs}")
+        if len(classes) == cls.least == 1:
+            print(f"{only}: each image is trained and scored on having it or not", file=sys.stderr)
+
+
+def task_of(kind: str) -> str:
+    """Return the name of the task whose records have labels of a kind, such as ``boxes``."""
+    return next(task.name for task in TASKS.values() if task.label == kind)

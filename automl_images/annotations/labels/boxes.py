@@ -1,0 +1,157 @@
+"""Any number of boxes an image."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+from automl_images.annotations.labels.base import Label, Rules, Size
+from automl_images.annotations.values import flag, number
+from automl_images.errors import UserError
+
+_CORNERS = ("topX", "topY", "bottomX", "bottomY")
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A labelled box, Azure's shape: corners as fractions of the image's width and height.
+
+    Attributes:
+        label: the class.
+        topX, topY, bottomX, bottomY: left, top, right and bottom, each in [0, 1] once checked.
+        isCrowd: a region that metrics neither reward nor punish (COCO's iscrowd, VOC's difficult).
+    """
+
+    label: str
+    topX: float
+    topY: float
+    bottomX: float
+    bottomY: float
+    isCrowd: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the box as records have it in JSON."""
+        corners = {"topX": self.topX, "topY": self.topY, "bottomX": self.bottomX, "bottomY": self.bottomY}
+        return {"label": self.label, **corners, "isCrowd": int(self.isCrowd)}
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes(Label):
+    """The boxes of an image; none is an image with nothing on it."""
+
+    boxes: tuple[Box, ...]
+
+    kind = "boxes"
+    title = "boxes"
+    counted = "boxes"
+    counts = ("dropped_boxes", "clipped_boxes", "fixed_boxes", "fixed_sizes", "skipped_images")
+    flaws = (
+        ("a box without area", "dropped", "dropped", "dropped"),
+        ("a box outside the image by at most a pixel", "clipped", "clipped", "clipped"),
+        ("a box further outside", "refused", "image left out", "clipped"),
+        ("a box that ends before it begins", "refused", "image left out", "corners exchanged"),
+        ("an image of another size than annotated", "refused", "image left out", "its own taken"),
+        ("a class that training does not have", "refused", "image left out", "box dropped"),
+    )
+    says_missing = False
+
+    @classmethod
+    def of_json(cls, value: Any) -> Self:
+        """Return the boxes that a JSON list has; one object serves for a list of one, and numbers may be text."""
+        if isinstance(value, dict):
+            value = [value]
+        if not isinstance(value, list):
+            found = "has no label" if value is None else f"the label is {str(value)[:40]!r}"
+            raise UserError(f"{found}; object detection needs a list of boxes (an empty one where there is nothing)")
+        boxes = []
+        for box in value:
+            try:
+                boxes.append(_box(box))
+            except UserError as error:
+                raise UserError(f"box {len(boxes) + 1}{error}") from None
+        return cls(tuple(boxes))
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the boxes in Azure's schema, ``isCrowd`` as 0 or 1."""
+        return [box.to_json() for box in self.boxes]
+
+    @classmethod
+    def restored(cls, value: Any) -> Self:
+        """Return the label that :meth:`to_json` wrote."""
+        if not isinstance(value, list):
+            raise ValueError(value)
+        rows = [(b["label"], b["topX"], b["topY"], b["bottomX"], b["bottomY"], bool(b["isCrowd"])) for b in value]
+        return cls(tuple([Box(*row) for row in rows]))
+
+    def names(self) -> list[str]:
+        """Return the class of each box."""
+        return [box.label for box in self.boxes]
+
+    def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
+        """Return the label with the boxes that are kept, each inside its image."""
+        rules.check_same_size(url, annotated, size)
+        kept = []
+        for i, box in enumerate(self.boxes, 1):
+            if not rules.knows(box.label):
+                if not rules.fix:
+                    raise UserError(f"box {i} has {rules.unknown(box.label)}")
+                rules.found["dropped_boxes"] += 1
+            elif (checked := _checked(box, i, annotated, rules)) is not None:
+                kept.append(checked)
+        return type(self)(tuple(kept))
+
+
+def holds_boxes(value: Any) -> bool:
+    """Return whether a JSON value is a box, or a list in which there is one."""
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, dict) for one in value))
+
+
+def _box(value: Any) -> Box:
+    if not isinstance(value, dict):
+        raise UserError(f" is {str(value)[:40]!r}, not an object with label, topX, topY, bottomX and bottomY")
+    name = value.get("label")
+    if not isinstance(name, str | int) or isinstance(name, bool) or str(name).strip() == "":
+        raise UserError(" has no label")
+    try:
+        left, top, right, bottom = (number(value.get(key), key) for key in _CORNERS)
+        return Box(str(name), left, top, right, bottom, flag(value.get("isCrowd"), "isCrowd"))
+    except UserError as error:
+        raise UserError(f": {error}") from None
+
+
+def _checked(box: Box, index: int, size: Size, rules: Rules) -> Box | None:
+    """Return the box, number ``index`` of an image of a size, as it is kept; None where it is dropped."""
+    left, top, right, bottom = box.topX, box.topY, box.bottomX, box.bottomY
+    if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
+        return box
+    if right < left or bottom < top:
+        if not rules.fix:
+            raise UserError(f"{_described(box, index, size)} ends before it begins")
+        rules.found["fixed_boxes"] += 1
+        left, right, top, bottom = *sorted((left, right)), *sorted((top, bottom))
+    if left == right or top == bottom:
+        rules.found["dropped_boxes"] += 1
+        return None
+    inside = [min(max(v, 0.0), 1.0) for v in (left, top, right, bottom)]
+    if inside != [left, top, right, bottom]:
+        beyond = max(-left * size[0], -top * size[1], (right - 1) * size[0], (bottom - 1) * size[1])
+        if beyond > 1 + 1e-6:
+            if not rules.fix:
+                raise UserError(
+                    f"{_described(box, index, size)} lies outside its image of {size[0]} x {size[1]} pixels by "
+                    f"{beyond:.4g} pixels"
+                )
+            rules.found["fixed_boxes"] += 1
+        else:
+            rules.found["clipped_boxes"] += 1
+        if inside[0] >= inside[2] or inside[1] >= inside[3]:
+            rules.found["dropped_boxes"] += 1
+            return None
+    return dataclasses.replace(box, topX=inside[0], topY=inside[1], bottomX=inside[2], bottomY=inside[3])
+
+
+def _described(box: Box, index: int, size: Size) -> str:
+    width, height = size
+    start = f"({box.topX * width:g}, {box.topY * height:g})"
+    return f"box {index} ({box.label}) from {start} to ({box.bottomX * width:g}, {box.bottomY * height:g})"

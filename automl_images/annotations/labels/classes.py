@@ -1,0 +1,73 @@
+"""Any number of classes an image."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+from automl_images.annotations.labels.base import Label, Rules, Size, task_of
+from automl_images.annotations.labels.boxes import holds_boxes
+from automl_images.annotations.values import class_list
+from automl_images.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Classes(Label):
+    """The classes of an image, in their order, without repetition; none is an image with none of them."""
+
+    classes: tuple[str, ...]
+
+    kind = "classes"
+    title = "a list of classes an image"
+    least = 1
+    counts = ("unlabelled_images", "dropped_labels", "fixed_sizes", "skipped_images")
+    flaws = (
+        ("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
+        ("an image without a class", "kept", "kept", "kept"),
+        ("a class that training does not have", "refused", "image left out", "class dropped"),
+        ("an image once more, with other classes", "refused", "image left out", "image left out"),
+        ("training with one class alone", "said", "said", "said"),
+        ("training without a class", "refused", "refused", "refused"),
+        ("a class without an image to score on", "said", "said", "said"),
+    )
+
+    @classmethod
+    def of_json(cls, value: Any) -> Self:
+        """Return the classes that a JSON list has; one given twice counts once."""
+        if isinstance(value, list) and not holds_boxes(value):
+            return cls(class_list(value))
+        takes = f"{cls.task()} takes a list of classes"
+        if value is None:
+            raise UserError(f"has no label; {takes}, [] where there is none")
+        if holds_boxes(value):
+            raise UserError(f"label: is a list of boxes, and {takes}; use task {task_of('boxes')}")
+        text = json.dumps(value, ensure_ascii=False)[:60]
+        raise UserError(f"label: is {text}, and {takes}; write [{text}], or use task {task_of('class')}")
+
+    def to_json(self) -> list[str]:
+        """Return the classes."""
+        return list(self.classes)
+
+    @classmethod
+    def restored(cls, value: Any) -> Self:
+        """Return the label that :meth:`to_json` wrote."""
+        if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+            raise ValueError(value)
+        if len(set(value)) < len(value):
+            raise ValueError(value)
+        return cls(tuple(value))
+
+    def names(self) -> list[str]:
+        """Return the classes."""
+        return list(self.classes)
+
+    def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
+        """Return the label with the classes that training has."""
+        rules.check_same_classes(url, self.classes, "; the classes of one image belong together, in one record")
+        kept = tuple(name for name in self.classes if rules.knows(name))
+        if kept != self.classes and not rules.fix:
+            raise UserError(f"has {rules.unknown(next(name for name in self.classes if name not in kept))}")
+        rules.found["dropped_labels"] += len(self.classes) - len(kept)
+        rules.found["unlabelled_images"] += not kept
+        return type(self)(kept)

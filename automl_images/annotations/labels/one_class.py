@@ -1,0 +1,68 @@
+"""One class an image."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+from automl_images.annotations.labels.base import Label, Rules, Size, task_of
+from automl_images.annotations.labels.boxes import holds_boxes
+from automl_images.annotations.values import class_name
+from automl_images.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class OneClass(Label):
+    """The class of an image."""
+
+    name: str
+
+    kind = "class"
+    title = "one class an image"
+    least = 2
+    counts = ("fixed_sizes", "skipped_images")
+    flaws = (
+        ("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
+        ("an image without a class", "refused", "image left out", "image left out"),
+        ("a class that training does not have", "refused", "image left out", "image left out"),
+        ("an image once more, with another class", "refused", "image left out", "image left out"),
+        ("training with fewer than two classes", "refused", "refused", "refused"),
+        ("a class without an image to score on", "said", "said", "said"),
+    )
+
+    @classmethod
+    def of_json(cls, value: Any) -> Self:
+        """Return the class that a JSON value is: text, or a number, which is taken as text."""
+        if isinstance(value, str):
+            return cls(class_name(value))
+        takes = f"{cls.task()} takes one class"
+        if holds_boxes(value):
+            raise UserError(f"label: is a list of boxes, and {takes}; use task {task_of('boxes')}")
+        if isinstance(value, list):
+            raise UserError(f"label: is a list, and {takes}; use task {task_of('classes')}")
+        if value is None:
+            raise UserError(f"has no label; {takes}, such as {json.dumps({'label': 'cat'})[1:-1]}")
+        return cls(class_name(value))
+
+    def to_json(self) -> str:
+        """Return the class."""
+        return self.name
+
+    @classmethod
+    def restored(cls, value: Any) -> Self:
+        """Return the label that :meth:`to_json` wrote."""
+        if not isinstance(value, str) or not value:
+            raise ValueError(value)
+        return cls(value)
+
+    def names(self) -> list[str]:
+        """Return a list of the class."""
+        return [self.name]
+
+    def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
+        """Return the label itself."""
+        rules.check_same_classes(url, (self.name,))
+        if not rules.knows(self.name):
+            raise UserError(f"has {rules.unknown(self.name)}")
+        return self

@@ -1,0 +1,97 @@
+"""Annotation files of text, read line by line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+from automl_images import storage
+from automl_images.annotations.records import Record
+from automl_images.annotations.values import Broken
+from automl_images.errors import UserError
+
+_HEAD = 64 * 1024
+_TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*(?:[}\]]|$))')
+
+
+def first_line(file: str) -> str:
+    """Return the first line that is not empty, cut at 64 KiB; nothing if there is none, or no such file."""
+    fs, path = storage.filesystem(file)
+    try:
+        head = fs.cat_file(path, start=0, end=_HEAD).decode("utf-8-sig", errors="replace")
+    except FileNotFoundError:
+        return ""
+    return next((line for line in head.splitlines() if line.strip()), "")
+
+
+@contextlib.contextmanager
+def opened(file: str) -> Iterator[TextIO]:
+    """Open a text file, UTF-8, whose lines keep their ends.
+
+    Raises:
+        UserError: there is no such file, or, when what is no UTF-8 is read, it says so.
+    """
+    try:
+        with storage.open_text(file) as lines:
+            yield lines
+    except FileNotFoundError:
+        raise UserError(f"{storage.redact(file)}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{storage.redact(file)}: is not UTF-8 text: {error}") from None
+
+
+def lines_of(file: str) -> Iterator[tuple[int, str]]:
+    """Yield the number, from 1, and the text of each line that is not empty, without its end.
+
+    Raises:
+        UserError: as :func:`opened`.
+    """
+    with opened(file) as lines:
+        for count, line in enumerate(lines, 1):
+            if line and not line.isspace():
+                yield count, line.rstrip("\r\n")
+
+
+def parsed(file: str, parse: Callable[[str, str], Record], broken: Broken) -> Iterator[Record]:
+    """Yield what ``parse`` makes of each line that is not empty.
+
+    Args:
+        file: the text file.
+        parse: takes a line and its place (``file, line 7``), and raises UserError where it cannot be read.
+        broken: is called with each such error, after the place.
+
+    Raises:
+        UserError: as :func:`opened`, or by ``broken``.
+    """
+    shown = storage.redact(file)
+    for count, line in lines_of(file):
+        where = f"{shown}, line {count}"
+        try:
+            record = parse(line, where)
+        except UserError as error:
+            broken(UserError(f"{where}: {error}"))
+            continue
+        yield record
+
+
+def json_object(line: str) -> dict[str, Any]:
+    """Return the JSON object on a line, in which commas may trail.
+
+    Raises:
+        UserError: the line holds none.
+    """
+    try:
+        item = json.loads(line)
+    except ValueError:
+        try:
+            item = json.loads(_TRAILING_COMMA.sub(lambda m: m.group(1) or "", line))
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"is not JSON: {error}") from None
+    except RecursionError:
+        raise UserError("is not JSON: nested too deeply") from None
+    if not isinstance(item, dict):
+        raise UserError("is not a JSON object")
+    return item
