@@ -22,6 +22,7 @@ from automl_images.errors import UserError
 from automl_images.hyperparameters.names import CLASSIFIERS
 from automl_images.models.catalogue import build
 from automl_images.models.classifier import TIMM
+from automl_images.models.score import score_file
 from automl_images.models.wheel import write_wheel
 
 _REQUIRED = ("torch", "torchvision")
@@ -36,7 +37,7 @@ def save(
     classes: Sequence[str],
     metrics: Mapping[str, Any],
 ) -> None:
-    """Write the weights and what describes them; ``score.py`` is serving's to add.
+    """Write the weights, what describes them and ``score.py``.
 
     Args:
         folder: made if absent.
@@ -75,6 +76,7 @@ def save(
         f"## Settings\n\n| setting | value |\n| --- | --- |\n{options}\n\n## Use\n\n"
         f"    pip install -r requirements.txt\n{_headless(pins)}    python score.py image.jpg\n"
     )
+    (folder / "score.py").write_text(score_file(), encoding="utf-8")
 
 
 def _headless(pins: Sequence[str]) -> str:
