@@ -8,7 +8,7 @@ from PIL import Image
 
 from automl_images.metrics.classification import classification_metrics, curves
 from automl_images.reports.chart import Line, line_chart
-from automl_images.reports.classification import write_classification
+from automl_images.reports.classification import write_report
 from automl_images.reports.draw import class_colours, draw_labels
 
 ELSEWHERE = re.compile(r"""(src|href|url\(|@import)\s*=?\s*["']?(https?:)?//""")
@@ -22,14 +22,14 @@ def mistake(classes, truth, predicted, probs):
 
 
 def report(path, classes, truth, probs, multilabel, mistakes=(), top_k=None):
-    write_classification(
+    write_report(
         str(path),
         title=f"T {EVIL}",
         task="image-classification",
         model={"trial": 3, "data": EVIL},
         metrics=classification_metrics(truth, probs, classes, multilabel, top_k),
         curves=curves(truth, probs, classes, multilabel),
-        mistakes=mistakes,
+        examples=mistakes,
         classes=classes,
         settings={"top_k": top_k, "learning_rate": 0.01},
     )

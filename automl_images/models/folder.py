@@ -24,6 +24,7 @@ from automl_images.models.catalogue import build
 from automl_images.models.classifier import TIMM
 from automl_images.models.score import score_file
 from automl_images.models.wheel import write_wheel
+from automl_images.tasks import get_task
 
 _REQUIRED = ("torch", "torchvision")
 
@@ -92,11 +93,12 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
     """Return the network, the task, the settings (``overrides`` applied) and the labels of a model folder.
 
     Raises:
-        UserError: the folder is not a model folder, or its weights do not fit its settings.
+        UserError: the folder is not a model folder, its task has no model here, or its weights do not fit its settings.
     """
     described, classes, _ = _read(folder)
     settings = {**described["settings"], **(overrides or {})}
-    model = build(described["task"], settings, classes, frozen_norms=described.get("frozen_norms", False))
+    task = get_task(described["task"]).name
+    model = build(task, settings, classes, frozen_norms=described.get("frozen_norms", False))
     try:
         state = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
         model.load_state_dict(state)
@@ -106,7 +108,7 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
         raise UserError(f"{folder}/model.pt: does not load: it is damaged or holds more than tensors") from None
     except (RuntimeError, EOFError, ValueError, TypeError) as error:
         raise UserError(f"{folder}/model.pt: does not load: {str(error).partition(chr(10))[0]}") from None
-    return model.eval(), described["task"], settings, classes
+    return model.eval(), task, settings, classes
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], list[str], dict[str, Any]]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from automl_images.tasks import TASKS
+from automl_images.tasks import part
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from PIL import Image
+    from torch import nn
 
 
-class ModelPredictor(Protocol):
+class Predictor(Protocol):
     """A loaded model folder, whatever its task.
 
     Attributes:
@@ -29,6 +30,16 @@ class ModelPredictor(Protocol):
     classes: list[str]
     device: torch.device
 
+    def outputs(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[Any]:
+        """Yield what the model finds on each image, as the task's metrics take it.
+
+        Detection: a mapping, see :func:`automl_images.prediction.detection.detect`. Classification: float32 [C].
+
+        Args:
+            batches: uint8 [H, W, 3] images of any sizes.
+        """
+        ...
+
     def predict(self, images: Sequence[Image.Image]) -> list[dict[str, Any]]:
         """Return Azure's response for each Pillow image.
 
@@ -37,7 +48,17 @@ class ModelPredictor(Protocol):
         ...
 
 
-def load_model(folder: str | Path, *, device: str | None = None, **overrides: Any) -> ModelPredictor:
+class Family(Protocol):
+    """What `prediction/<family>.py` has."""
+
+    def Predictor(
+        self, model: nn.Module, task: str, settings: dict[str, Any], classes: list[str], device: torch.device
+    ) -> Predictor:
+        """Return what predicts with a model in eval mode, on ``device``."""
+        ...
+
+
+def load_model(folder: str | Path, *, device: str | None = None, **overrides: Any) -> Predictor:
     """Return the predictor of a model folder.
 
     Args:
@@ -46,22 +67,17 @@ def load_model(folder: str | Path, *, device: str | None = None, **overrides: An
         overrides: settings to use instead of the folder's, such as ``box_score_thresh``.
 
     Raises:
-        UserError: the folder is not a model folder, or its weights do not fit its settings.
+        UserError: the folder is not a model folder, its weights do not fit its settings, or an override does not fit
+            the model.
     """
-    if _label_kind(Path(folder)) in ("class", "classes"):
-        from automl_images.prediction.classifier import ClassifierPredictor
+    import torch
 
-        return ClassifierPredictor(Path(folder), overrides, device)
-    from automl_images.prediction.detector import Predictor
+    from automl_images.models import folder as model_folder
 
-    return Predictor(Path(folder), overrides, device)
-
-
-def _label_kind(folder: Path) -> str | None:
-    try:
-        return TASKS[json.loads((folder / "settings.json").read_text())["task"]].label
-    except (OSError, ValueError, LookupError, TypeError):
-        return None  # loading says what is wrong with the folder
+    model, task, settings, classes = model_folder.load(Path(folder), overrides)
+    family: Family = part("prediction", task)
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return family.Predictor(model.to(chosen), task, settings, classes, chosen)
 
 
-__all__ = ["ModelPredictor", "load_model"]
+__all__ = ["Family", "Predictor", "load_model"]

@@ -6,16 +6,12 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.errors import UserError
-from automl_images.steps import evaluate_classification, evaluate_detection
-from automl_images.tasks import TASKS
-
-MATRIX_CLASSES = 50
+from automl_images.evaluation import evaluate
 
 
 def evaluate_model(
@@ -31,8 +27,8 @@ def evaluate_model(
         lineage: where the model came from, shown in the report.
 
     Returns:
-        The figures of :func:`evaluate_detection.evaluate` or :func:`evaluate_classification.evaluate`; ``task``,
-        ``images``, ``seconds`` (reading and predicting), ``data``, ``model``, ``report`` (addresses).
+        What :func:`automl_images.evaluation.evaluate` returns; ``task``, ``images``; ``data``, ``model``, ``report``
+        (addresses).
 
     Raises:
         UserError: the folder is not a model folder, or the records do not fit it.
@@ -50,7 +46,7 @@ def evaluate_model(
         "data": storage.redact(storage.absolute(data)),
         "images": len(records),
     }
-    figures = _part(predictor.task).evaluate(
+    figures = evaluate(
         predictor,
         records,
         report,
@@ -61,32 +57,3 @@ def evaluate_model(
     result = {"task": predictor.task, **figures, **described, "report": report}
     storage.write(storage.join(output, "metrics.json"), json.dumps(result, indent=1))
     return result
-
-
-def summary_lines(result: Mapping[str, Any]) -> list[str]:
-    """Return an evaluation for people: a line a class, then the means."""
-    return _part(result["task"]).summary_lines(result)
-
-
-def scalars(result: Mapping[str, Any]) -> dict[str, float]:
-    """Return the single figures of an evaluation, the primary metric first, without those that are undefined."""
-    return {k: v for k, v in _part(result["task"]).scalars(result).items() if v is not None}
-
-
-def plots(result: dict[str, Any]) -> tuple[list[str], list[list[int]] | None, dict[str, list[float]] | None]:
-    """Take out of an evaluation what is too long for a step's result, and return what a page draws of it.
-
-    Returns:
-        The classes; the confusion matrix, rows by true class, or None (detection, multi-label, more than 50 classes);
-        the ROC curve over all pairs of image and class, ``fpr``, ``tpr`` and ``threshold``, or None (detection, or
-        undefined). The curve leaves ``result``, and a confusion matrix of more than 50 classes does.
-    """
-    classes = list(result["per_label_metrics"])
-    if len(classes) > MATRIX_CLASSES:
-        result.pop("confusion_matrix", None)
-    matrix = result.get("confusion_matrix")
-    return classes, matrix if isinstance(matrix, list) else None, result.pop("roc", None)
-
-
-def _part(task: str) -> ModuleType:
-    return evaluate_classification if TASKS[task].label in ("class", "classes") else evaluate_detection

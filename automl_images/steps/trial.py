@@ -184,19 +184,20 @@ def _fitted(
     journal: LedgerJournal | Silence,
 ) -> Fitted:
     from automl_images.training.fit import fit
+    from automl_images.training.job import Job
 
     trial = content["trial"]
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
-        return fit(
+        job = Job(
             experiment["task"],
             content["settings"],
             list(read_records(submission["training"])),
             list(read_records(submission["validation"])),
-            journal,
-            weights=submission["weights"],
+            submission["weights"],
             seed=experiment["seed"] * 10_007 + trial,
             checkpoint=_checkpoint(ledger, trial, Path(scratch)) if content["attempt"] > 1 else None,
         )
+        return fit(job, journal)
 
 
 def _checkpoint(ledger: Ledger, trial: int, scratch: Path) -> Path | None:

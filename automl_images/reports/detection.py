@@ -4,46 +4,38 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
 from automl_images import storage
-from automl_images.metrics import detection_arrays, truth_arrays, voc_map
-from automl_images.reports.draw import Colour, class_colours, draw_boxes
-from automl_images.reports.html import data_uri, render
-
-if TYPE_CHECKING:
-    from automl_images.annotations.records import Box
+from automl_images.metrics import voc_map
+from automl_images.reports.draw import Colour, class_colours, css, draw_boxes
+from automl_images.reports.html import data_uri, jpeg_uri, render
 
 _LONGEST_SIDE = 800
 
 
-def write_evaluation(
+def write_report(
     path_html: str,
     *,
     title: str,
     task: str,
     model: Mapping[str, Any],
     metrics: Mapping[str, Any],
-    curves: Mapping[str, Mapping[str, Sequence[float]]],
-    examples: Sequence[tuple[Image.Image, Mapping[str, Any], Sequence[Box]]],
+    curves: Mapping[str, Any],
+    examples: Sequence[tuple[Image.Image, str, Mapping[str, Any], Mapping[str, Any]]],
     classes: Sequence[str],
     settings: Mapping[str, Any],
 ) -> None:
-    """Write the report of an evaluation.
+    """Write the report of an evaluation; see :class:`automl_images.reports.Family`.
 
     Args:
-        path_html: where to write; any fsspec URL.
-        title: the page's heading.
-        task: the task's name.
-        model: what the model is and where it came from, shown as given: name, trial, data, versions.
+        path_html, title, task, model, classes, settings: as there.
         metrics: what `automl_images.metrics.detection_metrics` returned.
         curves: what `automl_images.metrics.voc_map` returned under ``curves``.
-        examples: images with their prediction (``{"boxes": [...]}``, and ``filename`` if it is to be shown) and their
-            ground truth. Boxes with a score above the metrics' ``score_threshold`` are drawn.
-        classes: all class names, in the model's order; every label of the examples is one of them.
-        settings: the settings of the trial.
+        examples: images with their name, ground truth (of `automl_images.metrics.truth_arrays`) and detections, in
+            pixels. Those with a score above the metrics' ``score_threshold`` are drawn.
     """
     colours = class_colours(classes)
     drawn = [name for name in classes if curves.get(name, {}).get("recall")]
@@ -63,7 +55,7 @@ def write_evaluation(
     ]
     threshold = metrics["score_threshold"]
     page = render(
-        "evaluation.html.j2",
+        "detection.html.j2",
         title=title,
         task=task,
         model=model,
@@ -73,7 +65,7 @@ def write_evaluation(
         has_coco=bool(coco),
         has_50=has_50,
         classes=classes,
-        colours={name: _css(colour) for name, colour in colours.items()},
+        colours={name: css(colour) for name, colour in colours.items()},
         plot=_plots({n: curves[n] for n in drawn}, colours, threshold) if drawn else None,
         drawn=drawn,
         examples=[_example(e, classes, colours, threshold, metrics["iou_threshold"]) for e in examples],
@@ -82,38 +74,42 @@ def write_evaluation(
     storage.write(path_html, page)
 
 
+def draw_answer(image: Image.Image, answer: Mapping[str, Any], task: str, classes: Sequence[str]) -> Image.Image:
+    """Return a copy of an image with the boxes of ``{"boxes": [...]}`` drawn on it, of any task of the family."""
+    found, sides = answer["boxes"], (*image.size, *image.size)
+    corners = [[one["box"][k] for k in ("topX", "topY", "bottomX", "bottomY")] for one in found]
+    boxes = [[c * side for c, side in zip(box, sides, strict=True)] for box in corners]
+    labels, scores = ([one[k] for one in found] for k in ("label", "score"))
+    return draw_boxes(image, boxes, labels, scores, class_colours(classes))
+
+
 def _example(
-    example: tuple[Image.Image, Mapping[str, Any], Sequence[Box]],
+    example: tuple[Image.Image, str, Mapping[str, Any], Mapping[str, Any]],
     classes: Sequence[str],
     colours: Mapping[str, Colour],
     score: float,
     iou: float,
 ) -> dict[str, Any]:
-    image, prediction, truth = example
-    boxes = [b for b in prediction["boxes"] if b["score"] > score]
-    size = image.size
-    figures = voc_map(
-        [truth_arrays(truth, classes, size)], [detection_arrays({"boxes": boxes}, classes, size)], classes, iou
-    )["per_class"].values()
-    found = sum(round((f["recall"] or 0) * f["count"]) for f in figures)
+    image, name, truth, found = example
+    keep = found["scores"] > score
+    above = {key: found[key][keep] for key in ("boxes", "scores", "labels")}
+    figures = voc_map([truth], [above], classes, iou)["per_class"].values()
+    hits = sum(round((f["recall"] or 0) * f["count"]) for f in figures)
     small = image.convert("RGB")
     small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-    expected = [{"box": vars(b), "label": b.label + (" (crowd)" if b.isCrowd else "")} for b in truth]
-    by_text = {**colours, **{f"{name} (crowd)": colour for name, colour in colours.items()}}
+    scale = 2 * (small.width / image.width, small.height / image.height)
+    crowds = zip(truth["labels"], truth["crowd"], strict=True)
+    expected = [f"{classes[i]} (crowd)" if crowd else classes[i] for i, crowd in crowds]
+    predicted = [classes[i] for i in above["labels"]]
+    by_text = {**colours, **{f"{text} (crowd)": colour for text, colour in colours.items()}}
     return {
-        "name": prediction.get("filename"),
-        "truth": _jpeg(draw_boxes(small, expected, by_text)),
-        "prediction": _jpeg(draw_boxes(small, boxes, colours)),
-        "found": found,
+        "name": name,
+        "truth": jpeg_uri(draw_boxes(small, truth["boxes"] * scale, expected, colours=by_text)),
+        "prediction": jpeg_uri(draw_boxes(small, above["boxes"] * scale, predicted, above["scores"], colours)),
+        "found": hits,
         "expected": sum(f["count"] for f in figures),
-        "false": sum(f["detections"] for f in figures) - found,
+        "false": sum(f["detections"] for f in figures) - hits,
     }
-
-
-def _jpeg(image: Image.Image) -> str:
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=85, subsampling=0)  # full colour: labels are thin
-    return data_uri(data.getvalue(), "image/jpeg")
 
 
 def _plots(
@@ -134,12 +130,12 @@ def _plots(
             axes.set_facecolor("none")
             for label, curve in curves.items():
                 recall, precision = [0, *curve["recall"]], [curve["precision"][0], *curve["precision"]]
-                axes.step(recall, precision, where="pre", color=_css(colours[label]), linewidth=1.8)
+                axes.step(recall, precision, where="pre", color=css(colours[label]), linewidth=1.8)
                 # Nothing more is found beyond: the curve falls to the axis.
-                axes.plot([recall[-1]] * 2, [precision[-1], 0], color=_css(colours[label]), linewidth=1, linestyle=":")
+                axes.plot([recall[-1]] * 2, [precision[-1], 0], color=css(colours[label]), linewidth=1, linestyle=":")
                 above = sum(s > threshold for s in curve["score"])
                 if above:
-                    axes.plot(recall[above], precision[above], "o", color=_css(colours[label]), markersize=6, zorder=3)
+                    axes.plot(recall[above], precision[above], "o", color=css(colours[label]), markersize=6, zorder=3)
             axes.set(xlim=(0, 1.01), ylim=(0, 1.03), xlabel="recall", ylabel="precision")
             axes.grid(color=rule, linewidth=0.8)
             axes.spines[:].set_visible(False)
@@ -148,7 +144,3 @@ def _plots(
             canvas.print_png(data)
         plots[name] = data_uri(data.getvalue(), "image/png")
     return plots
-
-
-def _css(colour: Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
