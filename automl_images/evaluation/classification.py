@@ -56,18 +56,18 @@ def _mistakes(
     from PIL import Image
 
     from automl_images.data.images import load_image
-    from automl_images.metrics.classification import predicted
+    from automl_images.metrics.classification import predicted_labels
 
-    chosen = predicted(probs, multilabel)
+    predicted = predicted_labels(probs, multilabel)
     # how sure: of a label that is wrong its probability, of one that is missing (multi-label) 1 - its probability
-    sure = np.where(chosen & ~truth, probs, np.where(multilabel & truth & ~chosen, 1 - probs, 0.0)).max(1)
+    sure = np.where(predicted & ~truth, probs, np.where(multilabel & truth & ~predicted, 1 - probs, 0.0)).max(1)
     worst = [int(i) for i in np.argsort(-sure, kind="stable")[:MISTAKES] if sure[i] > 0]
     return [
         {
             "image": Image.fromarray(load_image(records[i].image_url, records[i].where)),
             "name": records[i].image_url.rsplit("/", 1)[-1],
             "truth": truth[i],
-            "predicted": chosen[i],
+            "predicted": predicted[i],
             "probs": probs[i],
         }
         for i in worst
