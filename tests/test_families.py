@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -162,15 +161,3 @@ def test_a_model_folder_of_another_task_is_refused_by_name(trained, tmp_path, ta
 def test_what_light_steps_import_is_without_torch():
     code = f"import sys, {', '.join('automl_images.' + name for name in LIGHT)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-def test_boxes_are_the_records_pixels_to_the_last_digit():
-    from automl_images.annotations import Box
-    from automl_images.metrics import truth_arrays
-
-    rng = np.random.default_rng(0)
-    for width, height in ((641, 427), (3001, 1999)):
-        corners = np.sort(rng.integers(0, (width, height), (200, 2, 2)), axis=1).reshape(-1, 4)
-        boxes = [Box("a", *(corner / (width, height, width, height))) for corner in corners]
-        found = truth_arrays(boxes, ["a"], (width, height))["boxes"]
-        np.testing.assert_allclose(found, corners, rtol=0, atol=1e-9)

@@ -111,6 +111,16 @@ def test_records_become_arrays():
     assert metrics("coco_voc", *empty)["mean_average_precision"] is None
 
 
+def test_boxes_are_the_records_pixels_to_the_last_digits():
+    rng = np.random.default_rng(0)
+    for width, height in ((641, 427), (3001, 1999)):
+        size = np.array([width, height, width, height])
+        corners = np.sort(rng.integers(0, (width, height), (200, 2, 2)), axis=1).reshape(-1, 4)
+        boxes = [Box("cat", *corner) for corner in corners / size]
+        found = truth_arrays(boxes, CLASSES, (width, height))["boxes"]
+        np.testing.assert_allclose(found, corners, rtol=0, atol=1e-9)
+
+
 def test_metrics_do_not_import_torch():
     code = (
         "import sys; from automl_images.metrics import detection_metrics as f\n"

@@ -187,6 +187,16 @@ def test_out_of_memory_the_batch_is_halved_and_more_accumulated(data, tmp_path, 
     resumed, rest = trained(tmp_path / "rest", data, given, checkpoint=journal.folder / "checkpoint-2")
     assert sizes == [2] * 5, "a resumed trial knows what fits"
     assert (rest.evaluations, resumed.best) == (journal.evaluations[2:], fitted.best)
+    sizes.clear()
+    gc.collect()
+    older = journal.folder / "checkpoint-2"
+    (older / "compute.json").unlink()
+    batch = {"training_batch_size": 2, "grad_accumulation_step": 4}
+    layout = {"channels_last": False, "dtype": "float32", "said": "layout: float32 NCHW (the only one)", "batch": batch}
+    (older / "layout.json").write_text(json.dumps(layout))
+    resumed, rest = trained(tmp_path / "older", data, given, checkpoint=older)
+    assert sizes == [2] * 5, "as one does that resumes from a checkpoint of the version before"
+    assert (rest.evaluations, resumed.best) == (journal.evaluations[2:], fitted.best)
 
 
 def test_halved_batches_that_are_accumulated_learn_the_same(data, tmp_path, small_memory):

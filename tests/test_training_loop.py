@@ -1,14 +1,17 @@
 """What fit() evaluates, keeps, stops at and resumes from."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
+from automl_images.data import store
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve
 from automl_images.training import detection as trial_module
+from automl_images.training import machine
 from automl_images.training.callbacks import Checkpoints
 from automl_images.training.fit import fit
 from automl_images.training.job import Job
@@ -178,6 +181,17 @@ def test_faster_rcnn_learns_and_resumes_to_the_same_bits(squares, tmp_path, monk
         assert all(np.array_equal(a[k], b[k]) for k in a)
     first, second, same = losses_of(capsys)
     assert first > second == same
+
+
+@pytest.mark.parametrize(("budget", "decoded"), [(1 << 30, [1, 1]), (0, [3, 3])], ids=["kept", "not kept"])
+def test_a_detectors_images_are_decoded_once_where_memory_allows(train, monkeypatch, budget, decoded):
+    """Without memory an epoch and an evaluation decode each once, and filling the store one batch of threads more."""
+    loads, load = Counter(), store.load_image
+    monkeypatch.setattr(store, "load_image", lambda url, *more: loads.update([url]) or load(url, *more))
+    monkeypatch.setattr(machine, "memory_budget", lambda: budget)
+    train({"number_of_epochs": 2, "training_batch_size": 6})
+    assert [min(loads.values()), max(loads.values())] == decoded
+    assert len(loads) == 9
 
 
 def test_yolo_learns_squares(squares, tmp_path, capsys):

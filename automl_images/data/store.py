@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from automl_images.errors import DiskFullError, UserError
 
 SHARE = 0.25
 _LIMITS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")  # cgroup v2, v1
+_EACH = 8  # images that a thread decodes before what was decoded is kept
 
 
 def memory_budget() -> int:
@@ -82,22 +82,14 @@ class ImageStore:
         from joblib import cpu_count  # of the train extra, which a served model does without
 
         threads = min(16, cpu_count())
-        waiting: deque[tuple[int, Future[np.ndarray]]] = deque()
+        left = [i for i in range(len(self.records)) if i not in self._kept and i not in self._spilled]
         with ThreadPoolExecutor(threads) as pool:
-            for i in range(len(self.records)):
-                if i in self._kept or i in self._spilled:
-                    continue
-                waiting.append((i, pool.submit(self._load, i)))
-                if len(waiting) > 2 * threads and not self._keep_next(waiting):
+            for start in range(0, len(left), _EACH * threads):
+                chunk = left[start : start + _EACH * threads]
+                for i, image in zip(chunk, pool.map(self._load, chunk), strict=True):
+                    self._keep(i, image)
+                if chunk[-1] not in self._kept and chunk[-1] not in self._spilled:
                     break
-            while waiting:
-                self._keep_next(waiting)
-
-    def _keep_next(self, waiting: deque[tuple[int, Future[np.ndarray]]]) -> bool:
-        """Keep the first of the images that are being decoded; return whether there was a place for it."""
-        i, decoded = waiting.popleft()
-        self._keep(i, decoded.result())
-        return i in self._kept or i in self._spilled
 
     def _load(self, i: int) -> np.ndarray:
         record = self.records[i]

@@ -9,14 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from automl_images import reports
 from automl_images.tasks import part
 
 if TYPE_CHECKING:
     import numpy as np
 
     from automl_images.annotations import Record
-    from automl_images.prediction import Predictor
+    from automl_images.prediction import ModelPredictor
 
 MATRIX_CLASSES = 50
 _THREADS, _EVERY = 8, 500
@@ -43,7 +42,7 @@ class Evaluated:
 class Family(Protocol):
     """What `evaluation/<family>.py` has."""
 
-    def evaluate(self, predictor: Predictor, records: Sequence[Record]) -> Evaluated:
+    def evaluate(self, predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:
         """Score a model on at least one record.
 
         Raises:
@@ -65,49 +64,7 @@ class Family(Protocol):
         ...
 
 
-def evaluate(
-    predictor: Predictor,
-    records: Sequence[Record],
-    report: str,
-    *,
-    title: str,
-    described: Mapping[str, Any],
-    lineage: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Score a model on records and write the report.
-
-    Args:
-        predictor: what :func:`automl_images.prediction.load_model` returned.
-        records: at least one.
-        report: where to write the report (HTML).
-        title: its heading.
-        described, lineage: what was evaluated on what, and where the model came from: shown as they are.
-
-    Returns:
-        ``metrics`` and ``more`` of the family's ``evaluate``, and ``seconds`` (reading and predicting).
-
-    Raises:
-        UserError: a record does not fit the model, or its image does not open.
-    """
-    found = _family(predictor.task).evaluate(predictor, records)
-    milliseconds = 1000 * found.seconds / len(records)
-    taken = f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
-    family: reports.Family = part("reports", predictor.task)
-    family.write_report(
-        report,
-        title=title,
-        task=predictor.task,
-        model={**described, "time": f"{taken} ms an image on {predictor.device}", **lineage},
-        metrics=found.metrics,
-        curves=found.curves,
-        examples=found.examples,
-        classes=predictor.classes,
-        settings=predictor.settings,
-    )
-    return {**found.metrics, **found.more, "seconds": round(found.seconds, 3)}
-
-
-def outputs(predictor: Predictor, records: Sequence[Record]) -> tuple[list[Any], float]:
+def outputs(predictor: ModelPredictor, records: Sequence[Record]) -> tuple[list[Any], float]:
     """Return what a model finds on each record's image, and the seconds of reading and predicting.
 
     Standard error says how far it is.
@@ -133,19 +90,19 @@ def _batches(records: Sequence[Record], size: int) -> Iterator[list[np.ndarray]]
 
 def scalars(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the single figures of an evaluation, the primary metric first, without those that are undefined."""
-    return _defined(_family(result["task"]).scalars(result))
+    return _defined(family(result["task"]).scalars(result))
 
 
 def headline(result: Mapping[str, Any]) -> str:
     """Return an evaluation in a line; ``set`` of the result, if it has one, is the name of what it was measured on."""
-    figures = _defined(_family(result["task"]).headline(result))
+    figures = _defined(family(result["task"]).headline(result))
     of = f" ({result['set']})" if "set" in result else ""
     return f"{result['images']} images{of}: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
 
 def summary_lines(result: Mapping[str, Any]) -> list[str]:
     """Return an evaluation for people: a line a class, then the means."""
-    return _family(result["task"]).summary_lines(result)
+    return family(result["task"]).summary_lines(result)
 
 
 def plots(result: dict[str, Any]) -> tuple[list[str], list[list[int]] | None, dict[str, list[float]] | None]:
@@ -177,6 +134,7 @@ def _defined(figures: Mapping[str, float | None]) -> dict[str, float]:
     return {name: value for name, value in figures.items() if value is not None}
 
 
-def _family(task: str) -> Family:
-    family: Family = part("evaluation", task)
-    return family
+def family(task: str) -> Family:
+    """Return the file of a task's family."""
+    found: Family = part("evaluation", task)
+    return found

@@ -13,12 +13,12 @@ from automl_images.evaluation import Evaluated, columns, figure, outputs
 
 if TYPE_CHECKING:
     from automl_images.annotations import Record
-    from automl_images.prediction import Predictor
+    from automl_images.prediction import ModelPredictor
 
 MISTAKES = 12
 
 
-def evaluate(predictor: Predictor, records: Sequence[Record]) -> Evaluated:
+def evaluate(predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:
     """Score a classifier on records; see :class:`automl_images.evaluation.Family`.
 
     Returns:

@@ -9,12 +9,12 @@ from automl_images.evaluation import Evaluated, columns, figure, outputs
 
 if TYPE_CHECKING:
     from automl_images.annotations import Record
-    from automl_images.prediction import Predictor
+    from automl_images.prediction import ModelPredictor
 
 EXAMPLES = 8
 
 
-def evaluate(predictor: Predictor, records: Sequence[Record]) -> Evaluated:
+def evaluate(predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:
     """Score a detector on records; see :class:`automl_images.evaluation.Family`.
 
     The metric that ranked the trials is measured as the model's settings say (metric type, IoU, score threshold); VOC's

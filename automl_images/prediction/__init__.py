@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,50 +16,43 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Predictor(Protocol):
-    """A loaded model folder, whatever its task.
+@dataclass
+class ModelPredictor:
+    """A loaded model folder, whatever its task; a family's own class has ``outputs`` and ``predict``.
 
     Attributes:
+        model: the network, in eval mode, on ``device``.
         task: the task's name.
         settings: complete settings, with what replaced the folder's own.
         classes: the labels, in the model's order.
         device: where it computes.
     """
 
+    model: nn.Module
     task: str
     settings: dict[str, Any]
     classes: list[str]
     device: torch.device
 
     def outputs(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[Any]:
-        """Yield what the model finds on each image, as the task's metrics take it.
-
-        Detection: a mapping, see :func:`automl_images.prediction.detection.detect`. Classification: float32 [C].
-
-        Args:
-            batches: uint8 [H, W, 3] images of any sizes.
-        """
-        ...
+        """Yield what the model finds on each of uint8 [H, W, 3] images of any sizes, as the task's metrics take it."""
+        raise NotImplementedError
 
     def predict(self, images: Sequence[Image.Image]) -> list[dict[str, Any]]:
         """Return Azure's response for each Pillow image.
 
         Detection ``{"boxes": [{"box", "label", "score"}, ...]}``; classification ``{"probs": [...], "labels": [...]}``.
         """
-        ...
+        raise NotImplementedError
 
 
 class Family(Protocol):
     """What `prediction/<family>.py` has."""
 
-    def Predictor(
-        self, model: nn.Module, task: str, settings: dict[str, Any], classes: list[str], device: torch.device
-    ) -> Predictor:
-        """Return what predicts with a model in eval mode, on ``device``."""
-        ...
+    Predictor: type[ModelPredictor]
 
 
-def load_model(folder: str | Path, *, device: str | None = None, **overrides: Any) -> Predictor:
+def load_model(folder: str | Path, *, device: str | None = None, **overrides: Any) -> ModelPredictor:
     """Return the predictor of a model folder.
 
     Args:
@@ -80,4 +74,4 @@ def load_model(folder: str | Path, *, device: str | None = None, **overrides: An
     return family.Predictor(model.to(chosen), task, settings, classes, chosen)
 
 
-__all__ = ["Family", "Predictor", "load_model"]
+__all__ = ["Family", "ModelPredictor", "load_model"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import nn
 from automl_images.data.classification import evaluation_image, is_multilabel
 from automl_images.data.images import to_rgb
 from automl_images.hyperparameters.sizes import check_sizes
+from automl_images.prediction import ModelPredictor
 
 
 def probabilities(logits: torch.Tensor, multilabel: bool) -> torch.Tensor:
@@ -36,19 +36,12 @@ def classify(model: nn.Module, images: torch.Tensor, multilabel: bool) -> np.nda
     return probabilities(model(images.to(device, non_blocking=True)), multilabel).cpu().numpy()
 
 
-@dataclass
-class Predictor:
-    """A classifier that predicts; see :class:`automl_images.prediction.Predictor`.
+class Predictor(ModelPredictor):
+    """A classifier that predicts.
 
     Raises:
         UserError: the model does not take a size among the settings.
     """
-
-    model: nn.Module
-    task: str
-    settings: dict[str, Any]
-    classes: list[str]
-    device: torch.device
 
     def __post_init__(self) -> None:
         check_sizes(self.settings)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 from automl_images.data.detection import image_tensor
 from automl_images.data.images import to_rgb
+from automl_images.prediction import ModelPredictor
 
 _NUMPY = {"boxes": np.float64, "scores": np.float64, "labels": np.int64}
 
@@ -58,15 +57,8 @@ def response(found: Mapping[str, Any], classes: Sequence[str], threshold: float)
     }
 
 
-@dataclass
-class Predictor:
-    """A detector that predicts; see :class:`automl_images.prediction.Predictor`."""
-
-    model: nn.Module
-    task: str
-    settings: dict[str, Any]
-    classes: list[str]
-    device: torch.device
+class Predictor(ModelPredictor):
+    """A detector that predicts."""
 
     def outputs(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[dict[str, Any]]:
         """Yield what :func:`detect` finds on each of uint8 [H, W, 3] images, batch by batch."""

@@ -10,6 +10,7 @@ from PIL import Image
 
 from automl_images import storage
 from automl_images.metrics.classification import THRESHOLD, scalars
+from automl_images.reports import Evaluation
 from automl_images.reports.chart import Line, line_chart
 from automl_images.reports.draw import class_colours, css, draw_labels
 from automl_images.reports.html import jpeg_uri, render
@@ -30,53 +31,34 @@ _AVERAGED = {
 }
 
 
-def write_report(
-    path_html: str,
-    *,
-    title: str,
-    task: str,
-    model: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    curves: Mapping[str, Any],
-    examples: Sequence[Mapping[str, Any]],
-    classes: Sequence[str],
-    settings: Mapping[str, Any],
-) -> None:
-    """Write the report of an evaluation; see :class:`automl_images.reports.Family`.
+def write_report(path_html: str, shown: Evaluation) -> None:
+    """Write the report of an evaluation.
 
     Args:
-        path_html, title, task, model, classes, settings: as there.
-        metrics: what `automl_images.metrics.classification.classification_metrics` returned.
-        curves: what `automl_images.metrics.classification.curves` returned.
-        examples: wrong predictions: ``image`` (Pillow), ``name``, ``truth`` and ``predicted`` bool [C], ``probs`` [C].
+        path_html: where to write; any fsspec URL.
+        shown: ``metrics`` and ``curves`` of the two functions in `automl_images.metrics.classification`; ``examples``:
+            wrong predictions: ``image`` (Pillow), ``name``, ``truth`` and ``predicted`` bool [C], ``probs`` [C].
     """
-    multilabel = "iou" in metrics
-    drawn = _hardest(metrics, curves)
+    metrics, curves, classes = shown.metrics, shown.curves, shown.classes
+    multilabel, drawn = "iou" in metrics, _hardest(metrics, curves)
     colours = {name: css(colour) for name, colour in class_colours(drawn).items()}
-    page = render(
-        "classification.html.j2",
-        title=title,
-        task=task,
-        model=model,
-        metrics=metrics,
-        headline=_headline(metrics, settings.get("top_k")),
-        averages={
+    values = {
+        "headline": _headline(metrics, shown.settings.get("top_k")),
+        "averages": {
             text: [metrics[f"{n}_{a}"] for a in _AVERAGES] for n, text in _AVERAGED.items() if f"{n}_macro" in metrics
         },
-        others={k: v for k, v in scalars(metrics).items() if k.rpartition("_")[2] not in _AVERAGES},
-        classes=classes,
-        colours=colours,
-        multilabel=multilabel,
-        matrix=None if multilabel or len(classes) > MATRIX_CLASSES else _heat(metrics["confusion_matrix"]),
-        pairs=[] if multilabel else _pairs(metrics["confusion_matrix"], classes),
-        drawn=drawn,
-        known=sum(bool(pair["pr"]) for pair in curves["classes"].values()),
-        roc=_chart(curves, drawn, colours, "roc", ("fpr", "tpr"), ("false positive rate", "true positive rate")),
-        pr=_chart(curves, drawn, colours, "pr", ("recall", "precision"), ("recall", "precision")),
-        mistakes=[_mistake(example, classes) for example in examples],
-        settings=settings,
-    )
-    storage.write(path_html, page)
+        "others": {k: v for k, v in scalars(metrics).items() if k.rpartition("_")[2] not in _AVERAGES},
+        "colours": colours,
+        "multilabel": multilabel,
+        "matrix": None if multilabel or len(classes) > MATRIX_CLASSES else _heat(metrics["confusion_matrix"]),
+        "pairs": [] if multilabel else _pairs(metrics["confusion_matrix"], classes),
+        "drawn": drawn,
+        "known": sum(bool(pair["pr"]) for pair in curves["classes"].values()),
+        "roc": _chart(curves, drawn, colours, "roc", ("fpr", "tpr"), ("false positive rate", "true positive rate")),
+        "pr": _chart(curves, drawn, colours, "pr", ("recall", "precision"), ("recall", "precision")),
+        "mistakes": [_mistake(example, classes) for example in shown.examples],
+    }
+    storage.write(path_html, render("classification.html.j2", **vars(shown), **values))
 
 
 def draw_answer(image: Image.Image, answer: Mapping[str, Any], task: str, classes: Sequence[str]) -> Image.Image:

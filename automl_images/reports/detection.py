@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,68 +9,48 @@ from PIL import Image
 
 from automl_images import storage
 from automl_images.metrics import voc_map
+from automl_images.reports import Evaluation
+from automl_images.reports.chart import Line, line_chart
 from automl_images.reports.draw import Colour, class_colours, css, draw_boxes
-from automl_images.reports.html import data_uri, jpeg_uri, render
+from automl_images.reports.html import jpeg_uri, render
 
 _LONGEST_SIDE = 800
 
 
-def write_report(
-    path_html: str,
-    *,
-    title: str,
-    task: str,
-    model: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    curves: Mapping[str, Any],
-    examples: Sequence[tuple[Image.Image, str, Mapping[str, Any], Mapping[str, Any]]],
-    classes: Sequence[str],
-    settings: Mapping[str, Any],
-) -> None:
-    """Write the report of an evaluation; see :class:`automl_images.reports.Family`.
+def write_report(path_html: str, shown: Evaluation) -> None:
+    """Write the report of an evaluation.
 
     Args:
-        path_html, title, task, model, classes, settings: as there.
-        metrics: what `automl_images.metrics.detection_metrics` returned.
-        curves: what `automl_images.metrics.voc_map` returned under ``curves``.
-        examples: images with their name, ground truth (of `automl_images.metrics.truth_arrays`) and detections, in
-            pixels. Those with a score above the metrics' ``score_threshold`` are drawn.
+        path_html: where to write; any fsspec URL.
+        shown: ``metrics`` of `automl_images.metrics.detection_metrics`; ``curves`` of `automl_images.metrics.voc_map`;
+            ``examples``: images with their name, ground truth (of `automl_images.metrics.truth_arrays`) and detections,
+            in pixels. Those with a score above the metrics' ``score_threshold`` are drawn.
     """
-    colours = class_colours(classes)
-    drawn = [name for name in classes if curves.get(name, {}).get("recall")]
+    metrics, curves, colours = shown.metrics, shown.curves, class_colours(shown.classes)
+    threshold, iou = metrics["score_threshold"], metrics["iou_threshold"]
+    drawn = [name for name in shown.classes if curves.get(name, {}).get("recall")]
     coco = metrics.get("coco") or {}
-    ap_name = ("COCO AP" if metrics["metric_type"] == "coco" else "VOC AP") + f" {100 * metrics['iou_threshold']:g}"
+    ap_name = ("COCO AP" if metrics["metric_type"] == "coco" else "VOC AP") + f" {100 * iou:g}"
     has_50 = bool(coco) and ap_name != "COCO AP 50"
     headline = [
         (f"mean {ap_name}", metrics["mean_average_precision"]),
         *([("COCO mAP 50:95", coco["map"])] if coco else []),
         *([("COCO mAP 50", coco["map_50"])] if has_50 else []),
-        (
-            f"mean {ap_name}, scores above {metrics['score_threshold']:g}",
-            metrics["mean_average_precision_above_threshold"],
-        ),
+        (f"mean {ap_name}, scores above {threshold:g}", metrics["mean_average_precision_above_threshold"]),
         ("precision", metrics["precision"]),
         ("recall", metrics["recall"]),
     ]
-    threshold = metrics["score_threshold"]
-    page = render(
-        "detection.html.j2",
-        title=title,
-        task=task,
-        model=model,
-        metrics=metrics,
-        headline=headline,
-        ap_name=ap_name,
-        has_coco=bool(coco),
-        has_50=has_50,
-        classes=classes,
-        colours={name: css(colour) for name, colour in colours.items()},
-        plot=_plots({n: curves[n] for n in drawn}, colours, threshold) if drawn else None,
-        drawn=drawn,
-        examples=[_example(e, classes, colours, threshold, metrics["iou_threshold"]) for e in examples],
-        settings=settings,
-    )
-    storage.write(path_html, page)
+    values = {
+        "headline": headline,
+        "ap_name": ap_name,
+        "has_coco": bool(coco),
+        "has_50": has_50,
+        "colours": {name: css(colour) for name, colour in colours.items()},
+        "plot": _plot({n: curves[n] for n in drawn}, colours, threshold) if drawn else None,
+        "drawn": drawn,
+        "examples": [_example(e, shown.classes, colours, threshold, iou) for e in shown.examples],
+    }
+    storage.write(path_html, render("detection.html.j2", **{**vars(shown), **values}))
 
 
 def draw_answer(image: Image.Image, answer: Mapping[str, Any], task: str, classes: Sequence[str]) -> Image.Image:
@@ -112,35 +91,19 @@ def _example(
     }
 
 
-def _plots(
+def _plot(
     curves: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, Colour], threshold: float
-) -> dict[str, str]:
-    """Draw the curves twice, on light and on dark. The legend is the page's: it knows every script a name may be in."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    plots = {}
-    for name, text, rule in (("light", "#5b6675", "#dfe3e9"), ("dark", "#9aa6b5", "#313a45")):
-        with mpl.rc_context({"text.color": text, "axes.labelcolor": text, "xtick.color": text, "ytick.color": text}):
-            figure = Figure(figsize=(9, 4.2), dpi=160, layout="constrained")
-            canvas = FigureCanvasAgg(figure)
-            figure.patch.set_alpha(0)
-            axes = figure.subplots()
-            axes.set_facecolor("none")
-            for label, curve in curves.items():
-                recall, precision = [0, *curve["recall"]], [curve["precision"][0], *curve["precision"]]
-                axes.step(recall, precision, where="pre", color=css(colours[label]), linewidth=1.8)
-                # Nothing more is found beyond: the curve falls to the axis.
-                axes.plot([recall[-1]] * 2, [precision[-1], 0], color=css(colours[label]), linewidth=1, linestyle=":")
-                above = sum(s > threshold for s in curve["score"])
-                if above:
-                    axes.plot(recall[above], precision[above], "o", color=css(colours[label]), markersize=6, zorder=3)
-            axes.set(xlim=(0, 1.01), ylim=(0, 1.03), xlabel="recall", ylabel="precision")
-            axes.grid(color=rule, linewidth=0.8)
-            axes.spines[:].set_visible(False)
-            axes.tick_params(length=0)
-            data = io.BytesIO()
-            canvas.print_png(data)
-        plots[name] = data_uri(data.getvalue(), "image/png")
-    return plots
+) -> dict[str, Any]:
+    """Return the chart of precision by recall: for each recall the best precision that is still reached."""
+    lines = []
+    for name, curve in curves.items():
+        points, x = [], 0.0
+        ends = {round(y, 3): end for end, y in zip(curve["recall"], curve["precision"], strict=True)}  # precision falls
+        for y, end in ends.items():
+            points += [(x, y), (end, y)]
+            x = end
+        above = sum(score > threshold for score in curve["score"])
+        mark = (curve["recall"][above - 1], curve["precision"][above - 1]) if above else None
+        points.append((x, 0.0))  # nothing more is found beyond
+        lines.append(Line(points, css(colours[name]), name, mark=mark))
+    return line_chart(lines, "recall", "precision", shares=True, size=(900, 420))

@@ -26,10 +26,10 @@ from PIL import Image
 from automl_images.errors import UserError
 
 if TYPE_CHECKING:
-    from automl_images.prediction import Predictor
+    from automl_images.prediction import ModelPredictor
 
 
-def answer(predictor: Predictor, request: bytes | str | Mapping[str, Any]) -> Any:
+def answer(predictor: ModelPredictor, request: bytes | str | Mapping[str, Any]) -> Any:
     """Return the predictions for a request, in the shape that its form asks for (see the top of this file).
 
     Args:

@@ -11,7 +11,10 @@ from typing import Any
 from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.errors import UserError
-from automl_images.evaluation import evaluate
+from automl_images.evaluation import family
+from automl_images.reports import Evaluation
+from automl_images.reports import Family as Reports
+from automl_images.tasks import part
 
 
 def evaluate_model(
@@ -27,8 +30,8 @@ def evaluate_model(
         lineage: where the model came from, shown in the report.
 
     Returns:
-        What :func:`automl_images.evaluation.evaluate` returns; ``task``, ``images``; ``data``, ``model``, ``report``
-        (addresses).
+        ``metrics`` and ``more`` of the family's :class:`automl_images.evaluation.Evaluated`; ``task``, ``images``,
+        ``seconds`` (reading and predicting); ``data``, ``model``, ``report`` (addresses).
 
     Raises:
         UserError: the folder is not a model folder, or the records do not fit it.
@@ -46,14 +49,22 @@ def evaluate_model(
         "data": storage.redact(storage.absolute(data)),
         "images": len(records),
     }
-    figures = evaluate(
-        predictor,
-        records,
-        report,
+    found = family(predictor.task).evaluate(predictor, records)
+    milliseconds = 1000 * found.seconds / len(records)
+    taken = f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+    shown = Evaluation(
         title=title or f"Evaluation of {predictor.settings['model_name']}",
-        described=described,
-        lineage=lineage or {},
+        task=predictor.task,
+        model={**described, "time": f"{taken} ms an image on {predictor.device}", **(lineage or {})},
+        metrics=found.metrics,
+        curves=found.curves,
+        examples=found.examples,
+        classes=predictor.classes,
+        settings=predictor.settings,
     )
+    reports: Reports = part("reports", predictor.task)
+    reports.write_report(report, shown)
+    figures = {**found.metrics, **found.more, "seconds": round(found.seconds, 3)}
     result = {"task": predictor.task, **figures, **described, "report": report}
     storage.write(storage.join(output, "metrics.json"), json.dumps(result, indent=1))
     return result

@@ -15,13 +15,9 @@ class Family(Protocol):
     """What `training/<family>.py` has."""
 
     def prepare(self, job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prepared:
-        """Return a trial's network and data, ready for the loop.
+        """Return a trial's network and data, ready for the loop; ``scratch`` is for files that it needs meanwhile.
 
-        Args:
-            job: the trial.
-            compute: what an earlier attempt computed with; where it does not say, this attempt chooses.
-            machine: the processes that train.
-            scratch: a folder for files that the trial needs while it runs.
+        It computes as ``compute`` says, an earlier attempt's; where that does not say, this attempt chooses.
 
         Raises:
             UserError: the data or the weights do not work.

@@ -194,7 +194,7 @@ class Checkpoints(Callback):
             self.background.wait()
             shutil.rmtree(self.scratch, ignore_errors=True)
             self.scratch.mkdir(parents=True)
-            self.compute.write(self.scratch)
+            (self.scratch / Compute.FILE).write_text(self.compute.to_json())
         trainer.save_checkpoint(self.scratch / "trainer.ckpt")  # by all processes
         epoch = trainer.current_epoch + 1
         if trainer.is_global_zero:

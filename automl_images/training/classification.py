@@ -42,23 +42,14 @@ class ClassificationModule(Module):
     """A classifier being trained.
 
     Args:
-        job, model, classes, batches: see :class:`automl_images.training.module.Module`.
+        job, shared: what :class:`automl_images.training.module.Module` takes.
         validation: the truth of the validation images, as `truth_of` returns it.
         weights: what a class's loss is multiplied by, float32 [C], or None.
         channels_last: whether images lie with channels last in memory, as the network's weights do.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        model: nn.Module,
-        classes: list[str],
-        batches: int,
-        validation: np.ndarray,
-        weights: Tensor | None,
-        channels_last: bool,
-    ):
-        super().__init__(job, model, classes, batches)
+    def __init__(self, job: Job, *shared: Any, validation: np.ndarray, weights: Tensor | None, channels_last: bool):
+        super().__init__(job, *shared)
         self.multilabel, self.validation = is_multilabel(job.task), validation
         self.weights, self.channels_last = weights, channels_last
 
@@ -130,7 +121,8 @@ def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prep
     compute, layout = _chosen(compute, model, job, training, machine)
     apply(model, vars(compute))
     weights = class_weights(truth, len(classes), settings["weighted_loss"])
-    module = ClassificationModule(job, model, classes, len(training), scored, weights, compute.channels_last)
+    shared = model, classes, len(training)
+    module = ClassificationModule(job, *shared, validation=scored, weights=weights, channels_last=compute.channels_last)
     return Prepared(module, training, validation, compute, f"{note}; {layout}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from automl_images.data.augment import rcnn_augmentation
 from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, as_lists, classes_of
@@ -25,8 +25,8 @@ Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 class DetectionModule(Module):
     """A detector being trained; ``validation`` are the samples that evaluations score."""
 
-    def __init__(self, job: Job, model: nn.Module, classes: list[str], batches: int, validation: Samples):
-        super().__init__(job, model, classes, batches)
+    def __init__(self, *shared: Any, validation: Samples):
+        super().__init__(*shared)
         self.validation = validation
 
     def loss_parts(self, batch: Batch) -> dict[str, Tensor]:  # noqa: D102
@@ -66,5 +66,5 @@ def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prep
     if not compute.dtype:
         dtype = "bfloat16" if machine.on_gpu and torch.cuda.is_bf16_supported() else "float32"
         compute = dataclasses.replace(compute, dtype=dtype)
-    module = DetectionModule(job, model, classes, len(training), scored)
+    module = DetectionModule(job, model, classes, len(training), validation=scored)
     return Prepared(module, training, validation if evaluated else None, compute, note)

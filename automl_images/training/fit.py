@@ -34,6 +34,7 @@ from automl_images.training.machine import Machine
 from automl_images.training.module import Module, Prepared
 from automl_images.training.processes import together
 
+_PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}  # Lightning's names
 _COMPUTE = "AUTOML_IMAGES_COMPUTE"  # from a trial's first process to its others
 
 
@@ -97,18 +98,13 @@ def _attempt(
 ) -> Fitted:
     pl.seed_everything(job.seed % 2**32, verbose=False)  # numpy takes no more; a trial's seed may be above
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
-        prepared = _prepared(job, compute, machine, Path(scratch))
+        family: Family = part("training", job.task)
+        prepared = family.prepare(job, compute, machine, Path(scratch))
+        os.environ[_COMPUTE] = prepared.compute.to_json()
+        frozen = freeze(prepared.module.model, job.settings["model_name"], job.settings["layers_to_freeze"])
+        if frozen:
+            prepared.note += f"; frozen: {', '.join(frozen)}"
         return _fit(job, prepared, journal, machine, Path(scratch), callbacks)
-
-
-def _prepared(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prepared:
-    family: Family = part("training", job.task)
-    prepared = family.prepare(job, compute, machine, scratch)
-    os.environ[_COMPUTE] = prepared.compute.to_json()
-    frozen = freeze(prepared.module.model, job.settings["model_name"], job.settings["layers_to_freeze"])
-    if frozen:
-        prepared.note += f"; frozen: {', '.join(frozen)}"
-    return prepared
 
 
 def _fit(
@@ -166,7 +162,7 @@ def _trainer(
         accelerator="gpu" if machine.on_gpu else "cpu",
         devices=machine.processes,
         strategy="ddp" if machine.processes > 1 else "auto",
-        precision=prepared.compute.precision,  # type: ignore[arg-type]
+        precision=_PRECISIONS[str(prepared.compute.dtype)],  # type: ignore[arg-type]
         max_epochs=settings["number_of_epochs"],
         accumulate_grad_batches=settings["grad_accumulation_step"],
         check_val_every_n_epoch=settings["evaluation_frequency"],

@@ -8,11 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from automl_images.annotations.records import Record
-
-_PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -51,25 +49,16 @@ class Compute:
         training_batch_size, grad_accumulation_step: the settings' halved and doubled, once whole batches did not fit.
     """
 
+    FILE: ClassVar[str] = "compute.json"  # in a checkpoint folder
+
     dtype: str | None = None
     channels_last: bool = False
     training_batch_size: int | None = None
     grad_accumulation_step: int | None = None
 
-    @property
-    def precision(self) -> str:
-        """Return Lightning's name for ``dtype``.
-
-        Raises:
-            KeyError: no dtype was chosen.
-        """
-        return _PRECISIONS[str(self.dtype)]
-
     def batch(self) -> dict[str, int]:
         """Return the settings that stand in place of the trial's own: those of a halved batch, or none."""
-        found = self.training_batch_size, self.grad_accumulation_step
-        names = "training_batch_size", "grad_accumulation_step"
-        return {name: value for name, value in zip(names, found, strict=True) if value is not None}
+        return {name: value for name, value in vars(self).items() if name not in ("dtype", "channels_last") and value}
 
     def halved(self, settings: Mapping[str, Any]) -> Compute:
         """Return the same with half of the batch of ``settings`` and twice as many accumulated."""
@@ -78,7 +67,7 @@ class Compute:
 
     def to_json(self) -> str:
         """Return what :meth:`of_json` reads."""
-        return json.dumps(dataclasses.asdict(self))
+        return json.dumps(vars(self))
 
     @classmethod
     def of_json(cls, text: str) -> Compute:
@@ -87,12 +76,8 @@ class Compute:
         content |= content.pop("batch", {})
         return cls(**{f.name: content[f.name] for f in dataclasses.fields(cls) if f.name in content})
 
-    def write(self, checkpoint: Path) -> None:
-        """Write it into a checkpoint folder."""
-        (checkpoint / "compute.json").write_text(self.to_json())
-
     @classmethod
     def read(cls, checkpoint: Path) -> Compute:
         """Return a checkpoint folder's; an earlier version named the file ``layout.json``."""
-        file = checkpoint / "compute.json"
+        file = checkpoint / cls.FILE
         return cls.of_json((file if file.exists() else checkpoint / "layout.json").read_text())
