@@ -28,7 +28,8 @@ def evaluate(predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:
     from automl_images.metrics import detection_metrics, truth_arrays, voc_map
 
     settings, classes = predictor.settings, predictor.classes
-    boxes = [checked_boxes(record, frozenset(classes)) for record in records]
+    known = frozenset(classes)
+    boxes = [checked_boxes(record, known) for record in records]
     found, seconds = outputs(predictor, records)
     truth = [truth_arrays(b, classes, f["size"]) for b, f in zip(boxes, found, strict=True)]
     kind, iou, score = (settings[n] for n in ("validation_metric_type", "validation_iou_threshold", "box_score_thresh"))
