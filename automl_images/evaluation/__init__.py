@@ -49,19 +49,15 @@ class Family(Protocol):
             UserError: a record has a class that the model does not know or another kind of label, or its image does
                 not open.
         """
-        ...
 
     def scalars(self, result: Mapping[str, Any]) -> dict[str, float | None]:
         """Return the single figures of a result, the primary metric first."""
-        ...
 
     def headline(self, result: Mapping[str, Any]) -> dict[str, float | None]:
         """Return the few figures that one line has room for."""
-        ...
 
     def summary_lines(self, result: Mapping[str, Any]) -> list[str]:
         """Return a result for people: a line a class, then the means."""
-        ...
 
 
 def outputs(predictor: ModelPredictor, records: Sequence[Record]) -> tuple[list[Any], float]:

@@ -72,6 +72,3 @@ def load_model(folder: str | Path, *, device: str | None = None, **overrides: An
     family: Family = part("prediction", task)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return family.Predictor(model.to(chosen), task, settings, classes, chosen)
-
-
-__all__ = ["Family", "ModelPredictor", "load_model"]

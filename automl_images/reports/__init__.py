@@ -45,4 +45,3 @@ class Family(Protocol):
         self, image: Image.Image, answer: Mapping[str, Any], task: str, classes: Sequence[str]
     ) -> Image.Image:
         """Return a copy of an image with a prediction, in Azure's response shape, drawn on it."""
-        ...

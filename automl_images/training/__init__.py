@@ -22,7 +22,3 @@ class Family(Protocol):
         Raises:
             UserError: the data or the weights do not work.
         """
-        ...
-
-
-__all__ = ["Family"]

@@ -52,7 +52,7 @@ def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prep
     """Return a detector's network and data; see :class:`automl_images.training.Family`."""
     classes, settings = classes_of(job.training), job.settings
     memory = machine.image_memory()
-    samples, scored = (Samples(r, classes, m) for r, m in zip((job.training, job.validation), memory, strict=True))
+    samples, scored = Samples(job.training, classes, memory[0]), Samples(job.validation, classes, memory[1])
     model, note = catalogue.initial(job.task, settings, classes, job.weights)
     evaluated = settings["validation_metric_type"] != "none"
     samples.store.fill()
