@@ -49,13 +49,15 @@ def parameters(function, skip=0):
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_familys_file_has_the_rooms_verbs(room, family):
     module = importlib.import_module(f"automl_images.{room}.{family}")
-    asked = verbs(ROOMS[room].Family)
+    asked, owner = verbs(ROOMS[room].Family), module
+    for name in vars(ROOMS[room].Family).get("__annotations__", {}):  # a class that the room has a base of
+        assert issubclass(getattr(module, name), prediction.ModelPredictor)
+        asked, owner = verbs(prediction.ModelPredictor), getattr(module, name)
     assert asked
     for name, function in asked.items():
-        assert parameters(getattr(module, name)) == parameters(function, skip=1), name
-    if room == "prediction":
-        for name, function in verbs(prediction.Predictor).items():
-            assert parameters(getattr(module.Predictor, name)) == parameters(function), name
+        assert getattr(owner, name) is not function, name
+        skipped = 0 if inspect.isclass(owner) else 1
+        assert parameters(getattr(owner, name)) == parameters(function, skipped), name
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -43,7 +43,8 @@ class Predictor(ModelPredictor):
         UserError: the model does not take a size among the settings.
     """
 
-    def __post_init__(self) -> None:
+    def __init__(self, *loaded: Any):
+        super().__init__(*loaded)
         check_sizes(self.settings)
         self.multilabel = is_multilabel(self.task)
 
