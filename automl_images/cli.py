@@ -194,7 +194,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a model: all metrics of its task, per class, and a report."""
-    from automl_images.steps.evaluate import evaluate_model, summary_lines
+    from automl_images.evaluation import summary_lines
+    from automl_images.steps.evaluate import evaluate_model
 
     result = evaluate_model(model, data, output, title=title)
     _print(result, as_json, "\n".join(summary_lines(result)))

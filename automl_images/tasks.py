@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from dataclasses import dataclass
+from typing import Any
 
 from automl_images.errors import UserError, nearest
 
@@ -51,6 +54,21 @@ def get_task(name: str) -> Task:
         built = ", ".join(t.name for t in TASKS.values() if t.default_model)
         raise UserError(f"task: '{task.name}' has no model in this version; built: {built}")
     return task
+
+
+def part(room: str, task: str) -> Any:
+    """Return the module of a task's family in a room: ``part("training", task)`` may be `training/detection.py`.
+
+    What it has is stated by the room's ``Family``, a protocol.
+
+    Raises:
+        UserError: the name is not a task, no model for it is built yet, or the room has no file of its family.
+    """
+    found = get_task(task)
+    name = f"automl_images.{room}.{found.family}"
+    if importlib.util.find_spec(name) is None:
+        raise UserError(f"task: '{found.name}' is of the family '{found.family}', which {room} does not know")
+    return importlib.import_module(name)
 
 
 def check_primary_metric(task: Task, metric: str | None) -> str:

@@ -20,7 +20,6 @@ import argparse
 import copy
 import itertools
 import math
-import os
 import shutil
 import statistics
 import sys
@@ -40,9 +39,10 @@ from automl_images.data.augment_batch import augment_batch
 from automl_images.hyperparameters import resolve
 from automl_images.models import layout
 from automl_images.models.classifier import Classifier
-from automl_images.training import fit as loop
-from automl_images.training.classification import classification_problem
-from automl_images.training.problem import Machine
+from automl_images.training.classification import prepare
+from automl_images.training.fit import fit
+from automl_images.training.job import Compute, Job
+from automl_images.training.machine import Machine
 from benchmarks.classification import reference as peer
 from benchmarks.classification.images import CLASSES, pictures
 from benchmarks.classification.stopwatch import DEVICE, ON_GPU, Stopwatch
@@ -83,20 +83,15 @@ def settings_of(**given: Any) -> dict[str, Any]:
     return resolve(TASK, {"early_stopping": 0, "evaluation_frequency": 1000, **given})
 
 
+def job_of(records: list[Record], settings: dict[str, Any]) -> Job:
+    """Return the training of records from fresh weights."""
+    return Job(TASK, settings, records, records[:4], {"pretrained": False}, seed=1)
+
+
 def train(records: list[Record], folder: Path, settings: dict[str, Any], watch: Callback | None = None) -> float:
     """Run fit() on records and return its seconds."""
-    original = loop._trainer
-
-    def watched(chosen: Any, callbacks: list[Callback], *more: Any) -> Any:
-        return original(chosen, [*callbacks, *([watch] if watch else [])], *more)
-
-    loop._trainer = watched
-    os.environ.pop(loop._LAYOUT, None)
     begun = time.perf_counter()
-    try:
-        loop.fit(TASK, settings, records, records[:4], Journal(folder), weights={"pretrained": False}, seed=1)
-    finally:
-        loop._trainer = original
+    fit(job_of(records, settings), Journal(folder), [watch] if watch else [])
     return time.perf_counter() - begun
 
 
@@ -150,13 +145,12 @@ def reference(records: list[Record], folder: Path, quick: bool) -> Part:
 def our_loader(records: list[Record], settings: dict[str, Any], scratch: Path) -> float:
     """Return the seconds of decoding, cropping, colouring and normalising, for all epochs."""
     scratch.mkdir()
-    weights, machine = {"pretrained": False}, Machine.here()
     begun = time.perf_counter()
-    problem = classification_problem(TASK, settings, records, records[:4], weights, 1, machine, scratch, PLAIN)
-    mean, std = problem.model.mean, problem.model.std
+    prepared = prepare(job_of(records, settings), Compute("float32"), Machine.here(), scratch)
+    mean, std = prepared.module.model.mean, prepared.module.model.std
     for epoch in range(settings["number_of_epochs"]):
-        problem.training.sampler.set_epoch(epoch)
-        for images, _ in problem.training:
+        prepared.training.sampler.set_epoch(epoch)
+        for images, _ in prepared.training:
             (augment_batch(images.to(DEVICE), None) - 255 * mean.to(DEVICE)).div_(255 * std.to(DEVICE))
     return time.perf_counter() - begun
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.errors import UserError
-from automl_images.steps.evaluate import summary_lines
+from automl_images.evaluation import summary_lines
 from automl_images.steps.train import gpus
 from automl_images.sweep.ledger import Ledger
 from automl_images.tasks import get_task

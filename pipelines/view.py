@@ -11,9 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
+from automl_images.evaluation import scalars
 from automl_images.reports.terminal import TrialTable
 from automl_images.steps.convert import said as conversion
-from automl_images.steps.evaluate import scalars
 from automl_images.sweep.ledger import Ledger
 from pipelines.local import Runner, Task
 

@@ -13,12 +13,12 @@ from automl_images.errors import UserError
 from automl_images.steps import trial
 from automl_images.sweep.ledger import Ledger
 from automl_images.training import callbacks
-from automl_images.training.classification import ClassificationTrial
+from automl_images.training.classification import ClassificationModule
 
 FAULT = os.environ.get("AUTOML_TEST_FAULT", "")
 RANK = os.environ.get("LOCAL_RANK", "0")
 NOTES = Path(os.environ["AUTOML_TEST_NOTES"])
-loss_parts = ClassificationTrial.loss_parts
+loss_parts = ClassificationModule.loss_parts
 rank, _, what = FAULT.partition(" ")
 
 
@@ -43,6 +43,6 @@ def faulty(self, batch):
 
 
 if __name__ == "__main__":
-    ClassificationTrial.loss_parts = faulty
+    ClassificationModule.loss_parts = faulty
     callbacks.Checkpoints.SHARE = 0
     sys.exit(trial.main())

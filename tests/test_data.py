@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from automl_images.annotations import Box, Boxes, Record
+from automl_images.annotations import Box, Boxes, OneClass, Record
 from automl_images.data.augment import rcnn_augmentation
-from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, labels_of, to_tensors
+from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, classes_of, to_tensors
 from automl_images.data.images import load_image
 from automl_images.data.sampler import EpochSampler
 from automl_images.errors import UserError
@@ -175,7 +175,7 @@ def test_crowds_are_not_trained_on_but_scored(squares):
     samples = Samples([Record(squares[0][0].image_url, Boxes(crowd), 64, 64)], ["blue", "red"])
     _, boxes, labels = samples.training(0)
     assert (boxes.tolist(), labels.tolist()) == ([[32, 16, 64, 48]], [0])
-    truth = samples.truth(0)
+    truth = samples.truth(0, (64, 64))
     assert (truth["crowd"].tolist(), truth["labels"].tolist()) == ([True, False], [1, 0])
     assert truth["size"] == (64, 64)
 
@@ -191,7 +191,9 @@ def test_images_are_kept_in_memory_within_the_budget(tmp_path, kept):
 
 def test_labels_must_be_known(squares):
     with pytest.raises(UserError, match="no image has a box"):
-        labels_of([Record("a.png", Boxes(()))])
-    assert labels_of(squares[0]) == ["blue", "red"]
+        classes_of([Record("a.png", Boxes(()))])
+    assert classes_of(squares[0]) == ["blue", "red"]
     with pytest.raises(UserError, match=r"a\.png: the class 'bleu' is not in the training data.*blue"):
         Samples([Record("a.png", Boxes((Box("bleu", 0, 0, 1, 1),)))], ["blue", "red"])
+    with pytest.raises(UserError, match=r"a\.png: its label is not a list of boxes"):
+        Samples([Record("a.png", OneClass("blue"))], ["blue", "red"])

@@ -9,6 +9,7 @@ import torch
 from automl_images.architectures import ARCHITECTURES
 from automl_images.steps.hyperparameters import list_hyperparameters
 from automl_images.training.fit import fit
+from automl_images.training.job import Job
 from tests.effects import images, learning, models, vendors  # noqa: F401 (each adds its effects)
 from tests.effects.lab import EFFECTS, Lab
 from tests.effects.probe import (
@@ -57,7 +58,7 @@ def test_a_detectors_frozen_layers_stay_as_they_were(squares, tmp_path, monkeypa
     given = {"number_of_epochs": 1, "training_batch_size": 4, "lr_scheduler": "step", "layers_to_freeze": frozen}
     journal = Journal(tmp_path)
     settings = {**settings_of(model, **given), "checkpoint_frequency": 1}
-    fit("image-object-detection", settings, squares[0][:4], squares[1][:1], journal, weights={}, seed=1)
+    fit(Job("image-object-detection", settings, squares[0][:4], squares[1][:1], {}, seed=1), journal)
     held = tuple(name + "." for group in ARCHITECTURES[model].groups[:frozen] for name in group)
     end = torch.load(tmp_path / "epochs" / "1" / "model.pt", weights_only=True)
     changed = {name for name, tensor in end.items() if not torch.equal(tensor, start[name])}

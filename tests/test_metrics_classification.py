@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from automl_images.metrics import classification_metrics
-from automl_images.metrics.classification import curves, predicted, scalars
+from automl_images.metrics.classification import curves, predicted_labels, scalars
 
 AVERAGES = ("macro", "micro", "weighted")
 
@@ -223,7 +223,7 @@ def test_top_k(truth, probs, multilabel, expected):
 
 
 def test_a_label_takes_more_than_half():
-    assert predicted(np.array([[0.5, 0.5001]]), True).tolist() == [[False, True]]
+    assert predicted_labels(np.array([[0.5, 0.5001]]), True).tolist() == [[False, True]]
 
 
 GOOD = np.array([[0.6, 0.4]])

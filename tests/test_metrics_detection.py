@@ -9,7 +9,7 @@ import pytest
 
 from automl_images.annotations import Box
 from automl_images.errors import UserError
-from automl_images.metrics import coco_map, detection_arrays, detection_metrics, truth_arrays, voc_map
+from automl_images.metrics import coco_map, detection_metrics, truth_arrays, voc_map
 
 CLASSES = ["cat", "dog"]
 A, B = [0, 0, 10, 10], [20, 20, 30, 30]
@@ -97,19 +97,28 @@ def test_an_unknown_metric_type_is_refused_with_the_nearest():
         metrics("cocovoc")
 
 
-def test_records_and_predictions_become_arrays():
+def test_records_become_arrays():
     size = (200, 100)
     truth = truth_arrays([Box("dog", 0.1, 0.2, 0.5, 0.6), Box("cat", 0, 0, 1, 1, isCrowd=True)], CLASSES, size)
-    corners = {"topX": 0.1, "topY": 0.2, "bottomX": 0.5, "bottomY": 0.6}
-    prediction = {"boxes": [{"box": corners, "label": "dog", "score": 0.75}]}
-    detections = detection_arrays(prediction, CLASSES, size)
+    detections = {"boxes": [[20, 20, 100, 60]], "labels": [1], "scores": [0.75]}
+    assert truth["boxes"].dtype == np.float64
     assert truth["boxes"] == pytest.approx(np.array([[20, 20, 100, 60], [0, 0, 200, 100]]))
     assert truth["labels"].tolist() == [1, 0]
     assert truth["crowd"].tolist() == [False, True]
     found = metrics("voc", [truth], [detections])
     assert found["mean_average_precision"] == 1
-    empty = [truth_arrays([], CLASSES, size)], [detection_arrays({"boxes": []}, CLASSES, size)]
+    empty = [truth_arrays([], CLASSES, size)], [{"boxes": [], "labels": [], "scores": []}]
     assert metrics("coco_voc", *empty)["mean_average_precision"] is None
+
+
+def test_boxes_are_the_records_pixels_to_the_last_digits():
+    rng = np.random.default_rng(0)
+    for width, height in ((641, 427), (3001, 1999)):
+        size = np.array([width, height, width, height])
+        corners = np.sort(rng.integers(0, (width, height), (200, 2, 2)), axis=1).reshape(-1, 4)
+        boxes = [Box("cat", *corner) for corner in corners / size]
+        found = truth_arrays(boxes, CLASSES, (width, height))["boxes"]
+        np.testing.assert_allclose(found, corners, rtol=0, atol=1e-9)
 
 
 def test_metrics_do_not_import_torch():

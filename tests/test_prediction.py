@@ -11,7 +11,7 @@ from automl_images.hyperparameters import resolve
 from automl_images.models import folder as model_folder
 from automl_images.models.catalogue import build
 from automl_images.prediction import load_model
-from automl_images.prediction.detector import Predictor, detect, response
+from automl_images.prediction.detection import detect, response
 
 TASK = "image-object-detection"
 CLASSES = ["blue", "red"]
@@ -58,16 +58,17 @@ def boxes_of(found, name="score"):
 
 def test_a_response_has_fractions_labels_and_falling_scores_above_the_threshold():
     found = {
-        "boxes": np.array([[-5, 10, 50, 90], [0, 0, 20, 40], [1, 1, 2, 2]], np.float32),
-        "scores": np.array([0.9, 0.5, 0.3], np.float32),
+        "boxes": np.array([[-5, 10, 50, 90], [0, 0, 20, 40], [1, 1, 2, 2]], np.float64),
+        "scores": np.array([0.9, 0.5, 0.3], np.float64),
         "labels": np.array([1, 0, 0]),
+        "size": (100, 80),
     }
-    boxes = response(found, (100, 80), CLASSES, 0.25)["boxes"]
+    boxes = response(found, CLASSES, 0.25)["boxes"]
     assert boxes[0] == {"box": dict(zip(NAMES, [0, 0.125, 0.5, 1], strict=True)), "label": "red", "score": 0.9}
     assert boxes[1]["box"] == dict(zip(NAMES, [0, 0, 0.2, 0.5], strict=True))
     assert [b["label"] for b in boxes] == ["red", "blue", "blue"]
-    assert len(response(found, (100, 80), CLASSES, 0.5)["boxes"]) == 1  # above, not equal to
-    assert response(found, (100, 80), CLASSES, 0.95) == {"boxes": []}
+    assert len(response(found, CLASSES, 0.5)["boxes"]) == 1  # above, not equal to
+    assert response(found, CLASSES, 0.95) == {"boxes": []}
 
 
 def test_predictions_have_azures_shape(saved, pictures):
@@ -94,19 +95,20 @@ def test_the_score_threshold_cuts_and_can_be_given_at_prediction(saved, pictures
 
 
 def test_a_picture_is_predicted_alone_whatever_is_beside_it(saved, pictures):
-    predictor = Predictor(saved, device="cpu")
+    predictor = load_model(saved, device="cpu")
     together = predictor.predict(pictures)
     assert together == [predictor.predict([p])[0] for p in pictures]
     assert together[0] != together[1]
 
 
 def test_a_batch_is_detected_as_its_images_are(saved, pictures):
-    predictor = Predictor(saved, device="cpu")
+    predictor = load_model(saved, device="cpu")
     images = [image_tensor(np.asarray(p)) for p in pictures[:2]]
     batch = detect(predictor.model, images, predictor.device)
     for image, found in zip(images, batch, strict=True):
         alone = detect(predictor.model, [image], predictor.device)[0]
-        assert (found["boxes"].dtype, found["scores"].dtype, found["labels"].dtype) == (np.float32,) * 2 + (np.int64,)
+        assert (found["boxes"].dtype, found["scores"].dtype, found["labels"].dtype) == (np.float64,) * 2 + (np.int64,)
+        assert found["size"] == (image.shape[2], image.shape[1])
         best = found["scores"] > 0.2
         assert best.sum() > 0
         np.testing.assert_allclose(found["scores"][best], alone["scores"][alone["scores"] > 0.2], atol=1e-4)

@@ -10,12 +10,13 @@ from PIL import Image, ImageDraw
 
 from automl_images.data.classification import evaluation_image
 from automl_images.errors import UserError
+from automl_images.evaluation import headline, plots, scalars, summary_lines
 from automl_images.hyperparameters import resolve
 from automl_images.models import catalogue
 from automl_images.models import folder as model_folder
 from automl_images.prediction import load_model
-from automl_images.prediction.classifier import classify, probabilities
-from automl_images.steps.evaluate import evaluate_model, plots, scalars, summary_lines
+from automl_images.prediction.classification import classify, probabilities
+from automl_images.steps.evaluate import evaluate_model
 from automl_images.steps.predict import predict_images
 
 ONE, MANY = "image-classification", "image-classification-multilabel"
@@ -193,6 +194,8 @@ def test_evaluate_counts_right_and_wrong(model, paths, pictures, tmp_path, capsy
     assert f"{'iou' if many else 'accuracy'} {result['iou' if many else 'accuracy']:.4f}" in lines[-1]
     assert next(iter(scalars(result))) == ("iou" if many else "accuracy")
     assert {"seconds", "images", "top_k"}.isdisjoint(scalars(result))
+    first = ", ".join(f"{name} {value:.4f}" for name, value in list(scalars(result).items())[:3])
+    assert headline({**result, "set": "test"}) == f"{len(paths)} images (test): {first}"
 
 
 def test_plots_are_taken_out_of_an_evaluation():

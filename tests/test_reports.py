@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from automl_images.annotations import Box
 from automl_images.metrics import detection_metrics, voc_map
+from automl_images.reports import Evaluation
 from automl_images.reports.chart import Line, line_chart
+from automl_images.reports.detection import draw_answer, write_report
 from automl_images.reports.draw import class_colours, draw_boxes
-from automl_images.reports.evaluation import write_evaluation
 from automl_images.reports.leaderboard import leaderboard_markdown, write_leaderboard
 from automl_images.reports.terminal import TrialTable
 
@@ -130,13 +130,16 @@ def test_lines_say_only_what_is_new():
 
 
 BOX = {"box": {"topX": 0.25, "topY": 0.25, "bottomX": 0.75, "bottomY": 0.75}, "label": "a", "score": 0.9}
+PIXELS = [20, 10, 60, 30]  # the same of 80 x 40
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
 def test_boxes_are_drawn_where_they_are(mode):
     image = Image.new(mode, (80, 40))
-    drawn = draw_boxes(image, [BOX])
+    drawn = draw_boxes(image, [PIXELS], ["a"], [0.9])
     assert drawn.size == (640, 320)
+    answer = draw_answer(image, {"boxes": [BOX]}, "image-object-detection", ["a"])
+    assert np.array_equal(np.asarray(answer), np.asarray(drawn))
     pixels = np.asarray(drawn)
     colour = class_colours(["a"])["a"]
     for x, y in ((160, 200), (478, 200), (320, 238)):
@@ -148,14 +151,14 @@ def test_boxes_are_drawn_where_they_are(mode):
 
 def test_large_images_keep_their_size_and_their_pixels():
     image = Image.new("RGB", (900, 700))
-    drawn = draw_boxes(image, [BOX], truth=[Box("b", 0.1, 0.1, 0.4, 0.4)])
+    drawn = draw_boxes(image, [PIXELS, [90, 70, 360, 280]], ["a", "b"])
     assert drawn.size == image.size
     assert drawn.getbbox() and not image.getbbox()
 
 
 def test_of_a_label_wider_than_the_image_the_beginning_is_seen():
     image = Image.new("RGB", (60, 700))
-    one, other = (np.asarray(draw_boxes(image, [{**BOX, "label": a + "long" * 9}], {})) for a in "HL")
+    one, other = (np.asarray(draw_boxes(image, [PIXELS], [a + "long" * 9], colours={})) for a in "HL")
     assert (one != other).any()
 
 
@@ -175,12 +178,14 @@ def test_classes_have_colours_of_their_own():
 def test_an_evaluation_is_shown(tmp_path):
     truth = [{"boxes": [[16, 16, 48, 48]], "labels": [0], "size": (64, 64)}]
     found = [{"boxes": [[16, 16, 48, 48], [0, 0, 9, 9]], "scores": [0.9, 0.8], "labels": [0, 0]}]
+    arrays = [
+        {k: np.array(v) for k, v in one.items()}
+        for one in ({**truth[0], "crowd": [False]}, {**found[0], "scores": [0.9, 0.05]})
+    ]
     classes = ["a<b", "never"]
-    prediction = {"boxes": [{**BOX, "label": "a<b"}], "filename": "x.png"}
-    example = Image.new("RGB", (64, 64)), prediction, [Box("a<b", 0.25, 0.25, 0.75, 0.75)]
+    example = Image.new("RGB", (64, 64)), "x.png", *arrays
     path = tmp_path / "r.html"
-    write_evaluation(
-        str(path),
+    shown = Evaluation(
         title="T",
         task="image-object-detection",
         model={"trial": 3},
@@ -190,11 +195,12 @@ def test_an_evaluation_is_shown(tmp_path):
         classes=classes,
         settings={"learning_rate": 0.01},
     )
+    write_report(str(path), shown)
     text = path.read_text()
     assert "a&lt;b" in text and "a<b" not in text
     row = re.search(r"a&lt;b</td>(.*?)</tr>", text, re.S).group(1)
     assert re.findall(r">([^<\s]+)</td>", row) == ["1", "1.0000", "1.0000", "1.0000", "0.5000", "1.0000"]
-    assert text.count("data:image/png;base64") == 2
+    assert text.count("<svg") == 1 and "<title>a&lt;b</title>" in text
     assert text.count("data:image/jpeg;base64") == 2
     assert "x.png: 1 of 1 found, 0 false." in text
     assert not ELSEWHERE.search(text)

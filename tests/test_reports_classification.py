@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from automl_images.metrics.classification import classification_metrics, curves
+from automl_images.reports import Evaluation
 from automl_images.reports.chart import Line, line_chart
-from automl_images.reports.classification import write_classification
+from automl_images.reports.classification import write_report
 from automl_images.reports.draw import class_colours, draw_labels
 
 ELSEWHERE = re.compile(r"""(src|href|url\(|@import)\s*=?\s*["']?(https?:)?//""")
@@ -22,17 +23,17 @@ def mistake(classes, truth, predicted, probs):
 
 
 def report(path, classes, truth, probs, multilabel, mistakes=(), top_k=None):
-    write_classification(
-        str(path),
+    shown = Evaluation(
         title=f"T {EVIL}",
         task="image-classification",
         model={"trial": 3, "data": EVIL},
         metrics=classification_metrics(truth, probs, classes, multilabel, top_k),
         curves=curves(truth, probs, classes, multilabel),
-        mistakes=mistakes,
+        examples=mistakes,
         classes=classes,
         settings={"top_k": top_k, "learning_rate": 0.01},
     )
+    write_report(str(path), shown)
     text = path.read_text()
     assert EVIL not in text and "<script" not in text and not ELSEWHERE.search(text)
     return text

@@ -15,7 +15,7 @@ from automl_images import storage
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve
 from automl_images.prediction import load_model
-from automl_images.serving import kserve, run_score_file, write_score_file
+from automl_images.serving import kserve, run_score_file
 from automl_images.serving.requests import answer, find_model
 from automl_images.steps.serve import serve_manifest
 
@@ -34,7 +34,6 @@ def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model")
     network = catalogue.build(TASK, settings, classes)
     folder.save(path, network, task=TASK, settings=settings, classes=classes, metrics={"epoch": 1})
-    write_score_file(path)
     return path
 
 
@@ -50,7 +49,6 @@ def classifier(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("classifier")
     network = catalogue.build(request.param, settings, classes)
     folder.save(path, network, task=request.param, settings=settings, classes=classes, metrics={"epoch": 1})
-    write_score_file(path)
     return path
 
 
@@ -190,7 +188,7 @@ def test_the_score_file_loads_what_azure_names(model, images, expected, tmp_path
     (tmp_path / "INPUT_model" / "model").symlink_to(model)
     elsewhere, image = tmp_path / "code", tmp_path / "image.png"
     elsewhere.mkdir()
-    write_score_file(elsewhere)
+    (elsewhere / "score.py").write_bytes((model / "score.py").read_bytes())
     image.write_bytes(images[0])
     assert json.loads(score(elsewhere, image, AZUREML_MODEL_DIR=str(tmp_path)).stdout) == expected[0]
     assert "no model folder" in score(elsewhere, image).stderr

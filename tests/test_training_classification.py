@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from lightning.pytorch import Callback
 
 from automl_images.annotations import OneClass, Record
 from automl_images.data import classification as data_module
@@ -20,10 +21,11 @@ from automl_images.hyperparameters import resolve
 from automl_images.models import catalogue
 from automl_images.steps.plan import plan_sweep
 from automl_images.sweep.ledger import Ledger
-from automl_images.training import classification as trial_module
+from automl_images.training import machine as machine_module
 from automl_images.training.callbacks import Checkpoints
-from automl_images.training.classification import ClassificationTrial
+from automl_images.training.classification import ClassificationModule
 from automl_images.training.fit import fit
+from automl_images.training.job import Job
 from tests.effects.probe import MULTI, SINGLE, SMALL, Tiny, draw_classes, record, watched, write_labels
 from tests.training_probe import Journal
 
@@ -60,10 +62,9 @@ def data(tmp_path_factory):
     return drawn[:10], drawn[10:]
 
 
-def trained(folder, data, given, task=SINGLE, **more):
+def trained(folder, data, given, task=SINGLE, weights=None, checkpoint=None, callbacks=()):
     journal = Journal(folder)
-    fitted = fit(task, resolve(task, given), *data, journal, weights=more.pop("weights", {}), seed=3, **more)
-    return fitted, journal
+    return fit(Job(task, resolve(task, given), *data, weights or {}, 3, checkpoint), journal, callbacks), journal
 
 
 def furthest(one, other):
@@ -143,7 +144,7 @@ def test_a_weighted_loss_finds_more_of_the_rare_class(tmp_path, task):
 @pytest.fixture
 def small_memory(monkeypatch):
     """Return a function after which batches above a size do not fit; it collects the sizes and the models."""
-    loss_parts, initial, sizes, models = ClassificationTrial.loss_parts, catalogue.initial, [], []
+    loss_parts, initial, sizes, models = ClassificationModule.loss_parts, catalogue.initial, [], []
 
     def limited(most):
         def memory(self, batch):
@@ -158,7 +159,7 @@ def small_memory(monkeypatch):
             models.append(weakref.ref(made[0]))
             return made
 
-        monkeypatch.setattr(ClassificationTrial, "loss_parts", memory)
+        monkeypatch.setattr(ClassificationModule, "loss_parts", memory)
         monkeypatch.setattr(catalogue, "initial", watch)
         return sizes
 
@@ -186,6 +187,16 @@ def test_out_of_memory_the_batch_is_halved_and_more_accumulated(data, tmp_path, 
     resumed, rest = trained(tmp_path / "rest", data, given, checkpoint=journal.folder / "checkpoint-2")
     assert sizes == [2] * 5, "a resumed trial knows what fits"
     assert (rest.evaluations, resumed.best) == (journal.evaluations[2:], fitted.best)
+    sizes.clear()
+    gc.collect()
+    older = journal.folder / "checkpoint-2"
+    (older / "compute.json").unlink()
+    batch = {"training_batch_size": 2, "grad_accumulation_step": 4}
+    layout = {"channels_last": False, "dtype": "float32", "said": "layout: float32 NCHW (the only one)", "batch": batch}
+    (older / "layout.json").write_text(json.dumps(layout))
+    resumed, rest = trained(tmp_path / "older", data, given, checkpoint=older)
+    assert sizes == [2] * 5, "as one does that resumes from a checkpoint of the version before"
+    assert (rest.evaluations, resumed.best) == (journal.evaluations[2:], fitted.best)
 
 
 def test_halved_batches_that_are_accumulated_learn_the_same(data, tmp_path, small_memory):
@@ -210,24 +221,24 @@ def test_an_image_alone_that_does_not_fit_is_the_users_to_mend(data, tmp_path, s
     assert sizes == [3, 2, 1]
 
 
+class Spilled(Callback):
+    """Measures the files that hold what memory does not."""
+
+    def on_train_start(self, trainer, module):
+        stores = trainer.train_dataloader.dataset.store, trainer.val_dataloaders.dataset.store
+        self.bytes = sum(store.file.stat().st_size for store in stores if store.file.exists())
+
+
 def test_images_that_spill_into_a_file_train_the_same(data, tmp_path, monkeypatch):
     given = {**SMALL, "number_of_epochs": 2, "augmentation_type": None}
     results = []
     for budget in (1 << 20, 3000, 0):
-        spilled = []
-        keep = ImageStore._keep
-
-        def watch(self, i, image, keep=keep, spilled=spilled):
-            kept = keep(self, i, image)
-            spilled.append(i in self._spilled)
-            return kept
-
+        spilled = Spilled()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(trial_module, "memory_budget", lambda budget=budget: budget)
-            patch.setattr(ImageStore, "_keep", watch)
-            fitted, journal = trained(tmp_path / str(budget), data, given)
-        results.append((sum(spilled), fitted, journal.evaluations, journal.model()))
-    assert results[0][0] == 0 < results[1][0] < results[2][0] == 15
+            patch.setattr(machine_module, "memory_budget", lambda budget=budget: budget)
+            fitted, journal = trained(tmp_path / str(budget), data, given, callbacks=[spilled])
+        results.append((spilled.bytes, fitted, journal.evaluations, journal.model()))
+    assert results[0][0] == 0 < results[1][0] < results[2][0]
     for _, fitted, evaluations, model in results[1:]:
         assert (fitted, evaluations) == results[0][1:3]
         assert furthest(model, results[0][3]) == 0

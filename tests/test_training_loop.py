@@ -1,16 +1,20 @@
 """What fit() evaluates, keeps, stops at and resumes from."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
+from automl_images.data import store
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve
 from automl_images.training import detection as trial_module
+from automl_images.training import machine
 from automl_images.training.callbacks import Checkpoints
 from automl_images.training.fit import fit
+from automl_images.training.job import Job
 from tests.training_probe import PLAIN, PULLS, TASK, Journal, named, trainer
 
 
@@ -117,7 +121,7 @@ def test_what_cannot_be_trained_is_one_line(train, squares, tmp_path):
     with pytest.raises(UserError, match=r"diverged in epoch 2 .*lower learning_rate \(0\.1\)"):
         train({"number_of_epochs": 3, "training_batch_size": 6}, pulls=[1.0, math.nan])
     with pytest.raises(UserError, match="validation data: has no image"):
-        fit(TASK, resolve(TASK, PLAIN), squares[0], [], Journal(tmp_path), weights={}, seed=1)
+        fit(Job(TASK, resolve(TASK, PLAIN), squares[0], [], {}, seed=1), Journal(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -168,8 +172,8 @@ def test_faster_rcnn_learns_and_resumes_to_the_same_bits(squares, tmp_path, monk
     settings = resolve(TASK, {**sizes, "number_of_epochs": 2, "warmup_cosine_lr_warmup_epochs": 1})
     whole, resumed = Journal(tmp_path / "whole"), Journal(tmp_path / "resumed")
     data = (squares[0][:4], squares[1][:2])
-    fit(TASK, settings, *data, whole, weights={}, seed=5)
-    fit(TASK, settings, *data, resumed, weights={}, seed=5, checkpoint=tmp_path / "whole" / "checkpoint-1")
+    fit(Job(TASK, settings, *data, {}, seed=5), whole)
+    fit(Job(TASK, settings, *data, {}, seed=5, checkpoint=tmp_path / "whole" / "checkpoint-1"), resumed)
     assert (whole.saved, resumed.saved) == ([1, 2], [2])
     expected, found = whole.model(), resumed.model()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
@@ -179,10 +183,21 @@ def test_faster_rcnn_learns_and_resumes_to_the_same_bits(squares, tmp_path, monk
     assert first > second == same
 
 
+@pytest.mark.parametrize(("budget", "decoded"), [(1 << 30, [1, 1]), (0, [3, 3])], ids=["kept", "not kept"])
+def test_a_detectors_images_are_decoded_once_where_memory_allows(train, monkeypatch, budget, decoded):
+    """Without memory an epoch and an evaluation decode each once, and filling the store one batch of threads more."""
+    loads, load = Counter(), store.load_image
+    monkeypatch.setattr(store, "load_image", lambda url, *more: loads.update([url]) or load(url, *more))
+    monkeypatch.setattr(machine, "memory_budget", lambda: budget)
+    train({"number_of_epochs": 2, "training_batch_size": 6})
+    assert [min(loads.values()), max(loads.values())] == decoded
+    assert len(loads) == 9
+
+
 def test_yolo_learns_squares(squares, tmp_path, capsys):
     given = {"img_size": 64, "number_of_epochs": 40, "training_batch_size": 4, "evaluation_frequency": 10}
     settings = resolve(TASK, {"model_name": "yolov5", **given, "optimizer": "adamw", "learning_rate": 0.003})
-    fitted = fit(TASK, settings | {"model_size": "nano"}, *squares, Journal(tmp_path), weights={}, seed=1)
+    fitted = fit(Job(TASK, settings | {"model_size": "nano"}, *squares, {}, seed=1), Journal(tmp_path))
     assert fitted.best["value"] > 0.5
     losses = losses_of(capsys)
     assert len(losses) == 4

@@ -17,7 +17,8 @@ from automl_images.steps.plan import plan_sweep
 from automl_images.steps.train import train_lane
 from automl_images.sweep.ledger import Ledger
 from automl_images.training.fit import fit
-from automl_images.training.problem import Machine
+from automl_images.training.job import Job
+from automl_images.training.machine import Machine
 from tests import conftest
 from tests.effects.probe import SINGLE, SMALL, STEADY, draw_classes, write_labels
 from tests.training_probe import Journal
@@ -39,7 +40,7 @@ def images(tmp_path_factory):
 def alone(images, tmp_path_factory):
     """Return what one process comes to with whole batches."""
     journal = Journal(tmp_path_factory.mktemp("alone"))
-    fitted = fit(SINGLE, resolve(SINGLE, VIT), *images, journal, weights={}, seed=0)
+    fitted = fit(Job(SINGLE, resolve(SINGLE, VIT), *images, {}, seed=0), journal)
     return SimpleNamespace(evaluations=journal.evaluations, model=journal.model(), best=fitted.best)
 
 

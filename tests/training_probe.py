@@ -14,6 +14,7 @@ from automl_images.models import catalogue
 from automl_images.models.detector import Detector
 from automl_images.training import detection as trial_module
 from automl_images.training.fit import fit
+from automl_images.training.job import Job
 
 TASK = "image-object-detection"
 PLAIN = {
@@ -99,7 +100,7 @@ def trainer(squares, tmp_path, monkeypatch):
                 trial_module, "detection_metrics", lambda *_: {"mean_average_precision": float(next(script))}
             )
         settings = resolve(TASK, {**PLAIN, **given})
-        fitted = fit(TASK, settings, squares[0][:6], validation, journal, weights={}, seed=seed, checkpoint=checkpoint)
+        fitted = fit(Job(TASK, settings, squares[0][:6], validation, {}, seed, checkpoint), journal)
         return probe, fitted, journal
 
     return run

@@ -16,11 +16,17 @@ from torch.utils.data import Dataset
 from automl_images.annotations.records import Record
 from automl_images.data.store import ImageStore
 from automl_images.errors import UserError, nearest
+from automl_images.tasks import get_task
 
 # torchvision's reference crops from 8 % on, for hundreds of epochs; trials have few
 AREA, RATIO = (0.35, 1.0), (3 / 4, 4 / 3)
 ASPECT_CHANGE = 0.25
 KEPT = 1.5
+
+
+def is_multilabel(task: str) -> bool:
+    """Return whether an image of the task may have any number of classes."""
+    return get_task(task).label == "classes"
 
 
 def classes_of(records: Sequence[Record], multilabel: bool) -> list[str]:

@@ -1,8 +1,11 @@
-"""Records as torch data sets for detection: deterministic order and augmentation, decoded images kept in memory."""
+"""Records as torch data sets for detection: deterministic order and augmentation, decoded images kept in memory.
+
+Boxes are pixels, float64 [n, 4] (left, top, right, bottom), as the metrics take them; float32 as the network does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,21 +13,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from automl_images.annotations.records import Record
-from automl_images.data.images import load_image
+from automl_images.annotations import Box, Boxes, Record
+from automl_images.data.store import ImageStore
 from automl_images.errors import UserError, nearest
+from automl_images.metrics.arrays import truth_arrays
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
-CACHE_BYTES = 1 << 30
 
 
-def pixel_boxes(record: Record, height: int, width: int) -> np.ndarray:
-    """Return a record's boxes in pixels of an image of that size: float32 [n, 4], (x1, y1, x2, y2)."""
-    boxes = np.array([(b.topX, b.topY, b.bottomX, b.bottomY) for b in record.label.boxes], dtype=np.float32)
-    return boxes.reshape(-1, 4) * np.array([width, height, width, height], dtype=np.float32)
-
-
-def labels_of(records: Sequence[Record]) -> list[str]:
+def classes_of(records: Sequence[Record]) -> list[str]:
     """Return the sorted classes of records.
 
     Raises:
@@ -36,67 +33,52 @@ def labels_of(records: Sequence[Record]) -> list[str]:
     return classes
 
 
+def checked_boxes(record: Record, classes: Collection[str]) -> list[Box]:
+    """Return the boxes of a record.
+
+    Raises:
+        UserError: it has another kind of label, or a class that is not among ``classes``; the line says which.
+    """
+    where = record.where or record.image_url
+    if not isinstance(record.label, Boxes):
+        raise UserError(f"{where}: its label is not a list of boxes, which object detection needs")
+    boxes = list(record.label.boxes)
+    unknown = next((box.label for box in boxes if box.label not in classes), None)
+    if unknown is not None:
+        raise UserError(f"{where}: the class '{unknown}' is not in the training data; {nearest(unknown, classes)}")
+    return boxes
+
+
 class Samples:
-    """Decoded images with boxes and labels by index; images stay in memory up to a budget.
+    """Images with boxes and labels by index; decoded images stay in memory up to a budget.
 
     Args:
         records: the records.
         classes: the labels; a box's label becomes its index here.
-        budget: bytes of decoded images to keep.
+        budget: bytes of decoded images to keep; None for :func:`automl_images.data.store.memory_budget`.
 
     Raises:
-        UserError: a record has a class that is not among ``classes``.
+        UserError: as :func:`checked_boxes`.
     """
 
-    def __init__(self, records: Sequence[Record], classes: Sequence[str], budget: int = CACHE_BYTES):
-        self.records = records
-        self._index = {name: i for i, name in enumerate(classes)}
-        self._cache: dict[int, np.ndarray] = {}
-        self._left = budget
-        for record in records:
-            for name in record.label.names():
-                if name not in self._index:
-                    raise UserError(
-                        f"{record.image_url}: the class '{name}' is not in the training data; {nearest(name, classes)}"
-                    )
+    def __init__(self, records: Sequence[Record], classes: Sequence[str], budget: int | None = None):
+        self.classes, known = list(classes), frozenset(classes)
+        self.boxes = [checked_boxes(record, known) for record in records]
+        self.store = ImageStore(records, np.asarray, None, budget)
 
     def __len__(self) -> int:
-        return len(self.records)
-
-    def image(self, i: int) -> np.ndarray:
-        """Return image ``i``, uint8 [H, W, 3]; not to be written to."""
-        image = self._cache.get(i)
-        if image is None:
-            record = self.records[i]
-            image = load_image(record.image_url, record.where)
-            if image.nbytes <= self._left:
-                self._left -= image.nbytes
-                self._cache[i] = image
-        return image
-
-    def labels(self, i: int) -> np.ndarray:
-        """Return the class indices of record ``i``'s boxes, int64 [n]."""
-        return np.array([self._index[name] for name in self.records[i].label.names()], dtype=np.int64)
-
-    def crowd(self, i: int) -> np.ndarray:
-        """Return which of record ``i``'s boxes are crowds, bool [n]."""
-        return np.array([b.isCrowd for b in self.records[i].label.boxes], dtype=bool)
+        return len(self.boxes)
 
     def training(self, i: int) -> Sample:
-        """Return image, boxes in pixels (float32 [n, 4]) and class indices, without crowds, which teach nothing."""
-        image = self.image(i)
-        keep = ~self.crowd(i)
-        return image, pixel_boxes(self.records[i], *image.shape[:2])[keep], self.labels(i)[keep]
+        """Return image, boxes (float32) and class indices (int64 [n]), without crowds, which teach nothing."""
+        image = self.store.image(i)
+        truth = self.truth(i, (image.shape[1], image.shape[0]))
+        keep = ~truth["crowd"]
+        return image, truth["boxes"][keep].astype(np.float32), truth["labels"][keep]
 
-    def truth(self, i: int) -> dict[str, Any]:
-        """Return what metrics compare with: ``boxes``, ``labels``, ``crowd`` and ``size`` (width, height)."""
-        height, width = self.image(i).shape[:2]
-        return {
-            "boxes": pixel_boxes(self.records[i], height, width),
-            "labels": self.labels(i),
-            "crowd": self.crowd(i),
-            "size": (width, height),
-        }
+    def truth(self, i: int, size: tuple[int, int]) -> dict[str, Any]:
+        """Return what metrics compare with, of an image of that width and height; see `truth_arrays`."""
+        return truth_arrays(self.boxes[i], self.classes, size)
 
 
 class TrainingSet(Dataset):
@@ -130,7 +112,7 @@ class EvaluationSet(Dataset):
         return len(self.samples)
 
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
-        return image_tensor(self.samples.image(i)), i
+        return image_tensor(self.samples.store.image(i)), i
 
 
 def image_tensor(image: np.ndarray) -> Tensor:

@@ -50,14 +50,14 @@ def load_image(url: str, where: str = "", shorter: int | None = None) -> np.ndar
     Raises:
         UserError: the file is missing, or is not a whole image.
     """
-    said = f"{where}: " if where else ""
+    place = f"{where}: " if where else ""
     try:
         with Image.open(io.BytesIO(storage.read_bytes(url))) as image:
             if shorter:
                 image.draft(None, (shorter, shorter))
             return to_rgb(image)
     except FileNotFoundError:
-        raise UserError(f"{said}the image {storage.redact(url)} is not there") from None
+        raise UserError(f"{place}the image {storage.redact(url)} is not there") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{said}the image {storage.redact(url)} does not open ({first[:100]})") from None
+        raise UserError(f"{place}the image {storage.redact(url)} does not open ({first[:100]})") from None

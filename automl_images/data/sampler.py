@@ -13,5 +13,5 @@ class EpochSampler(DistributedSampler):
     def __init__(self, size: int, seed: int, processes: int = 1, rank: int = 0):
         super().__init__(range(size), processes, rank, shuffle=True, seed=seed)  # type: ignore[arg-type]
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         return ((self.epoch, i) for i in super().__iter__())

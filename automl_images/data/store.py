@@ -1,4 +1,4 @@
-"""Images decoded once: uint8 arrays in memory up to a budget, beyond it in a memory-mapped file."""
+"""Images decoded once: uint8 arrays in memory up to a budget, beyond it in a memory-mapped file or not kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from joblib import cpu_count
 
 from automl_images.annotations.records import Record
 from automl_images.data.images import load_image
@@ -16,7 +15,7 @@ from automl_images.errors import DiskFullError, UserError
 
 SHARE = 0.25
 _LIMITS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")  # cgroup v2, v1
-_AT_ONCE = 256
+_EACH = 8  # images that a thread decodes before what was decoded is kept
 
 
 def memory_budget() -> int:
@@ -26,8 +25,8 @@ def memory_budget() -> int:
     """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in _LIMITS:
-        if limit.exists() and (said := limit.read_text().strip()).isdigit():
-            total = min(total, int(said))
+        if limit.exists() and (text := limit.read_text().strip()).isdigit():
+            total = min(total, int(text))
     return int(total * SHARE / int(os.environ.get("AUTOML_IMAGES_LANES_HERE", "1")))
 
 
@@ -37,7 +36,8 @@ class ImageStore:
     Args:
         records: whose images they are.
         prepare: from uint8 [H, W, 3] to the uint8 [h, w, 3] that is kept.
-        scratch: a folder for the file that takes what memory does not.
+        scratch: a folder for the file that takes what memory does not; None: such images are decoded whenever they are
+            asked for, as suits whole images, which fill a disk sooner than their decoding is felt.
         budget: bytes in memory; None for :func:`memory_budget`.
         shorter: a hint for decoding: images larger than this on both sides may be decoded at a fraction of their size.
     """
@@ -46,13 +46,13 @@ class ImageStore:
         self,
         records: Sequence[Record],
         prepare: Callable[[np.ndarray], np.ndarray],
-        scratch: Path,
+        scratch: Path | None,
         budget: int | None = None,
         shorter: int | None = None,
     ):
         self.records, self.prepare, self.shorter = records, prepare, shorter
         self.left = memory_budget() if budget is None else budget
-        self.file = scratch / "decoded-images"
+        self.file = scratch / "decoded-images" if scratch else None
         self._kept: dict[int, np.ndarray] = {}
         self._spilled: dict[int, tuple[int, tuple[int, ...]]] = {}
         self._map: np.ndarray = np.empty(0, dtype=np.uint8)
@@ -71,19 +71,25 @@ class ImageStore:
         if i not in self._spilled:
             return self._keep(i, self._load(i))
         start, shape = self._spilled[i]
+        assert self.file is not None
         end = start + int(np.prod(shape))
         if end > len(self._map):  # one map of the whole file: a process may not have one for each of many images
             self._map = np.memmap(self.file, dtype=np.uint8, mode="r")
         return self._map[start:end].reshape(shape)
 
     def fill(self) -> None:
-        """Decode all images, in threads, so that processes forked from here share them."""
+        """Decode all images, or those that are kept, in threads, so that processes forked from here share them."""
+        from joblib import cpu_count  # of the train extra, which a served model does without
+
+        threads = min(16, cpu_count())
         left = [i for i in range(len(self.records)) if i not in self._kept and i not in self._spilled]
-        with ThreadPoolExecutor(min(16, cpu_count())) as pool:
-            for start in range(0, len(left), _AT_ONCE):
-                chunk = left[start : start + _AT_ONCE]
+        with ThreadPoolExecutor(threads) as pool:
+            for start in range(0, len(left), _EACH * threads):
+                chunk = left[start : start + _EACH * threads]
                 for i, image in zip(chunk, pool.map(self._load, chunk), strict=True):
                     self._keep(i, image)
+                if chunk[-1] not in self._kept and chunk[-1] not in self._spilled:
+                    break
 
     def _load(self, i: int) -> np.ndarray:
         record = self.records[i]
@@ -97,6 +103,8 @@ class ImageStore:
         if image.nbytes <= self.left:
             self.left -= image.nbytes
             self._kept[i] = image
+            return image
+        if self.file is None:
             return image
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Metrics on arrays, without torch."""
 
-from automl_images.metrics.arrays import detection_arrays, truth_arrays
+from automl_images.metrics.arrays import truth_arrays
 from automl_images.metrics.classification import classification_metrics
 from automl_images.metrics.coco import coco_map
 from automl_images.metrics.detection import METRIC_TYPES, detection_metrics
@@ -10,7 +10,6 @@ __all__ = [
     "METRIC_TYPES",
     "classification_metrics",
     "coco_map",
-    "detection_arrays",
     "detection_metrics",
     "truth_arrays",
     "voc_map",

@@ -1,4 +1,4 @@
-"""What the detection metrics read: plain arrays per image, and how records and predictions become them."""
+"""What the detection metrics read: plain arrays per image, and how records become them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ class Detections(NamedTuple):
 
 
 def truth_arrays(boxes: Iterable[Box], classes: Sequence[str], size: tuple[int, int]) -> dict[str, Any]:
-    """Return one image's ground truth as the metrics read it.
+    """Return one image's ground truth as the metrics read it: ``boxes``, ``labels``, ``crowd`` and ``size``.
+
+    Boxes are pixels, float64: in float32 an overlap at the threshold could fall on either side of it.
 
     Args:
         boxes: the record's boxes (corners as fractions of the image).
@@ -54,27 +56,12 @@ def truth_arrays(boxes: Iterable[Box], classes: Sequence[str], size: tuple[int, 
     """
     index = {name: i for i, name in enumerate(classes)}
     found = list(boxes)
+    corners = [(b.topX, b.topY, b.bottomX, b.bottomY) for b in found]
     return {
-        "boxes": _pixels([(b.topX, b.topY, b.bottomX, b.bottomY) for b in found], size),
+        "boxes": np.array(corners, dtype=np.float64).reshape(-1, 4) * (*size, *size),
         "labels": np.array([index[b.label] for b in found], dtype=np.int64),
         "crowd": np.array([b.isCrowd for b in found], dtype=bool),
         "size": size,
-    }
-
-
-def detection_arrays(prediction: Mapping[str, Any], classes: Sequence[str], size: tuple[int, int]) -> dict[str, Any]:
-    """Return one image's prediction as the metrics read it: ``{"boxes": [{"box": {"topX", ...}, "label", "score"}]}``.
-
-    Raises:
-        KeyError: a box has a class that is not in ``classes``.
-    """
-    index = {name: i for i, name in enumerate(classes)}
-    found = prediction["boxes"]
-    corners = [tuple(b["box"][k] for k in ("topX", "topY", "bottomX", "bottomY")) for b in found]
-    return {
-        "boxes": _pixels(corners, size),
-        "scores": np.array([b["score"] for b in found], dtype=np.float64),
-        "labels": np.array([index[b["label"]] for b in found], dtype=np.int64),
     }
 
 
@@ -105,10 +92,6 @@ def flatten(
             f"detections: image {d_image[~np.isfinite(scores)][0]} has a score that is not a finite number"
         )
     return Truth(boxes, labels, crowd, image), Detections(d_boxes, d_labels, scores, d_image)
-
-
-def _pixels(corners: list, size: tuple[int, int]) -> np.ndarray:
-    return np.array(corners, dtype=np.float64).reshape(-1, 4) * (*size, *size)
 
 
 def _join(images: Sequence[Mapping[str, Any]], extra: Sequence[Any], kind: Any, classes: int, what: str):

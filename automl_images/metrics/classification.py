@@ -54,14 +54,14 @@ def classification_metrics(
     Raises:
         ValueError: there is no image; shapes or values are not as above; a probability is not finite.
     """
-    hot, probs = _checked(truth, probs, classes, multilabel)
+    truth, probs = _checked(truth, probs, classes, multilabel)
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}; it is at least 1")
-    said = predicted(probs, multilabel)
-    count, named, both = hot.sum(0), said.sum(0), (hot & said).sum(0)
-    right = (hot == said).mean(0)
-    auc, precision = np.array([ranking_figures(hot[:, c], probs[:, c]) for c in range(len(classes))]).T
-    auc_micro, precision_micro = ranking_figures(hot.ravel(), probs.ravel())
+    predicted = predicted_labels(probs, multilabel)
+    count, named, both = truth.sum(0), predicted.sum(0), (truth & predicted).sum(0)
+    right = (truth == predicted).mean(0)
+    auc, precision = np.array([ranking_figures(truth[:, c], probs[:, c]) for c in range(len(classes))]).T
+    auc_micro, precision_micro = ranking_figures(truth.ravel(), probs.ravel())
     by_class = {
         "precision": _ratio(both, named, count),
         "recall": _ratio(both, count, count),
@@ -72,15 +72,15 @@ def classification_metrics(
     }
     figures: dict[str, Any] = {}
     if multilabel:
-        overlap, union = (hot & said).sum(1), (hot | said).sum(1)
+        overlap, union = (truth & predicted).sum(1), (truth | predicted).sum(1)
         figures["iou"] = float(np.where(union > 0, overlap / np.maximum(union, 1), 1.0).mean())
-    figures["accuracy"] = float((hot == said).all(1).mean())
+    figures["accuracy"] = float((truth == predicted).all(1).mean())
     if multilabel:
         either = named + count - both
         figures["accuracy_per_class_mean"] = float(right.mean())
         figures |= _averages("iou", _ratio(both, either, count), count, _micro(both, either, count))
     else:
-        figures |= _chance_corrected(hot, said, by_class["recall"])
+        figures |= _chance_corrected(truth, predicted, by_class["recall"])
     for name, micro in (
         ("precision", _micro(both, named, count)),
         ("recall", _micro(both, count, count)),
@@ -90,18 +90,18 @@ def classification_metrics(
     ):
         azure = name if name in ("f1_score", "AUC") else f"{name}_score"
         figures |= _averages(azure, by_class[name], count, micro)
-    figures["log_loss"] = _log_loss(hot, probs, multilabel)
+    figures["log_loss"] = _log_loss(truth, probs, multilabel)
     if top_k is not None:
-        figures["top_k_accuracy"] = _top_k(hot, probs, top_k)
+        figures["top_k_accuracy"] = _top_k(truth, probs, top_k)
     figures["per_label_metrics"] = {
         name: {**{k: _figure(v[c]) for k, v in by_class.items()}, "count": int(count[c])}
         for c, name in enumerate(classes)
     }
-    figures["confusion_matrix"] = _confusion(hot, said, classes, multilabel)
+    figures["confusion_matrix"] = _confusion(truth, predicted, classes, multilabel)
     return figures
 
 
-def predicted(probs: np.ndarray, multilabel: bool) -> np.ndarray:
+def predicted_labels(probs: np.ndarray, multilabel: bool) -> np.ndarray:
     """Return bool [n, C], the labels that probabilities [n, C] amount to (see :func:`classification_metrics`)."""
     if multilabel:
         return probs > THRESHOLD
@@ -123,10 +123,10 @@ def curves(truth: Any, probs: Any, classes: Sequence[str], multilabel: bool) -> 
     Raises:
         ValueError: as :func:`classification_metrics`.
     """
-    hot, probs = _checked(truth, probs, classes, multilabel)
+    truth, probs = _checked(truth, probs, classes, multilabel)
     return {
-        "classes": {name: curve_pair(hot[:, c], probs[:, c]) for c, name in enumerate(classes)},
-        "micro": curve_pair(hot.ravel(), probs.ravel()),
+        "classes": {name: curve_pair(truth[:, c], probs[:, c]) for c, name in enumerate(classes)},
+        "micro": curve_pair(truth.ravel(), probs.ravel()),
     }
 
 
@@ -180,7 +180,7 @@ def _averages(name: str, values: np.ndarray, count: np.ndarray, micro: float) ->
     }
 
 
-def _chance_corrected(hot: np.ndarray, said: np.ndarray, recall: np.ndarray) -> dict[str, float | None]:
+def _chance_corrected(truth: np.ndarray, predicted: np.ndarray, recall: np.ndarray) -> dict[str, float | None]:
     from sklearn.metrics import matthews_corrcoef
 
     known = ~np.isnan(recall)
@@ -188,29 +188,29 @@ def _chance_corrected(hot: np.ndarray, said: np.ndarray, recall: np.ndarray) -> 
     return {
         "balanced_accuracy": mean,
         "norm_macro_recall": (mean - chance) / (1 - chance) if chance < 1 else None,
-        "matthews_correlation": float(matthews_corrcoef(hot.argmax(1), said.argmax(1))) if chance < 1 else None,
+        "matthews_correlation": float(matthews_corrcoef(truth.argmax(1), predicted.argmax(1))) if chance < 1 else None,
     }
 
 
-def _log_loss(hot: np.ndarray, probs: np.ndarray, multilabel: bool) -> float:
+def _log_loss(truth: np.ndarray, probs: np.ndarray, multilabel: bool) -> float:
     least = np.finfo(probs.dtype).eps
     clipped = probs.clip(least, 1 - least).astype(np.float64)
-    likely = np.where(hot, clipped, 1 - clipped) if multilabel else clipped[hot]
+    likely = np.where(truth, clipped, 1 - clipped) if multilabel else clipped[truth]
     return float(-np.log(likely).mean())
 
 
-def _top_k(hot: np.ndarray, probs: np.ndarray, k: int) -> float | None:
-    labelled = hot.any(1)
+def _top_k(truth: np.ndarray, probs: np.ndarray, k: int) -> float | None:
+    labelled = truth.any(1)
     # of equal probabilities the first class counts as the more probable one, as for argmax
     best = np.argsort(-probs[labelled], axis=1, kind="stable")[:, :k]
-    return float(np.take_along_axis(hot[labelled], best, 1).any(1).mean()) if labelled.any() else None
+    return float(np.take_along_axis(truth[labelled], best, 1).any(1).mean()) if labelled.any() else None
 
 
-def _confusion(hot: np.ndarray, said: np.ndarray, classes: Sequence[str], multilabel: bool) -> Any:
+def _confusion(truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str], multilabel: bool) -> Any:
     if not multilabel:
-        pairs = hot.argmax(1) * len(classes) + said.argmax(1)
+        pairs = truth.argmax(1) * len(classes) + predicted.argmax(1)
         return np.bincount(pairs, minlength=len(classes) ** 2).reshape(len(classes), -1).tolist()
-    cells = np.array([[(a & b).sum(0) for b in (~said, said)] for a in (~hot, hot)])
+    cells = np.array([[(a & b).sum(0) for b in (~predicted, predicted)] for a in (~truth, truth)])
     return {name: cells[:, :, c].tolist() for c, name in enumerate(classes)}
 
 

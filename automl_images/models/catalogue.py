@@ -34,7 +34,7 @@ def build(task: str, settings: Mapping[str, Any], classes: Sequence[str], *, fro
 
 def initial(
     task: str, settings: Mapping[str, Any], classes: Sequence[str], weights: Mapping[str, Any]
-) -> tuple[nn.Module, str]:
+) -> tuple[Any, str]:
     """Return the network as training starts, and a line that says what its weights are.
 
     A classifier's last layer starts afresh from published weights. From a file it is loaded where it fits, unless

@@ -23,7 +23,9 @@ from automl_images.errors import UserError
 from automl_images.hyperparameters import check_inference, check_model, without_effect
 from automl_images.hyperparameters.sizes import check_sizes
 from automl_images.models.catalogue import build
+from automl_images.models.score import score_file
 from automl_images.models.wheel import write_wheel
+from automl_images.tasks import get_task
 
 _REQUIRED = ("torch", "torchvision")
 
@@ -37,7 +39,7 @@ def save(
     classes: Sequence[str],
     metrics: Mapping[str, Any],
 ) -> None:
-    """Write the weights and what describes them; ``score.py`` is serving's to add.
+    """Write the weights, what describes them and ``score.py``.
 
     Args:
         folder: made if absent.
@@ -71,6 +73,7 @@ def save(
         f"## Settings\n\n| setting | value |\n| --- | --- |\n{options}\n\n## Use\n\n"
         f"    pip install -r requirements.txt\n{_headless(pins)}    python score.py image.jpg\n"
     )
+    (folder / "score.py").write_text(score_file(), encoding="utf-8")
 
 
 def _headless(pins: Sequence[str]) -> str:
@@ -90,11 +93,11 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
         overrides: hyperparameters that act at inference, by name or alias, to use instead of the folder's.
 
     Raises:
-        UserError: the folder is not a model folder, its weights do not fit its settings, or an override would have no
-            effect or does not fit the model.
+        UserError: the folder is not a model folder, its task has no model here, its weights do not fit its settings, or
+            an override would have no effect or does not fit the model.
     """
     described, classes, _ = _read(folder)
-    task, settings = described["task"], described["settings"]
+    task, settings = get_task(described["task"]).name, described["settings"]
     changed = check_inference(check_model(task, settings["model_name"]), overrides or {})
     settings = {**settings, **changed}
     if changed:

@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from automl_images.tasks import TASKS
+from automl_images.tasks import part
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from PIL import Image
+    from torch import nn
 
 
-class ModelPredictor(Protocol):
-    """A loaded model folder, whatever its task.
+@dataclass
+class ModelPredictor:
+    """A loaded model folder, whatever its task; a family's own class has ``outputs`` and ``predict``.
 
     Attributes:
+        model: the network, in eval mode, on ``device``.
         task: the task's name.
         settings: complete settings, with what replaced the folder's own.
         classes: the labels, in the model's order.
         device: where it computes.
     """
 
+    model: nn.Module
     task: str
     settings: dict[str, Any]
     classes: list[str]
     device: torch.device
+
+    def outputs(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[Any]:
+        """Yield what the model finds on each of uint8 [H, W, 3] images of any sizes, as the task's metrics take it."""
+        raise NotImplementedError
 
     def predict(self, images: Sequence[Image.Image]) -> list[dict[str, Any]]:
         """Return Azure's response for each Pillow image.
 
         Detection ``{"boxes": [{"box", "label", "score"}, ...]}``; classification ``{"probs": [...], "labels": [...]}``.
         """
-        ...
+        raise NotImplementedError
+
+
+class Family(Protocol):
+    """What `prediction/<family>.py` has."""
+
+    Predictor: type[ModelPredictor]
 
 
 def load_model(folder: str | Path, *, device: str | None = None, **overrides: Any) -> ModelPredictor:
@@ -46,22 +61,14 @@ def load_model(folder: str | Path, *, device: str | None = None, **overrides: An
         overrides: settings to use instead of the folder's, such as ``box_score_thresh``.
 
     Raises:
-        UserError: the folder is not a model folder, or its weights do not fit its settings.
+        UserError: the folder is not a model folder, its weights do not fit its settings, or an override does not fit
+            the model.
     """
-    if _label_kind(Path(folder)) in ("class", "classes"):
-        from automl_images.prediction.classifier import ClassifierPredictor
+    import torch
 
-        return ClassifierPredictor(Path(folder), overrides, device)
-    from automl_images.prediction.detector import Predictor
+    from automl_images.models import folder as model_folder
 
-    return Predictor(Path(folder), overrides, device)
-
-
-def _label_kind(folder: Path) -> str | None:
-    try:
-        return TASKS[json.loads((folder / "settings.json").read_text())["task"]].label
-    except (OSError, ValueError, LookupError, TypeError):
-        return None  # loading says what is wrong with the folder
-
-
-__all__ = ["ModelPredictor", "load_model"]
+    model, task, settings, classes = model_folder.load(Path(folder), overrides)
+    family: Family = part("prediction", task)
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return family.Predictor(model.to(chosen), task, settings, classes, chosen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,14 +9,17 @@ from typing import Any
 from PIL import Image
 
 from automl_images import storage
-from automl_images.metrics.classification import scalars
+from automl_images.metrics.classification import THRESHOLD, scalars
+from automl_images.reports import Evaluation
 from automl_images.reports.chart import Line, line_chart
-from automl_images.reports.draw import class_colours
-from automl_images.reports.html import data_uri, render
+from automl_images.reports.draw import class_colours, css, draw_labels
+from automl_images.reports.html import jpeg_uri, render
+from automl_images.tasks import get_task
 
 MATRIX_CLASSES, PAIRS, CURVES, LABELS = 40, 20, 12, 8
 _SIZE = 560, 400
 _LONGEST_SIDE = 320
+_LEAST = 0.01  # of a probability that is drawn
 _AVERAGES = ("macro", "micro", "weighted")
 _AVERAGED = {
     "iou": "IoU",
@@ -29,58 +31,47 @@ _AVERAGED = {
 }
 
 
-def write_classification(
-    path_html: str,
-    *,
-    title: str,
-    task: str,
-    model: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    curves: Mapping[str, Any],
-    mistakes: Sequence[Mapping[str, Any]],
-    classes: Sequence[str],
-    settings: Mapping[str, Any],
-) -> None:
+def write_report(path_html: str, shown: Evaluation) -> None:
     """Write the report of an evaluation.
 
     Args:
         path_html: where to write; any fsspec URL.
-        title: the page's heading.
-        task: the task's name.
-        model: what the model is and where it came from, shown as given: name, trial, data, versions.
-        metrics: what `automl_images.metrics.classification.classification_metrics` returned.
-        curves: what `automl_images.metrics.classification.curves` returned.
-        mistakes: wrong predictions: ``image`` (Pillow), ``name``, ``truth`` and ``predicted`` bool [C], ``probs`` [C].
-        classes: all class names, in the model's order.
-        settings: the settings of the trial.
+        shown: ``metrics`` and ``curves`` of the two functions in `automl_images.metrics.classification`; ``examples``:
+            wrong predictions: ``image`` (Pillow), ``name``, ``truth`` and ``predicted`` bool [C], ``probs`` [C].
     """
-    multilabel = "iou" in metrics
-    drawn = _hardest(metrics, curves)
-    colours = {name: "#{:02x}{:02x}{:02x}".format(*c) for name, c in class_colours(drawn).items()}
-    page = render(
-        "classification.html.j2",
-        title=title,
-        task=task,
-        model=model,
-        metrics=metrics,
-        headline=_headline(metrics, settings.get("top_k")),
-        averages={
+    metrics, curves, classes = shown.metrics, shown.curves, shown.classes
+    multilabel, drawn = "iou" in metrics, _hardest(metrics, curves)
+    colours = {name: css(colour) for name, colour in class_colours(drawn).items()}
+    values = {
+        "headline": _headline(metrics, shown.settings.get("top_k")),
+        "averages": {
             text: [metrics[f"{n}_{a}"] for a in _AVERAGES] for n, text in _AVERAGED.items() if f"{n}_macro" in metrics
         },
-        others={k: v for k, v in scalars(metrics).items() if k.rpartition("_")[2] not in _AVERAGES},
-        classes=classes,
-        colours=colours,
-        multilabel=multilabel,
-        matrix=None if multilabel or len(classes) > MATRIX_CLASSES else _heat(metrics["confusion_matrix"]),
-        pairs=[] if multilabel else _pairs(metrics["confusion_matrix"], classes),
-        drawn=drawn,
-        known=sum(bool(pair["pr"]) for pair in curves["classes"].values()),
-        roc=_chart(curves, drawn, colours, "roc", ("fpr", "tpr"), ("false positive rate", "true positive rate")),
-        pr=_chart(curves, drawn, colours, "pr", ("recall", "precision"), ("recall", "precision")),
-        mistakes=[_mistake(m, classes) for m in mistakes],
-        settings=settings,
-    )
-    storage.write(path_html, page)
+        "others": {k: v for k, v in scalars(metrics).items() if k.rpartition("_")[2] not in _AVERAGES},
+        "colours": colours,
+        "multilabel": multilabel,
+        "matrix": None if multilabel or len(classes) > MATRIX_CLASSES else _heat(metrics["confusion_matrix"]),
+        "pairs": [] if multilabel else _pairs(metrics["confusion_matrix"], classes),
+        "drawn": drawn,
+        "known": sum(bool(pair["pr"]) for pair in curves["classes"].values()),
+        "roc": _chart(curves, drawn, colours, "roc", ("fpr", "tpr"), ("false positive rate", "true positive rate")),
+        "pr": _chart(curves, drawn, colours, "pr", ("recall", "precision"), ("recall", "precision")),
+        "mistakes": [_mistake(example, classes) for example in shown.examples],
+    }
+    storage.write(path_html, render("classification.html.j2", **vars(shown), **values))
+
+
+def draw_answer(image: Image.Image, answer: Mapping[str, Any], task: str, classes: Sequence[str]) -> Image.Image:
+    """Return a copy of an image with the labels of ``{"probs": [...], "labels": [...]}`` written on it.
+
+    The three most probable ones of at least 1 %; multi-label, those above 50 %, or the most probable one.
+    """
+    ranked = sorted(zip(answer["labels"], answer["probs"], strict=True), key=lambda pair: -pair[1])
+    if get_task(task).label == "classes":
+        shown = [pair for pair in ranked if pair[1] > THRESHOLD]
+    else:
+        shown = [pair for pair in ranked[:3] if pair[1] >= _LEAST]
+    return draw_labels(image, shown or ranked[:1], class_colours(classes))
 
 
 def _headline(metrics: Mapping[str, Any], top_k: int | None) -> list[tuple[str, float | None]]:
@@ -141,20 +132,16 @@ def _steps(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _mistake(mistake: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    truth, said, probs = mistake["truth"], mistake["predicted"], mistake["probs"]
+    truth, predicted, probs = mistake["truth"], mistake["predicted"], mistake["probs"]
 
     def labels(chosen: Any) -> dict[str, Any]:
         # what is wrong first, then by probability
-        places = sorted((c for c in range(len(classes)) if chosen[c]), key=lambda c: (truth[c] == said[c], -probs[c]))
-        shown = [(classes[c], float(probs[c]), bool(truth[c] == said[c])) for c in places[:LABELS]]
+        places = sorted(
+            (c for c in range(len(classes)) if chosen[c]), key=lambda c: (truth[c] == predicted[c], -probs[c])
+        )
+        shown = [(classes[c], float(probs[c]), bool(truth[c] == predicted[c])) for c in places[:LABELS]]
         return {"shown": shown, "more": len(places) - len(shown)}
 
     image = mistake["image"].convert("RGB")
     image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-    return {"image": _jpeg(image), "name": mistake["name"], "truth": labels(truth), "predicted": labels(said)}
-
-
-def _jpeg(image: Image.Image) -> str:
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=85)
-    return data_uri(data.getvalue(), "image/jpeg")
+    return {"image": jpeg_uri(image), "name": mistake["name"], "truth": labels(truth), "predicted": labels(predicted)}

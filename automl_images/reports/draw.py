@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
-
-if TYPE_CHECKING:
-    from automl_images.annotations import Box
-
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
@@ -33,11 +29,17 @@ def class_colours(classes: Iterable[str]) -> dict[str, Colour]:
     return colours
 
 
+def css(colour: Colour) -> str:
+    """Return a colour as CSS writes it."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
 def draw_boxes(
     image: Image.Image,
-    boxes: Sequence[Mapping[str, Any]],
+    boxes: Sequence[Sequence[float]],
+    labels: Sequence[str],
+    scores: Sequence[float] | None = None,
     colours: Mapping[str, Colour] | None = None,
-    truth: Iterable[Box] | None = None,
 ) -> Image.Image:
     """Return a copy of an image with boxes drawn on it.
 
@@ -45,33 +47,30 @@ def draw_boxes(
 
     Args:
         image: any mode.
-        boxes: ``{"box": {"topX", "topY", "bottomX", "bottomY"}, "label", "score"}``, corners as fractions of the
-            image; ``score`` may be absent. Solid lines and a label.
-        colours: of each class, from `class_colours`; one that is absent is grey. None: by the labels that occur.
-        truth: the ground truth, in lines of its class's colour dashed with white.
+        boxes: left, top, right and bottom of each in the image's pixels; of those that lie on one another the first is
+            on top.
+        labels: what is written at each.
+        scores: written behind the labels; None: nothing is.
+        colours: of each label, from `class_colours`; one that is absent is grey. None: by the labels that occur.
 
     Returns:
         An RGB image of the same shape or a multiple of it.
     """
-    expected = list(truth or ())
-    if colours is None:
-        colours = class_colours(sorted({b["label"] for b in boxes} | {b.label for b in expected}))
+    chosen = class_colours(sorted(set(labels))) if colours is None else colours
     canvas, size = _canvas(image)
     draw = ImageDraw.Draw(canvas)
     width = max(3, round(max(size) / 280))
-    for box in expected:
-        _dashed(draw, _pixels(box.to_json(), size), colours.get(box.label, _GREY), width)
-    # The surest last, so that it lies on top; but it is the first to choose a place for its label.
-    for one in reversed(boxes):
-        x0, y0, x1, y1 = _pixels(one["box"], size)
-        colour = colours.get(one["label"], _GREY)
+    places = [_placed(box, image.size, size) for box in boxes]
+    # The first last, so that it lies on top; but it is the first to choose a place for its label.
+    for (x0, y0, x1, y1), label in reversed(list(zip(places, labels, strict=True))):
+        colour = chosen.get(label, _GREY)
         draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=tuple(c // 2 for c in colour))
         draw.rectangle((x0, y0, x1, y1), outline=colour, width=width)
     font = _font(size)
     taken: list[Rectangle] = []
-    for one in boxes:
-        text = one["label"] if one.get("score") is None else f"{one['label']} {one['score']:.2f}"
-        _label(draw, _pixels(one["box"], size), text, colours.get(one["label"], _GREY), font, taken=taken)
+    texts = labels if scores is None else [f"{n} {s:.2f}" for n, s in zip(labels, scores, strict=True)]
+    for place, label, text in zip(places, labels, texts, strict=True):
+        _label(draw, place, text, chosen.get(label, _GREY), font, taken=taken)
     return canvas
 
 
@@ -114,26 +113,12 @@ def _font(size: tuple[int, int], lines: int = 48) -> Any:
     return ImageFont.load_default(max(13, round(max(size) / lines)))
 
 
-def _pixels(box: Mapping[str, Any], size: tuple[int, int]) -> Rectangle:
-    w, h = size[0] - 1, size[1] - 1
-    x = sorted(min(max(box[k] * w, 0), w) for k in ("topX", "bottomX"))
-    y = sorted(min(max(box[k] * h, 0), h) for k in ("topY", "bottomY"))
+def _placed(box: Sequence[float], image: tuple[int, int], canvas: tuple[int, int]) -> Rectangle:
+    """Return where a box of the image lies on the canvas, its corners in order and on it."""
+    x, y = (
+        sorted(min(max(box[k] / image[axis], 0), 1) * (canvas[axis] - 1) for k in (axis, axis + 2)) for axis in (0, 1)
+    )
     return x[0], y[0], x[1], y[1]
-
-
-def _dashed(draw: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, width: int) -> None:
-    x0, y0, x1, y1 = box
-    draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=tuple(c // 2 for c in colour))
-    draw.rectangle(box, outline=(255, 255, 255), width=width)
-    dash = 4 * width
-    for start in range(0, int(x1 - x0), 2 * dash):
-        a, b = x0 + start, min(x0 + start + dash, x1)
-        draw.rectangle((a, y0, b, y0 + width - 1), fill=colour)
-        draw.rectangle((a, y1 - width + 1, b, y1), fill=colour)
-    for start in range(0, int(y1 - y0), 2 * dash):
-        a, b = y0 + start, min(y0 + start + dash, y1)
-        draw.rectangle((x0, a, x0 + width - 1, b), fill=colour)
-        draw.rectangle((x1 - width + 1, a, x1, b), fill=colour)
 
 
 def _label(

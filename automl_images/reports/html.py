@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import datetime
+import io
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automl_images.reports import trials
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def render(template: str, **values: Any) -> str:
@@ -36,6 +40,13 @@ def render(template: str, **values: Any) -> str:
 def data_uri(data: bytes, kind: str) -> str:
     """Return the bytes of a file of that media type as a ``data:`` address."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def jpeg_uri(image: Image.Image) -> str:
+    """Return an image as a JPEG's ``data:`` address."""
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=85, subsampling=0)  # full colour: labels are thin
+    return data_uri(data.getvalue(), "image/jpeg")
 
 
 def _plain(value: Any) -> str:

@@ -1,5 +1,5 @@
-"""The score file, the server and the Kubernetes manifests of a model."""
+"""The score file's run, the server and the Kubernetes manifests of a model."""
 
-from automl_images.serving.score import run_score_file, write_score_file
+from automl_images.serving.score import run_score_file
 
-__all__ = ["run_score_file", "write_score_file"]
+__all__ = ["run_score_file"]

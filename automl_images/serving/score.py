@@ -1,4 +1,4 @@
-"""Write a model folder's score file, and run it as an endpoint would."""
+"""Run a model folder's score file as an endpoint would."""
 
 from __future__ import annotations
 
@@ -11,18 +11,6 @@ from typing import Any
 from unittest import mock
 
 from automl_images.errors import UserError
-
-
-def score_file() -> str:
-    """Return the text of ``score.py``, the same for every model."""
-    return Path(__file__).with_name("score.py.j2").read_text(encoding="utf-8")
-
-
-def write_score_file(folder: Path) -> Path:
-    """Write ``score.py`` into a model folder and return its path."""
-    path = Path(folder) / "score.py"
-    path.write_text(score_file(), encoding="utf-8")
-    return path
 
 
 def run_score_file(folder: Path, request: bytes) -> Any:

@@ -6,16 +6,15 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.errors import UserError
-from automl_images.steps import evaluate_classification, evaluate_detection
-from automl_images.tasks import TASKS
-
-MATRIX_CLASSES = 50
+from automl_images.evaluation import family
+from automl_images.reports import Evaluation
+from automl_images.reports import Family as Reports
+from automl_images.tasks import get_task, part
 
 
 def evaluate_model(
@@ -31,8 +30,8 @@ def evaluate_model(
         lineage: where the model came from, shown in the report.
 
     Returns:
-        The figures of :func:`evaluate_detection.evaluate` or :func:`evaluate_classification.evaluate`; ``task``,
-        ``images``, ``seconds`` (reading and predicting), ``data``, ``model``, ``report`` (addresses).
+        ``metrics`` and ``more`` of the family's :class:`automl_images.evaluation.Evaluated`; ``task``, ``images``,
+        ``seconds`` (reading and predicting); ``data``, ``model``, ``report`` (addresses).
 
     Raises:
         UserError: the folder is not a model folder, or the records do not fit it.
@@ -41,7 +40,7 @@ def evaluate_model(
 
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
         predictor = load_model(storage.get_folder(model, Path(scratch)))
-    records = list(read_records(data, TASKS[predictor.task].label))
+    records = list(read_records(data, get_task(predictor.task).label))
     if not records:
         raise UserError(f"{storage.redact(data)}: has no image to evaluate on")
     report = storage.join(storage.absolute(output), "report.html")
@@ -50,43 +49,22 @@ def evaluate_model(
         "data": storage.redact(storage.absolute(data)),
         "images": len(records),
     }
-    figures = _part(predictor.task).evaluate(
-        predictor,
-        records,
-        report,
+    found = family(predictor.task).evaluate(predictor, records)
+    milliseconds = 1000 * found.seconds / len(records)
+    taken = f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+    shown = Evaluation(
         title=title or f"Evaluation of {predictor.settings['model_name']}",
-        described=described,
-        lineage=lineage or {},
+        task=predictor.task,
+        model={**described, "time": f"{taken} ms an image on {predictor.device}", **(lineage or {})},
+        metrics=found.metrics,
+        curves=found.curves,
+        examples=found.examples,
+        classes=predictor.classes,
+        settings=predictor.settings,
     )
+    reports: Reports = part("reports", predictor.task)
+    reports.write_report(report, shown)
+    figures = {**found.metrics, **found.more, "seconds": round(found.seconds, 3)}
     result = {"task": predictor.task, **figures, **described, "report": report}
     storage.write(storage.join(output, "metrics.json"), json.dumps(result, indent=1))
     return result
-
-
-def summary_lines(result: Mapping[str, Any]) -> list[str]:
-    """Return an evaluation for people: a line a class, then the means."""
-    return _part(result["task"]).summary_lines(result)
-
-
-def scalars(result: Mapping[str, Any]) -> dict[str, float]:
-    """Return the single figures of an evaluation, the primary metric first, without those that are undefined."""
-    return {k: v for k, v in _part(result["task"]).scalars(result).items() if v is not None}
-
-
-def plots(result: dict[str, Any]) -> tuple[list[str], list[list[int]] | None, dict[str, list[float]] | None]:
-    """Take out of an evaluation what is too long for a step's result, and return what a page draws of it.
-
-    Returns:
-        The classes; the confusion matrix, rows by true class, or None (detection, multi-label, more than 50 classes);
-        the ROC curve over all pairs of image and class, ``fpr``, ``tpr`` and ``threshold``, or None (detection, or
-        undefined). The curve leaves ``result``, and a confusion matrix of more than 50 classes does.
-    """
-    classes = list(result["per_label_metrics"])
-    if len(classes) > MATRIX_CLASSES:
-        result.pop("confusion_matrix", None)
-    matrix = result.get("confusion_matrix")
-    return classes, matrix if isinstance(matrix, list) else None, result.pop("roc", None)
-
-
-def _part(task: str) -> ModuleType:
-    return evaluate_classification if TASKS[task].label in ("class", "classes") else evaluate_detection

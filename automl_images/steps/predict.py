@@ -5,17 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from automl_images import storage
 from automl_images.errors import UserError
-from automl_images.metrics.classification import THRESHOLD
-from automl_images.tasks import TASKS
+from automl_images.tasks import part
+
+if TYPE_CHECKING:
+    from automl_images.reports import Family
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
-_LEAST = 0.01
 
 
 def predict_images(
@@ -28,8 +29,7 @@ def predict_images(
     Args:
         model: a model folder, local or on a store.
         images: files, or folders whose images are taken.
-        output: where to draw: a file for a single image, else a folder. A classifier's image gets its three most
-            probable classes of at least 1 %; multi-label, those above 50 %, or the most probable one.
+        output: where to draw: a file for a single image, else a folder.
         overrides: settings to use instead of the model's, such as ``box_score_thresh``.
 
     Raises:
@@ -47,6 +47,7 @@ def predict_images(
         predictor = load_model(folder)
         if overrides:
             predictor = load_model(folder, **check_inference(predictor.settings["model_name"], overrides))
+    report: Family = part("reports", predictor.task)
     one = output is not None and len(files) == 1 and output.suffix.lower() in SUFFIXES
     for file in files:
         image = Image.fromarray(load_image(str(file)))
@@ -54,22 +55,8 @@ def predict_images(
         if output is not None:
             target = output if one else output / f"{file.stem}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
-            _drawn(image, prediction, predictor).save(target)
+            report.draw_answer(image, prediction, predictor.task, predictor.classes).save(target)
         yield {"filename": str(file), **prediction}
-
-
-def _drawn(image: Image.Image, prediction: Mapping[str, Any], predictor: Any) -> Image.Image:
-    from automl_images.reports.draw import class_colours, draw_boxes, draw_labels
-
-    colours = class_colours(predictor.classes)
-    if "boxes" in prediction:
-        return draw_boxes(image, prediction["boxes"], colours)
-    ranked = sorted(zip(prediction["labels"], prediction["probs"], strict=True), key=lambda pair: -pair[1])
-    if TASKS[predictor.task].label == "classes":
-        shown = [pair for pair in ranked if pair[1] > THRESHOLD] or ranked[:1]
-    else:
-        shown = [pair for pair in ranked[:3] if pair[1] >= _LEAST] or ranked[:1]
-    return draw_labels(image, shown, colours)
 
 
 def _files(path: Path) -> list[Path]:

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 
 from automl_images import storage
 from automl_images.errors import UserError
+from automl_images.models.score import score_file
 from automl_images.serving import kserve
-from automl_images.serving.score import score_file
 from automl_images.steps.register import check_model_folder
 
 _SMOKE = """#!/bin/sh

@@ -18,7 +18,6 @@ from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.errors import DiskFullError, UserError, explain_full_disk
 from automl_images.hyperparameters import resolve, without_effect
-from automl_images.serving import write_score_file
 from automl_images.sweep import ledger as states
 from automl_images.sweep.evaluation import Evaluation
 from automl_images.sweep.ledger import Ledger
@@ -67,12 +66,10 @@ class LedgerJournal:
 
     def save_model(self, folder: Path) -> None:
         """Replace the trial's model folder."""
-        write_score_file(folder)
         storage.put_folder(folder, self.ledger.model_url(self.content["trial"]))
 
     def save_epoch(self, folder: Path, epoch: int) -> None:
         """Keep the model folder of an epoch, in ``epochs/`` of the trial's folder."""
-        write_score_file(folder)
         storage.put_folder(
             folder, storage.join(self.ledger.trial_folder(self.content["trial"]), "epochs", f"{epoch:04d}")
         )
@@ -191,19 +188,20 @@ def _fitted(
     journal: LedgerJournal | Silence,
 ) -> Fitted:
     from automl_images.training.fit import fit
+    from automl_images.training.job import Job
 
     trial, kind = content["trial"], get_task(experiment["task"]).label
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
-        return fit(
+        job = Job(
             experiment["task"],
             content["settings"],
             list(read_records(submission["training"], kind)),
             list(read_records(submission["validation"], kind)),
-            journal,
-            weights=submission["weights"],
+            submission["weights"],
             seed=experiment["seed"] * 10_007 + trial,
             checkpoint=_checkpoint(ledger, trial, Path(scratch)) if content["attempt"] > 1 else None,
         )
+        return fit(job, journal)
 
 
 def _checkpoint(ledger: Ledger, trial: int, scratch: Path) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import sys
@@ -14,6 +13,9 @@ from typing import Any, Protocol
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+
+from automl_images.training.job import Compute
+from automl_images.training.module import Module
 
 
 class Journal(Protocol):
@@ -66,7 +68,7 @@ class Evaluations(Callback):
         self,
         journal: Journal,
         scratch: Path,
-        save: Callable[[Path, pl.LightningModule, Mapping[str, Any]], None],
+        save: Callable[[Path, Module, Mapping[str, Any]], None],
         frequency: int,
         background: Background,
     ):
@@ -88,6 +90,7 @@ class Evaluations(Callback):
         trainer.check_val_every_n_epoch = 1 if last else self.frequency
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:  # noqa: D102
+        assert isinstance(module, Module)
         epoch, name = trainer.current_epoch + 1, module.primary_metric
         value = float(trainer.callback_metrics[name])
         self.values.append(value)
@@ -105,7 +108,7 @@ class Evaluations(Callback):
             self.reason = reason
             trainer.should_stop = True
 
-    def keep(self, module: pl.LightningModule, metrics: Mapping[str, Any]) -> None:
+    def keep(self, module: Module, metrics: Mapping[str, Any]) -> None:
         """Write the module's model folder and copy it away."""
         if not module.trainer.is_global_zero:
             return
@@ -123,6 +126,7 @@ class KeptEpochs(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write the epoch's model folder; runs after its evaluation, if it has one."""
+        assert isinstance(module, Module)
         epoch = trainer.current_epoch + 1
         if epoch % self.every or not trainer.is_global_zero:
             return
@@ -174,12 +178,12 @@ class Checkpoints(Callback):
 
     SHARE = 20
 
-    def __init__(self, journal: Journal, scratch: Path, background: Background, layout: Mapping[str, Any]):
+    def __init__(self, journal: Journal, scratch: Path, background: Background, compute: Compute):
         self.journal, self.scratch, self.background = journal, scratch, background
-        self.layout = layout
+        self.compute = compute
         self._written, self._cost = time.monotonic(), 0.0
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Write a checkpoint if enough time has passed; runs after the epoch's evaluation."""
         now = time.monotonic()
         last = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
@@ -190,7 +194,7 @@ class Checkpoints(Callback):
             self.background.wait()
             shutil.rmtree(self.scratch, ignore_errors=True)
             self.scratch.mkdir(parents=True)
-            (self.scratch / "layout.json").write_text(json.dumps(self.layout))
+            (self.scratch / Compute.FILE).write_text(self.compute.to_json())
         trainer.save_checkpoint(self.scratch / "trainer.ckpt")  # by all processes
         epoch = trainer.current_epoch + 1
         if trainer.is_global_zero:

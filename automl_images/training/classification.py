@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from automl_images.annotations.records import Record
 from automl_images.data.augment_batch import augment_batch
 from automl_images.data.classification import (
     EvaluationBatches,
@@ -21,39 +21,38 @@ from automl_images.data.classification import (
     class_weights,
     classes_of,
     evaluation_image,
+    is_multilabel,
     kept_image,
     longest_needed,
     shape_of,
     truth_of,
 )
-from automl_images.data.store import ImageStore, memory_budget
+from automl_images.data.store import ImageStore
 from automl_images.errors import UserError
 from automl_images.metrics import classification_metrics
 from automl_images.models import catalogue
 from automl_images.models.classifier import Classifier
-from automl_images.models.layout import apply, fastest
-from automl_images.prediction.classifier import classify
-from automl_images.tasks import get_task
-from automl_images.training.module import Trial
-from automl_images.training.problem import Machine, Problem, loaders
-
-_VALIDATION_SHARE = 0.2  # of the memory for decoded images
+from automl_images.models.layout import apply, describe, fastest
+from automl_images.prediction.classification import classify
+from automl_images.training.job import Compute, Job
+from automl_images.training.machine import Machine, loaders
+from automl_images.training.module import Module, Prepared
 
 
-class ClassificationTrial(Trial):
+class ClassificationModule(Module):
     """A classifier being trained.
 
-    Attributes:
-        multilabel: whether an image may have any number of classes.
+    Args:
+        job, shared: what :class:`automl_images.training.module.Module` takes.
         validation: the truth of the validation images, as `truth_of` returns it.
-        weights: what a class's loss is multiplied by, or None.
+        weights: what a class's loss is multiplied by, float32 [C], or None.
         channels_last: whether images lie with channels last in memory, as the network's weights do.
     """
 
-    multilabel: bool
-    validation: np.ndarray
-    weights: Tensor | None
-    channels_last: bool
+    def __init__(self, job: Job, *shared: Any, validation: np.ndarray, weights: Tensor | None, channels_last: bool):
+        super().__init__(job, *shared)
+        self.multilabel, self.validation = is_multilabel(job.task), validation
+        self.weights, self.channels_last = weights, channels_last
 
     def loss_parts(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:  # noqa: D102
         images, truth = batch
@@ -91,80 +90,62 @@ class ClassificationTrial(Trial):
         return metrics
 
 
-def classification_problem(
-    task: str,
-    settings: Mapping[str, Any],
-    training: Sequence[Record],
-    validation: Sequence[Record],
-    weights: Mapping[str, Any],
-    seed: int,
-    machine: Machine,
-    scratch: Path,
-    layout: Mapping[str, Any],
-) -> Problem:
-    """Return a classifier's network and data; see :class:`automl_images.training.problem.Problem`.
+def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prepared:
+    """Return a classifier's network and data; see :class:`automl_images.training.Family`.
 
-    ``layout`` is what an earlier attempt computed with, or empty: then a short probe finds what is fastest here.
-
-    Raises:
-        UserError: the data or the weights do not work.
+    Where ``compute`` does not say it, a short probe finds the precision and memory layout that are fastest here.
     """
-    multilabel = get_task(task).label == "classes"
-    classes = classes_of(training, multilabel)
-    _check_counts(settings, classes, training)
-    truth, scored = (truth_of(records, classes, multilabel) for records in (training, validation))
-    model, said = catalogue.initial(task, settings, classes, weights)
-    budget = memory_budget() // machine.processes
+    settings, multilabel = job.settings, is_multilabel(job.task)
+    classes = classes_of(job.training, multilabel)
+    _check_counts(job, classes)
+    truth, scored = (truth_of(records, classes, multilabel) for records in (job.training, job.validation))
+    model, note = catalogue.initial(job.task, settings, classes, job.weights)
+    memory = machine.image_memory()
     kept = ImageStore(
-        training,
+        job.training,
         lambda image: kept_image(image, settings),
         scratch / f"training-{machine.rank}",
-        int(budget * (1 - _VALIDATION_SHARE)),
+        memory[0],
         longest_needed(settings),
     )
     whole = ImageStore(
-        validation,
+        job.validation,
         lambda image: evaluation_image(image, settings),
         scratch / f"validation-{machine.rank}",
-        int(budget * _VALIDATION_SHARE),
+        memory[1],
     )
     kept.fill()
     whole.fill()
     threads = 1 if machine.loading()["num_workers"] else torch.get_num_threads()
-    batches = TrainingBatches(kept, truth, settings, seed, threads)
-    training_loader, validation_loader = loaders(
-        machine, settings, batches, EvaluationBatches(whole), as_it_is, seed, workers=16
-    )
-    chosen = {**layout, **_layout(model, settings, training_loader, layout, machine)}
-    apply(model, chosen)
-
-    def trial(*arguments: Any) -> Trial:
-        made = ClassificationTrial(model, settings, classes, *arguments)
-        made.multilabel, made.validation = multilabel, scored
-        made.weights = class_weights(truth, len(classes), settings["weighted_loss"])
-        made.channels_last = chosen["channels_last"]
-        return made
-
-    said = f"{said}; {chosen['said']}"
-    precision = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}[chosen["dtype"]]
-    return Problem(model, said, classes, training_loader, validation_loader, trial, precision, chosen)
+    batches = TrainingBatches(kept, truth, settings, job.seed, threads)
+    training, validation = loaders(machine, job, batches, EvaluationBatches(whole), as_it_is, workers=16)
+    compute, layout = _chosen(compute, model, job, training, machine)
+    apply(model, vars(compute))
+    weights = class_weights(truth, len(classes), settings["weighted_loss"])
+    shared = model, classes, len(training)
+    module = ClassificationModule(job, *shared, validation=scored, weights=weights, channels_last=compute.channels_last)
+    return Prepared(module, training, validation, compute, f"{note}; {layout}")
 
 
-def _layout(
-    model: Classifier, settings: Mapping[str, Any], loader: DataLoader, before: Mapping[str, Any], machine: Machine
-) -> dict[str, Any]:
-    if "dtype" in before:
-        return {}
-    shape = shape_of(settings) or (settings["train_crop_size"], settings["train_crop_size"])
-    size = min(loader.batch_size or 1, len(loader.dataset))  # type: ignore[arg-type]
+def _chosen(
+    compute: Compute, model: Classifier, job: Job, loader: DataLoader[Any], machine: Machine
+) -> tuple[Compute, str]:
+    """Return the precision and memory layout, and a line on them."""
+    if compute.dtype:
+        return compute, f"layout: {describe(vars(compute))} (as it began)"
+    shape = shape_of(job.settings) or (job.settings["train_crop_size"], job.settings["train_crop_size"])
+    size = min(loader.batch_size or 1, len(job.training))
     device = torch.device("cuda", machine.rank) if machine.on_gpu else torch.device("cpu")
     batch = torch.zeros(size, 3, *shape, dtype=torch.uint8, device=device)
-    steps = len(loader) * settings["number_of_epochs"]
-    return fastest(model.to(device), batch, device, steps=steps, precision=settings["precision_dtype"])
+    steps, precision = len(loader) * job.settings["number_of_epochs"], job.settings["precision_dtype"]
+    choice = fastest(model.to(device), batch, device, steps=steps, precision=precision)
+    chosen = dataclasses.replace(compute, dtype=choice["dtype"], channels_last=choice["channels_last"])
+    return chosen, choice["said"]
 
 
-def _check_counts(settings: Mapping[str, Any], classes: Sequence[str], training: Sequence[Record]) -> None:
-    for name, found in (("num_classes", len(classes)), ("num_training_samples", len(training))):
+def _check_counts(job: Job, classes: list[str]) -> None:
+    settings = job.settings
+    for name, found in (("num_classes", len(classes)), ("num_training_samples", len(job.training))):
         if settings[name] not in (None, found):
             raise UserError(f"{name}: {settings[name]} was said, and the training data has {found}; leave it out")
     if settings["top_k"] and settings["top_k"] > len(classes):

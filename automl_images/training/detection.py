@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from automl_images.annotations.records import Record
 from automl_images.data.augment import rcnn_augmentation
-from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, as_lists, labels_of
+from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, as_lists, classes_of
 from automl_images.metrics import detection_metrics
 from automl_images.models import catalogue
-from automl_images.prediction.detector import detect
-from automl_images.training.module import Trial
-from automl_images.training.problem import Machine, Problem, loaders
+from automl_images.prediction.detection import detect
+from automl_images.training.job import Compute, Job
+from automl_images.training.machine import Machine, loaders
+from automl_images.training.module import Module, Prepared
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
 
-class DetectionTrial(Trial):
+class DetectionModule(Module):
     """A detector being trained; ``validation`` are the samples that evaluations score."""
 
-    validation: Samples
+    def __init__(self, *shared: Any, validation: Samples):
+        super().__init__(*shared)
+        self.validation = validation
 
     def loss_parts(self, batch: Batch) -> dict[str, Tensor]:  # noqa: D102
         return self.model.losses(*batch)
@@ -35,7 +39,7 @@ class DetectionTrial(Trial):
     def score(self, found: Mapping[int, Any]) -> dict[str, Any]:  # noqa: D102
         order = sorted(found)
         return detection_metrics(
-            [self.validation.truth(i) for i in order],
+            [self.validation.truth(i, found[i]["size"]) for i in order],
             [found[i] for i in order],
             self.classes,
             self.settings["validation_metric_type"],
@@ -44,33 +48,22 @@ class DetectionTrial(Trial):
         )
 
 
-def detection_problem(
-    task: str,
-    settings: Mapping[str, Any],
-    training: Sequence[Record],
-    validation: Sequence[Record],
-    weights: Mapping[str, Any],
-    seed: int,
-    machine: Machine,
-) -> Problem:
-    """Return a detector's network and data; see :class:`automl_images.training.problem.Problem`.
-
-    Raises:
-        UserError: the data or the weights do not work.
-    """
-    classes = labels_of(training)
-    samples, scored = Samples(training, classes), Samples(validation, classes)
-    model, said = catalogue.initial(task, settings, classes, weights)
-    augment = model.augmentation(samples.training, len(samples)) or rcnn_augmentation(samples.training)
-    training_loader, validation_loader = loaders(
-        machine, settings, TrainingSet(samples, augment, seed), EvaluationSet(scored), as_lists, seed
-    )
-
-    def trial(*arguments: Any) -> Trial:
-        made = DetectionTrial(model, settings, classes, *arguments)
-        made.validation = scored
-        return made
-
+def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prepared:
+    """Return a detector's network and data; see :class:`automl_images.training.Family`."""
+    classes, settings = classes_of(job.training), job.settings
+    memory = machine.image_memory()
+    samples, scored = Samples(job.training, classes, memory[0]), Samples(job.validation, classes, memory[1])
+    model, note = catalogue.initial(job.task, settings, classes, job.weights)
     evaluated = settings["validation_metric_type"] != "none"
-    precision = "bf16-mixed" if machine.on_gpu and torch.cuda.is_bf16_supported() else "32-true"
-    return Problem(model, said, classes, training_loader, validation_loader if evaluated else None, trial, precision)
+    samples.store.fill()
+    if evaluated:
+        scored.store.fill()
+    augment = model.augmentation(samples.training, len(samples)) or rcnn_augmentation(samples.training)
+    training, validation = loaders(
+        machine, job, TrainingSet(samples, augment, job.seed), EvaluationSet(scored), as_lists
+    )
+    if not compute.dtype:
+        dtype = "bfloat16" if machine.on_gpu and torch.cuda.is_bf16_supported() else "float32"
+        compute = dataclasses.replace(compute, dtype=dtype)
+    module = DetectionModule(job, model, classes, len(training), validation=scored)
+    return Prepared(module, training, validation if evaluated else None, compute, note)

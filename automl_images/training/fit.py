@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
-import math
 import os
 import tempfile
 import warnings
@@ -17,11 +15,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from automl_images.annotations.records import Record
 from automl_images.errors import UserError
 from automl_images.models import folder as model_folder
 from automl_images.models.freeze import freeze
-from automl_images.tasks import get_task
+from automl_images.tasks import part
+from automl_images.training import Family
 from automl_images.training.callbacks import (
     Background,
     Checkpoints,
@@ -31,10 +29,13 @@ from automl_images.training.callbacks import (
     KeptEpochs,
     say,
 )
-from automl_images.training.problem import Machine, Problem
-from automl_images.training.together import together
+from automl_images.training.job import Compute, Job
+from automl_images.training.machine import Machine
+from automl_images.training.module import Module, Prepared
+from automl_images.training.processes import together
 
-_LAYOUT = "AUTOML_IMAGES_LAYOUT"  # from a trial's first process to its others
+_PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}  # Lightning's names
+_COMPUTE = "AUTOML_IMAGES_COMPUTE"  # from a trial's first process to its others
 
 
 @dataclass(frozen=True)
@@ -52,113 +53,69 @@ class Fitted:
     stopped: bool
 
 
-def fit(
-    task: str,
-    settings: Mapping[str, Any],
-    training: Sequence[Record],
-    validation: Sequence[Record],
-    journal: Journal,
-    *,
-    weights: Mapping[str, Any],
-    seed: int,
-    checkpoint: Path | None = None,
-) -> Fitted:
+def fit(job: Job, journal: Journal, callbacks: Sequence[pl.Callback] = ()) -> Fitted:
     """Train a model and hand the best epoch's model folder to the journal.
 
     All GPUs that CUDA shows train together, and share each batch. A batch that is too large for the memory of one GPU
     is halved, and twice as many are accumulated, from the first epoch on; of several GPUs that is an error.
 
     Args:
-        task: the task's name.
-        settings: complete settings, of :func:`automl_images.hyperparameters.resolve`.
-        training, validation: the records.
+        job: the trial.
         journal: takes evaluations, models and checkpoints, and may stop the trial.
-        weights: the experiment's ``weights``.
-        seed: all that is drawn depends on it and on the epoch.
-        checkpoint: a checkpoint folder to resume from.
+        callbacks: Lightning's, called after the trial's own.
 
     Raises:
         UserError: the data, the weights or the settings do not work, or training diverged.
     """
     _quiet()
-    if not validation:
+    if not job.validation:
         raise UserError("validation data: has no image; raise split_ratio or give data.validation")
-    machine = Machine.here()
-    layout = json.loads(os.environ[_LAYOUT]) if machine.rank and _LAYOUT in os.environ else {}
-    if checkpoint:
-        resumed = json.loads((checkpoint / "layout.json").read_text())
-        layout, settings = resumed, {**settings, **resumed.get("batch", {})}
+    machine, compute = Machine.here(), Compute()
+    if job.checkpoint:
+        compute = Compute.read(job.checkpoint)
+    elif machine.rank and _COMPUTE in os.environ:
+        compute = Compute.of_json(os.environ[_COMPUTE])
+    job = job.computed_with(compute, job.checkpoint)
     with together(machine):
         while True:
             try:
-                pl.seed_everything(seed % 2**32, verbose=False)  # numpy takes no more; a trial's seed may be above
-                with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
-                    problem = _problem(
-                        task, settings, training, validation, weights, seed, machine, Path(scratch), layout
-                    )
-                    return _fit(task, settings, problem, journal, seed, machine, Path(scratch), checkpoint)
+                return _attempt(job, compute, machine, journal, callbacks)
             except torch.OutOfMemoryError:
                 pass  # the error holds the frames that hold the memory, until here
-            problem = None
             gc.collect()  # a trainer and its module know each other
             torch.cuda.empty_cache()
-            size = settings["training_batch_size"]
+            size = job.settings["training_batch_size"]
             if size == 1 or machine.processes > 1:
                 raise UserError(f"out of GPU memory with training_batch_size {size}; lower it, or use a smaller model")
-            smaller = {
-                "training_batch_size": math.ceil(size / 2),
-                "grad_accumulation_step": 2 * settings["grad_accumulation_step"],
-            }
-            settings, checkpoint = {**settings, **smaller}, None
-            layout = {**layout, "batch": smaller}
-            said = ", ".join(f"{name} {value}" for name, value in smaller.items())
-            say(f"out of GPU memory with training_batch_size {size}: beginning again with {said}")
+            compute = compute.halved(job.settings)
+            job = job.computed_with(compute, None)
+            smaller = ", ".join(f"{name} {value}" for name, value in compute.batch().items())
+            say(f"out of GPU memory with training_batch_size {size}: beginning again with {smaller}")
 
 
-def _problem(
-    task: str,
-    settings: Mapping[str, Any],
-    training: Sequence[Record],
-    validation: Sequence[Record],
-    weights: Mapping[str, Any],
-    seed: int,
-    machine: Machine,
-    scratch: Path,
-    layout: dict[str, Any],
-) -> Problem:
-    if get_task(task).label == "boxes":
-        from automl_images.training.detection import detection_problem
-
-        problem = detection_problem(task, settings, training, validation, weights, seed, machine)
-        problem.layout = layout
-    else:
-        from automl_images.training.classification import classification_problem
-
-        problem = classification_problem(task, settings, training, validation, weights, seed, machine, scratch, layout)
-        os.environ[_LAYOUT] = json.dumps(problem.layout)
-    frozen = freeze(problem.model, settings["model_name"], settings["layers_to_freeze"])
-    if frozen:
-        problem.said += f"; frozen: {', '.join(frozen)}"
-    return problem
+def _attempt(
+    job: Job, compute: Compute, machine: Machine, journal: Journal, callbacks: Sequence[pl.Callback]
+) -> Fitted:
+    pl.seed_everything(job.seed % 2**32, verbose=False)  # numpy takes no more; a trial's seed may be above
+    with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
+        family: Family = part("training", job.task)
+        prepared = family.prepare(job, compute, machine, Path(scratch))
+        os.environ[_COMPUTE] = prepared.compute.to_json()
+        frozen = freeze(prepared.module.model, job.settings["model_name"], job.settings["layers_to_freeze"])
+        if frozen:
+            prepared.note += f"; frozen: {', '.join(frozen)}"
+        return _fit(job, prepared, journal, machine, Path(scratch), callbacks)
 
 
 def _fit(
-    task: str,
-    settings: Mapping[str, Any],
-    problem: Problem,
-    journal: Journal,
-    seed: int,
-    machine: Machine,
-    scratch: Path,
-    checkpoint: Path | None,
+    job: Job, prepared: Prepared, journal: Journal, machine: Machine, scratch: Path, more: Sequence[pl.Callback]
 ) -> Fitted:
-    metric = get_task(task).primary_metric
-    steps = math.ceil(len(problem.training) / settings["grad_accumulation_step"])
-    module = problem.trial(steps, metric, seed)
-    evaluated, background = problem.validation is not None, Background()
+    module, settings = prepared.module, job.settings
+    metric, classes = module.primary_metric, module.classes
+    evaluated, background = prepared.validation is not None, Background()
 
-    def save(folder: Path, trained: pl.LightningModule, metrics: Mapping[str, Any]) -> None:
-        model_folder.save(folder, trained.model, task=task, settings=settings, classes=problem.classes, metrics=metrics)
+    def save(folder: Path, trained: Module, metrics: Mapping[str, Any]) -> None:
+        model_folder.save(folder, trained.model, task=job.task, settings=settings, classes=classes, metrics=metrics)
 
     evaluations = Evaluations(journal, scratch / "model", save, settings["evaluation_frequency"], background)
     stopping = DelayedEarlyStopping(
@@ -168,21 +125,22 @@ def _fit(
         *([evaluations] if evaluated else []),
         *([stopping] if evaluated and settings["early_stopping"] else []),
         *([KeptEpochs(evaluations, settings["checkpoint_frequency"])] if settings["checkpoint_frequency"] else []),
-        Checkpoints(journal, scratch / "checkpoint", background, problem.layout),
+        Checkpoints(journal, scratch / "checkpoint", background, prepared.compute),
+        *more,
     ]
-    trainer = _trainer(settings, callbacks, problem, machine)
+    trainer = _trainer(settings, callbacks, prepared, machine)
     if not machine.rank:
-        sizes = (len(loader.dataset) if loader else 0 for loader in (problem.training, problem.validation))
+        images = len(job.training), len(job.validation) if evaluated else 0
         say(
             "{}: {} training and {} validation images, {} classes, on {}; {}".format(
-                settings["model_name"], *sizes, len(problem.classes), _where(machine, trainer), problem.said
+                settings["model_name"], *images, len(classes), _where(machine, trainer), prepared.note
             )
         )
     trainer.fit(
         module,
-        problem.training,
-        problem.validation,
-        ckpt_path=checkpoint / "trainer.ckpt" if checkpoint else None,
+        prepared.training,
+        prepared.validation,
+        ckpt_path=job.checkpoint / "trainer.ckpt" if job.checkpoint else None,
         weights_only=True,
     )
     if not evaluated:
@@ -198,18 +156,18 @@ def _fit(
 
 
 def _trainer(
-    settings: Mapping[str, Any], callbacks: list[pl.Callback], problem: Problem, machine: Machine
+    settings: Mapping[str, Any], callbacks: list[pl.Callback], prepared: Prepared, machine: Machine
 ) -> pl.Trainer:
     return pl.Trainer(
         accelerator="gpu" if machine.on_gpu else "cpu",
         devices=machine.processes,
         strategy="ddp" if machine.processes > 1 else "auto",
-        precision=problem.precision,  # type: ignore[arg-type]
+        precision=_PRECISIONS[str(prepared.compute.dtype)],  # type: ignore[arg-type]
         max_epochs=settings["number_of_epochs"],
         accumulate_grad_batches=settings["grad_accumulation_step"],
         check_val_every_n_epoch=settings["evaluation_frequency"],
-        limit_val_batches=None if problem.validation is not None else 0,
-        gradient_clip_val=problem.model.gradient_clip,
+        limit_val_batches=None if prepared.validation is not None else 0,
+        gradient_clip_val=prepared.module.model.gradient_clip,
         callbacks=callbacks,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,

@@ -1,43 +1,41 @@
-"""One trial as a Lightning module: what all tasks share of losses, evaluation and optimiser."""
+"""A trial as a Lightning module: what all families share of losses, evaluation and optimiser."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from automl_images.errors import UserError
+from automl_images.tasks import get_task
+from automl_images.training.job import Compute, Job
 from automl_images.training.optimization import build_optimizer, build_scheduler, seed_step
 
 
-class Trial(pl.LightningModule):
-    """A network being trained. A task's own class has ``loss_parts``, ``validation_step`` and ``score``.
+class Module(pl.LightningModule):
+    """A network being trained. A family's own class has ``loss_parts``, ``validation_step`` and ``score``.
 
     Args:
+        job: the trial.
         model: the network, of :func:`automl_images.models.catalogue.initial`.
-        settings: complete settings.
         classes: the labels.
-        steps_per_epoch: optimiser steps in an epoch.
-        primary_metric: the name under which the figure that ranks is logged.
-        seed: the trial's seed.
+        batches: how many an epoch has in this process.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        settings: Mapping[str, Any],
-        classes: Sequence[str],
-        steps_per_epoch: int,
-        primary_metric: str,
-        seed: int,
-    ):
+    def __init__(self, job: Job, model: nn.Module, classes: Sequence[str], batches: int):
         super().__init__()
-        self.model, self.settings, self.classes = model, dict(settings), list(classes)
-        self.steps_per_epoch, self.primary_metric, self.seed = steps_per_epoch, primary_metric, seed
+        self.model: Any = model  # a detector has losses and predict, a classifier neither
+        self.settings, self.classes = dict(job.settings), list(classes)
+        self.steps_per_epoch = math.ceil(batches / self.settings["grad_accumulation_step"])
+        self.primary_metric, self.seed = get_task(job.task).primary_metric, job.seed
         self.metrics: dict[str, Any] = {}
         self._found: dict[int, Any] = {}
         self._losses: dict[str, Tensor] = {}
@@ -51,7 +49,7 @@ class Trial(pl.LightningModule):
         """Return all metrics of the validation images, by what was ``found`` on each."""
         raise NotImplementedError
 
-    def configure_optimizers(self) -> dict[str, Any]:  # noqa: D102
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:  # noqa: D102
         optimizer = build_optimizer(self.model, self.settings)
         scheduler, interval = build_scheduler(optimizer, self.settings, self.steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
@@ -68,7 +66,8 @@ class Trial(pl.LightningModule):
         # Lightning divides by the batches of a full step; an epoch's last step may have fewer, and is their average too
         full, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
         here = min(full, batches - index // full * full)
-        return sum(losses.values()) * (full / here)
+        total: Any = sum(losses.values())
+        return total * (full / here)
 
     def on_train_epoch_end(self) -> None:  # noqa: D102
         self._check_losses()
@@ -81,9 +80,9 @@ class Trial(pl.LightningModule):
         losses = self.losses()
         finite = all(np.isfinite(v) for v in losses.values())
         if not self.trainer.strategy.reduce_boolean_decision(finite):
-            said = ", ".join(f"{k} {v:.3g}" for k, v in losses.items())
+            figures = ", ".join(f"{k} {v:.3g}" for k, v in losses.items())
             raise UserError(
-                f"training diverged in epoch {self.current_epoch + 1} ({said}); "
+                f"training diverged in epoch {self.current_epoch + 1} ({figures}); "
                 f"lower learning_rate ({self.settings['learning_rate']:g})"
             )
 
@@ -105,3 +104,22 @@ class Trial(pl.LightningModule):
         self.metrics = self.score(found)
         self._found = {}
         self.log(self.primary_metric, torch.tensor(self.metrics[self.primary_metric] or 0.0, dtype=torch.float64))
+
+
+@dataclass
+class Prepared:
+    """What a family makes of a job, ready for the loop.
+
+    Attributes:
+        module: the network and what is learned of it.
+        training: the loader of batches that are learned from.
+        validation: the loader of what evaluations score, or None for none.
+        compute: what it computes with, chosen in full.
+        note: what its weights are and how it computes, for people.
+    """
+
+    module: Module
+    training: DataLoader[Any]
+    validation: DataLoader[Any] | None
+    compute: Compute
+    note: str

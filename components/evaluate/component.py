@@ -38,12 +38,12 @@ def evaluate(
     from automl_images.steps.entry import address, beside, step
 
     best = json.loads(chosen)
-    data = test if os.path.getsize(test.path) else validation  # noqa: PTH202
+    data, part = (test, "test") if os.path.getsize(test.path) else (validation, "validation")  # noqa: PTH202
     command = [best["model"], address(data), beside(report, "evaluation"), "--title", f"{name}: evaluation"]
     with tempfile.TemporaryDirectory() as folder, step("evaluate", command, gpu=True):
-        from automl_images.steps.evaluate import evaluate_model, plots, scalars, summary_lines
+        from automl_images.evaluation import plots, scalars, summary_lines
+        from automl_images.steps.evaluate import evaluate_model
 
-        part = "test" if data is test else "validation"
         lineage = {"trial": best["trial"], "epoch": best["epoch"], "set": part}
         result = evaluate_model(best["model"], data.path, folder, title=f"{name}: evaluation", lineage=lineage)
         shutil.copy(result["report"], report.path)

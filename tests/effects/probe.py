@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 from PIL import Image
 from torch import nn
 
@@ -15,8 +16,9 @@ from automl_images.architectures import ARCHITECTURES
 from automl_images.hyperparameters import resolve
 from automl_images.models import catalogue
 from automl_images.training import classification as trial_module
-from automl_images.training.classification import ClassificationTrial
+from automl_images.training.classification import ClassificationModule
 from automl_images.training.fit import fit
+from automl_images.training.job import Job
 from tests.training_probe import Journal
 
 SINGLE, MULTI = "image-classification", "image-classification-multilabel"
@@ -108,9 +110,8 @@ def watched(folder: Path, data, given, *, task=SINGLE, network=None, scores=(), 
     script = iter(scores)
     originals = SimpleNamespace(
         initial=catalogue.initial,
-        loss_parts=ClassificationTrial.loss_parts,
         classify=trial_module.classify,
-        score=ClassificationTrial.score,
+        score=ClassificationModule.score,
     )
 
     def initial(task, settings, classes, weights):
@@ -124,10 +125,6 @@ def watched(folder: Path, data, given, *, task=SINGLE, network=None, scores=(), 
         inner.register_forward_hook(lambda m, x, y: seen.outputs.append((y.dtype, x[0].shape[1])))
         return model, said
 
-    def loss_parts(self, batch):
-        seen.epochs.append(self.current_epoch)
-        return originals.loss_parts(self, batch)
-
     def classify(model, images, multilabel):
         seen.scored.append(images.clone())
         return originals.classify(model, images, multilabel)
@@ -137,20 +134,22 @@ def watched(folder: Path, data, given, *, task=SINGLE, network=None, scores=(), 
         metrics = originals.score(self, found)
         return {**metrics, "accuracy": float(next(script))} if scores else metrics
 
-    def before_step(self, optimizer):
-        learning = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
-        seen.gradients.append({n: p.grad.detach().double().clone() for n, p in learning.items()})
-        seen.weights.append({n: p.detach().double().clone() for n, p in learning.items()})
-        seen.rates.append(optimizer.param_groups[0]["lr"])
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer, *_):
+            seen.epochs.append(trainer.current_epoch)
+
+        def on_before_optimizer_step(self, trainer, module, optimizer):
+            learning = {n: p for n, p in module.model.named_parameters() if p.requires_grad}
+            seen.gradients.append({n: p.grad.detach().double().clone() for n, p in learning.items()})
+            seen.weights.append({n: p.detach().double().clone() for n, p in learning.items()})
+            seen.rates.append(optimizer.param_groups[0]["lr"])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
         patch.setattr(catalogue, "initial", initial)
         patch.setattr(trial_module, "classify", classify)
-        patch.setattr(ClassificationTrial, "loss_parts", loss_parts)
-        patch.setattr(ClassificationTrial, "score", score)
-        patch.setattr(ClassificationTrial, "on_before_optimizer_step", before_step)
-        seen.fitted = fit(task, seen.settings, *data, seen.journal, weights={}, seed=seed, checkpoint=checkpoint)
+        patch.setattr(ClassificationModule, "score", score)
+        seen.fitted = fit(Job(task, seen.settings, *data, {}, seed, checkpoint), seen.journal, [Watch()])
     seen.end = {n: t.clone() for n, t in seen.model.state_dict().items()}
     learning = {n: p for n, p in seen.model.named_parameters() if p.requires_grad}
     seen.weights.append({n: p.detach().double().clone() for n, p in learning.items()})

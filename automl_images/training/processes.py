@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from automl_images.errors import UserError
-from automl_images.training.problem import Machine
+from automl_images.training.machine import Machine
 
 _FOLDER = "AUTOML_IMAGES_TOGETHER"  # where another process tells the first what it failed by
 _POLL = 0.2

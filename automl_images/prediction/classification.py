@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from automl_images.data.classification import evaluation_image
+from automl_images.data.classification import evaluation_image, is_multilabel
 from automl_images.data.images import to_rgb
 from automl_images.hyperparameters.sizes import check_sizes
-from automl_images.models import folder as model_folder
-from automl_images.tasks import TASKS
+from automl_images.prediction import ModelPredictor
 
 
 def probabilities(logits: torch.Tensor, multilabel: bool) -> torch.Tensor:
@@ -38,32 +36,24 @@ def classify(model: nn.Module, images: torch.Tensor, multilabel: bool) -> np.nda
     return probabilities(model(images.to(device, non_blocking=True)), multilabel).cpu().numpy()
 
 
-class ClassifierPredictor:
-    """A classifier's model folder that predicts.
-
-    Args:
-        folder: the model folder.
-        overrides: settings to use instead of the folder's, such as ``validation_batch_size``.
-        device: ``cpu``, ``cuda`` or None for the GPU if there is one.
+class Predictor(ModelPredictor):
+    """A classifier that predicts.
 
     Raises:
-        UserError: the folder is not a model folder, or the model does not take a size among the overrides.
+        UserError: the model does not take a size among the settings.
     """
 
-    def __init__(self, folder: Path, overrides: Mapping[str, Any] | None = None, device: str | None = None):
-        model, self.task, self.settings, self.classes = model_folder.load(Path(folder), overrides)
-        if overrides:
-            check_sizes(self.settings)
-        self.multilabel = TASKS[self.task].label == "classes"
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = model.to(self.device)
+    def __init__(self, *loaded: Any):
+        super().__init__(*loaded)
+        check_sizes(self.settings)
+        self.multilabel = is_multilabel(self.task)
 
-    def probabilities(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[np.ndarray]:
-        """Yield the probabilities float32 [B, C] of batches of uint8 [H, W, 3] images of any sizes."""
+    def outputs(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[np.ndarray]:
+        """Yield the probabilities float32 [C] of each of uint8 [H, W, 3] images of any sizes, batch by batch."""
         for batch in batches:
             sized = np.stack([evaluation_image(image, self.settings) for image in batch])
             images = torch.from_numpy(sized.transpose(0, 3, 1, 2).copy())
-            yield classify(self.model, images, self.multilabel)
+            yield from classify(self.model, images, self.multilabel)
 
     def predict(self, images: Sequence[Image.Image]) -> list[dict[str, Any]]:
         """Return Azure's response for each Pillow image: ``{"probs": [one for each class], "labels": [the classes]}``.
@@ -72,7 +62,7 @@ class ClassifierPredictor:
         """
         size = self.settings["validation_batch_size"]
         batches = ([to_rgb(i) for i in images[k : k + size]] for k in range(0, len(images), size))
-        return [response(row, self.classes) for probs in self.probabilities(batches) for row in probs]
+        return [response(probs, self.classes) for probs in self.outputs(batches)]
 
 
 def response(probs: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:

@@ -1,20 +1,22 @@
-"""What a task brings to the loop, and what the machine brings."""
+"""What the machine brings to the loop: processes, loaders, memory."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from joblib import cpu_count
-from torch import nn
 from torch.utils.data import DataLoader
 
 from automl_images.data.sampler import EpochSampler
-from automl_images.training.module import Trial
+from automl_images.data.store import memory_budget
+from automl_images.training.job import Job
+
+_VALIDATION_SHARE = 0.2  # of the memory for decoded images
 
 
 @dataclass(frozen=True)
@@ -57,37 +59,36 @@ class Machine:
         more = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
         return {"num_workers": workers, "pin_memory": self.on_gpu, **more}
 
+    def image_memory(self) -> tuple[int, int]:
+        """Return the bytes of decoded training and validation images that this process may keep for its loaders."""
+        budget = memory_budget() // self.processes
+        validation = int(budget * _VALIDATION_SHARE)
+        return budget - validation, validation
+
 
 def loaders(
-    machine: Machine,
-    settings: Mapping[str, Any],
-    training: Any,
-    validation: Any,
-    collate: Callable[[Any], Any],
-    seed: int,
-    workers: int = 8,
+    machine: Machine, job: Job, training: Any, validation: Any, collate: Callable[[Any], Any], workers: int = 8
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Return the loaders of this process's share of training batches and of validation images.
 
     Args:
         machine: whose processes share them.
-        settings: complete settings.
+        job: the trial; the order of training images depends on its seed.
         training: a data set by (epoch, index).
         validation: a data set by index.
         collate: makes a batch of what they give.
-        seed: the trial's; the order of training images depends on it.
         workers: processes that load training batches beside a GPU, at most.
     """
     learned: DataLoader[Any] = DataLoader(
         training,
-        batch_size=machine.share(settings["training_batch_size"]),
-        sampler=EpochSampler(len(training), seed, machine.processes, machine.rank),
+        batch_size=machine.share(job.settings["training_batch_size"]),
+        sampler=EpochSampler(len(training), job.seed, machine.processes, machine.rank),
         collate_fn=collate,
         **machine.loading(workers),
     )
     scored: DataLoader[Any] = DataLoader(
         validation,
-        batch_size=settings["validation_batch_size"],
+        batch_size=job.settings["validation_batch_size"],
         sampler=machine.part(len(validation)),
         collate_fn=collate,
         **machine.loading(2),
@@ -98,28 +99,3 @@ def loaders(
 def rank() -> int:
     """Return which of a trial's processes this is; 0 is the one that reports."""
     return int(os.environ.get("LOCAL_RANK", "0"))
-
-
-@dataclass
-class Problem:
-    """A task's network and data, ready for the loop.
-
-    Attributes:
-        model: the network as training starts.
-        said: what its weights are, for people.
-        classes: the labels.
-        training: the loader of batches that are learned from.
-        validation: the loader of what evaluations score, or None for none.
-        trial: makes the Lightning module from (steps an epoch, primary metric, seed).
-        precision: Lightning's.
-        layout: how the network computes, where that was measured; a resumed trial is given it again.
-    """
-
-    model: nn.Module
-    said: str
-    classes: list[str]
-    training: DataLoader
-    validation: DataLoader | None
-    trial: Callable[[int, str, int], Trial]
-    precision: str = "32-true"
-    layout: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,136 @@
+"""How well a model does on records: figures and a report, by the family of its task."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from automl_images.tasks import part
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from automl_images.annotations import Record
+    from automl_images.prediction import ModelPredictor
+
+MATRIX_CLASSES = 50
+_THREADS, _EVERY = 8, 500
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a family measures on records.
+
+    Attributes:
+        metrics: what the family's metrics returned, JSON-serialisable.
+        more: what else the result has.
+        curves, examples: what the family's report draws; see its ``write_report``.
+        seconds: reading and predicting.
+    """
+
+    metrics: dict[str, Any]
+    more: dict[str, Any]
+    curves: Mapping[str, Any]
+    examples: Sequence[Any]
+    seconds: float
+
+
+class Family(Protocol):
+    """What `evaluation/<family>.py` has."""
+
+    def evaluate(self, predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:
+        """Score a model on at least one record.
+
+        Raises:
+            UserError: a record has a class that the model does not know or another kind of label, or its image does
+                not open.
+        """
+
+    def scalars(self, result: Mapping[str, Any]) -> dict[str, float | None]:
+        """Return the single figures of a result, the primary metric first."""
+
+    def headline(self, result: Mapping[str, Any]) -> dict[str, float | None]:
+        """Return the few figures that one line has room for."""
+
+    def summary_lines(self, result: Mapping[str, Any]) -> list[str]:
+        """Return a result for people: a line a class, then the means."""
+
+
+def outputs(predictor: ModelPredictor, records: Sequence[Record]) -> tuple[list[Any], float]:
+    """Return what a model finds on each record's image, and the seconds of reading and predicting.
+
+    Standard error says how far it is.
+
+    Raises:
+        UserError: an image does not open.
+    """
+    started, found = time.monotonic(), []
+    for output in predictor.outputs(_batches(records, predictor.settings["validation_batch_size"])):
+        found.append(output)
+        if len(found) % _EVERY == 0:
+            print(f"evaluate: {len(found)} of {len(records)} images", file=sys.stderr, flush=True)
+    return found, time.monotonic() - started
+
+
+def _batches(records: Sequence[Record], size: int) -> Iterator[list[np.ndarray]]:
+    from automl_images.data.images import load_image
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for k in range(0, len(records), size):
+            yield list(pool.map(lambda r: load_image(r.image_url, r.where), records[k : k + size]))
+
+
+def scalars(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return the single figures of an evaluation, the primary metric first, without those that are undefined."""
+    return _defined(family(result["task"]).scalars(result))
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """Return an evaluation in a line; ``set`` of the result, if it has one, is the name of what it was measured on."""
+    figures = _defined(family(result["task"]).headline(result))
+    of = f" ({result['set']})" if "set" in result else ""
+    return f"{result['images']} images{of}: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+
+
+def summary_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return an evaluation for people: a line a class, then the means."""
+    return family(result["task"]).summary_lines(result)
+
+
+def plots(result: dict[str, Any]) -> tuple[list[str], list[list[int]] | None, dict[str, list[float]] | None]:
+    """Take out of an evaluation what is too long for a step's result, and return what a page draws of it.
+
+    Returns:
+        The classes; the confusion matrix, rows by true class, or None (detection, multi-label, more than 50 classes);
+        the ROC curve over all pairs of image and class, ``fpr``, ``tpr`` and ``threshold``, or None (detection, or
+        undefined). The curve leaves ``result``, and a confusion matrix of more than 50 classes does.
+    """
+    classes = list(result["per_label_metrics"])
+    if len(classes) > MATRIX_CLASSES:
+        result.pop("confusion_matrix", None)
+    matrix = result.get("confusion_matrix")
+    return classes, matrix if isinstance(matrix, list) else None, result.pop("roc", None)
+
+
+def columns(values: Sequence[float | None], first: int) -> str:
+    """Return figures in the columns of a line of :func:`summary_lines`, the first one ``first`` characters wide."""
+    return f"{figure(values[0]):>{first}} " + " ".join(f"{figure(value):>8}" for value in values[1:])
+
+
+def figure(value: float | None) -> str:
+    """Return a figure with four decimals, a dash for None."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _defined(figures: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def family(task: str) -> Family:
+    """Return the file of a task's family."""
+    found: Family = part("evaluation", task)
+    return found

@@ -1,0 +1,87 @@
+"""Evaluation of object detection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from automl_images.evaluation import Evaluated, columns, figure, outputs
+
+if TYPE_CHECKING:
+    from automl_images.annotations import Record
+    from automl_images.prediction import ModelPredictor
+
+EXAMPLES = 8
+
+
+def evaluate(predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:
+    """Score a detector on records; see :class:`automl_images.evaluation.Family`.
+
+    The metric that ranked the trials is measured as the model's settings say (metric type, IoU, score threshold); VOC's
+    and COCO's figures are given whatever they say.
+
+    Returns:
+        ``metrics``: what :func:`automl_images.metrics.detection_metrics` returns, with ``coco``; ``more``: ``voc``
+        (``map`` and per class ``average_precision``).
+    """
+    from automl_images.data.detection import checked_boxes
+    from automl_images.metrics import detection_metrics, truth_arrays, voc_map
+
+    settings, classes = predictor.settings, predictor.classes
+    known = frozenset(classes)
+    boxes = [checked_boxes(record, known) for record in records]
+    found, seconds = outputs(predictor, records)
+    truth = [truth_arrays(b, classes, f["size"]) for b, f in zip(boxes, found, strict=True)]
+    kind, iou, score = (settings[n] for n in ("validation_metric_type", "validation_iou_threshold", "box_score_thresh"))
+    metrics = detection_metrics(truth, found, classes, "coco" if kind == "coco" else "coco_voc", iou, score)
+    voc = voc_map(truth, found, classes, iou)
+    average = {"map": voc["map"], **{n: f["average_precision"] for n, f in voc["per_class"].items()}}
+    return Evaluated(metrics, {"voc": average}, voc["curves"], _examples(records, truth, found), seconds)
+
+
+def _examples(records: Sequence[Record], truth: Sequence[Any], found: Sequence[Any]) -> list[Any]:
+    """Return a few images, evenly spread over the records, with their name, truth and detections."""
+    from PIL import Image
+
+    from automl_images.data.images import load_image
+
+    chosen = sorted({i * len(records) // EXAMPLES for i in range(EXAMPLES)})
+    return [
+        (
+            Image.fromarray(load_image(records[i].image_url, records[i].where)),
+            records[i].image_url.rsplit("/", 1)[-1],
+            truth[i],
+            found[i],
+        )
+        for i in chosen
+    ]
+
+
+def scalars(result: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the single figures of an evaluation: the mean average precisions, precision and recall."""
+    names = ("mean_average_precision", "mean_average_precision_above_threshold", "precision", "recall")
+    return {**{n: result[n] for n in names}, **result["coco"]}
+
+
+def headline(result: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the mean average precisions."""
+    coco = result["coco"]
+    return {"VOC mAP": result["voc"]["map"], "COCO mAP": coco["map"], "COCO mAP@0.5": coco["map_50"]}
+
+
+def summary_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return an evaluation for people: a line a class, then the means."""
+    iou = result["iou_threshold"]
+    head = f"{'class':24} {'boxes':>6} {f'VOC AP@{iou:g}':>11} {'COCO AP':>8} {'AP@0.5':>8}"
+    lines = [head]
+    for name, figures in result["per_label_metrics"].items():
+        values = (result["voc"][name], figures["coco_map"], figures["coco_map_50"])
+        lines.append(f"{name:24} {figures['count']:6} " + columns(values, 11))
+    count = sum(f["count"] for f in result["per_label_metrics"].values())
+    means = (result["voc"]["map"], result["coco"]["map"], result["coco"]["map_50"])
+    lines.append(f"{'all (mean)':24} {count:6} " + columns(means, 11))
+    lines.append(
+        f"precision {figure(result['precision'])}, recall {figure(result['recall'])} "
+        f"above a score of {result['score_threshold']:g}; report {result['report']}"
+    )
+    return lines
