@@ -7,6 +7,7 @@ from typing import Any
 
 from kfp import compiler, dsl, kubernetes
 
+from automl_images.experiment import Resources
 from automl_images.steps.entry import IMAGE
 from components.convert import convert
 from components.evaluate import evaluate
@@ -16,7 +17,7 @@ from components.select import select
 from components.serve import serve
 from components.split import split
 from components.train import train
-from pipelines.experiment import Cluster, Experiment, Resources
+from pipelines.experiment import Cluster, Experiment
 
 RETRIES = 2
 OBJECT_STORE = "http://seaweedfs.kubeflow:9000"  # what Kubeflow Pipelines 2.17 installs, for every namespace

@@ -1,0 +1,50 @@
+"""Grid sampling."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from automl_images.errors import UserError
+from automl_images.sweep.sampling.sampler import Sampler
+from automl_images.sweep.space import Branch
+from automl_images.sweep.trial import Trial
+
+
+class Grid(Sampler):
+    """Counts through the branches one after another, the last name fastest."""
+
+    by: Literal["grid"] = "grid"
+
+    def points(self, branches: Sequence[Branch]) -> int:
+        """Return the number of points of the grid.
+
+        Raises:
+            UserError: an expression is continuous, so that there is no grid (Azure refuses this too).
+        """
+        for branch in branches:
+            for name, expression in branch.items():
+                if expression.kind != "choice":
+                    raise UserError(
+                        f"sweep.space: grid sampling takes choices only, and {name} is {expression.kind}; "
+                        "use a choice, or sampling: random"
+                    )
+        return sum(map(_size, branches))
+
+    def propose(
+        self, branches: Sequence[Branch], seed: int, index: int, trials: Sequence[Trial] = ()
+    ) -> dict[str, Any]:
+        """See :meth:`Sampler.propose`."""
+        points, before = self.points(branches), 0
+        for branch in branches:
+            if index < before + _size(branch):
+                values = itertools.product(*(e.arguments for e in branch.values()))
+                return dict(zip(branch, next(itertools.islice(values, index - before, None)), strict=True))
+            before += _size(branch)
+        raise UserError(f"sweep.space: the grid has {points} points, so there is no trial {index}")
+
+
+def _size(branch: Branch) -> int:
+    return math.prod(len(e.arguments) for e in branch.values())
