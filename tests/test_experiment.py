@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from automl_images.errors import UserError
-from automl_images.steps.plan import MOST_LANES
+from automl_images.experiment import MOST_LANES
 from pipelines.experiment import Experiment, draw_sample, load
 
 GOOD = {
@@ -67,11 +67,14 @@ BAD = {
         {"sweep": {"iterations": 2, "space": SPACE}, "settings": {"validation_metric_type": "none"}},
         "leaves the trials of a sweep unranked",
     ),
-    "pickled weights": ({"settings": {"model_name": "yolov5"}}, "weights.pretrained: yolov5 has no published weights"),
+    "pickled weights": (
+        {"settings": {"model_name": "yolov5"}, "weights": {"pretrained": True}},
+        "weights.pretrained: yolov5 has no published weights",
+    ),
     "unknown policy": ({"sweep": {"early_termination": {"policy": "bandits"}}}, "did you mean 'bandit'"),
     "policy's key": (
         {"sweep": {"early_termination": {"policy": "asha", "slack_factor": 1}}},
-        "sweep.early_termination.slack_factor: is not a key of asha",
+        "sweep.early_termination.slack_factor: unknown key; did you mean 'reduction_factor'?",
     ),
     "bandit without slack": (
         {"sweep": {"early_termination": {"policy": "bandit"}}},
@@ -79,7 +82,7 @@ BAD = {
     ),
     "truncation of all": (
         {"sweep": {"early_termination": {"policy": "truncation_selection", "truncation_percentage": 100}}},
-        "sweep.early_termination.truncation_percentage: 100 is not a whole number of 1 to 99",
+        "sweep.early_termination.truncation_percentage: input should be less than or equal to 99, not 100",
     ),
     "lanes": ({"sweep": {"lanes": "one"}}, "sweep.lanes: input should be 'concurrent' or 'per_trial', not 'one'"),
     "serving elsewhere": ({"serve": {"to": "kserve"}}, "serve.to: input should be 'manifest', not 'kserve'"),

@@ -15,6 +15,7 @@ from automl_images.reports.draw import class_colours, draw_boxes
 from automl_images.reports.evaluation import write_evaluation
 from automl_images.reports.leaderboard import leaderboard_markdown, write_leaderboard
 from automl_images.reports.terminal import TrialTable
+from automl_images.sweep.trial import Trial
 
 METRIC = "mean_average_precision"
 ERROR = "<script>alert(1)</script> out of [red]memory"
@@ -24,7 +25,7 @@ ELSEWHERE = re.compile(r"""(src|href|url\(|@import)\s*=?\s*["']?(https?:)?//""")
 def trial(number, state="completed", values=(0.1, 0.3), **changes):
     curve = [{"epoch": i, "value": v} for i, v in enumerate(values, 1)]
     best = max(curve, key=lambda e: e["value"]) if curve else None
-    return {
+    content = {
         "trial": number,
         "state": state,
         "attempt": 1,
@@ -40,6 +41,7 @@ def trial(number, state="completed", values=(0.1, 0.3), **changes):
         "ended": None if state == "running" else 190.0,
         **changes,
     }
+    return Trial.of_json(content)
 
 
 SWEEP = [

@@ -3,11 +3,13 @@
 import pytest
 
 from automl_images.errors import UserError
+from automl_images.experiment import Experiment
 from automl_images.hyperparameters import resolve
 from automl_images.steps.plan import check_experiment
-from automl_images.steps.trial import proposed
 from automl_images.sweep.curated import curated_space
 from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.proposal import proposed
+from automl_images.sweep.trial import State
 from automl_images.tasks import TASKS
 
 TASK = "image-object-detection"
@@ -16,7 +18,7 @@ FRESH = {"pretrained": False}
 
 def experiment(iterations=6, settings=None, weights=FRESH, **sweep):
     content = {"task": TASK, "settings": settings or {}, "weights": weights}
-    return {**content, "sweep": {"iterations": iterations, **sweep}}
+    return Experiment.read({**content, "sweep": {"iterations": iterations, **sweep}})
 
 
 def models(space):
@@ -69,5 +71,5 @@ def test_a_trial_that_has_started_keeps_its_settings(tmp_path):
     for i in range(2, 14):
         other, names, _ = proposed(ledger, i)
         content = ledger.start_trial(i, other, names)
-        ledger.end_trial(content, "completed", best={"value": 0.1 * i, "epoch": 1})
+        ledger.end_trial(content, State.COMPLETED, best={"value": 0.1 * i, "epoch": 1})
     assert proposed(ledger, 1)[0] == settings

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from automl_images.hyperparameters import resolve, without_effect
 from automl_images.sweep.canonical import canonical_settings, canonical_space
 from automl_images.sweep.ledger import Ledger
-from automl_images.sweep.sampling import Sampler, Sampling
+from automl_images.sweep.sampling import SAMPLING
 from automl_images.sweep.space import parse_space
-
-_SAMPLER: TypeAdapter[Sampler] = TypeAdapter(Sampling)
 
 
 def sampled(ledger: Ledger, trial: int) -> dict[str, Any]:
@@ -28,7 +24,7 @@ def sampled(ledger: Ledger, trial: int) -> dict[str, Any]:
         if trial == 0:
             return dict(baseline)
         trial -= 1
-    sampler = _SAMPLER.validate_python(experiment["sampling"])
+    sampler = SAMPLING.validate_python(experiment["sampling"])
     branches = parse_space(canonical_space(experiment["space"]))
     return sampler.propose(branches, experiment["seed"], trial, ledger.written() if sampler.adaptive else [])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, TypeAdapter
 
 from automl_images.sweep.sampling.bayesian import Bayesian
 from automl_images.sweep.sampling.grid import Grid
@@ -13,7 +13,7 @@ from automl_images.sweep.sampling.sampler import Sampler
 from automl_images.sweep.sampling.sobol import Sobol
 from automl_images.sweep.schema import given
 
-__all__ = ["NAMES", "Sampler", "Sampling", "as_written"]
+__all__ = ["NAMES", "SAMPLING", "Sampler", "Sampling", "as_written"]
 
 _Described = Annotated[Random | Grid | Sobol | Bayesian, Field(discriminator="by")]
 NAMES: tuple[str, ...] = tuple(s.model_fields["by"].default for s in get_args(get_args(_Described)[0]))
@@ -25,6 +25,7 @@ def _described(value: Any) -> Any:
 
 # A sampler, by its name alone or with its settings.
 Sampling = Annotated[_Described, BeforeValidator(_described, json_schema_input_type=Literal[NAMES] | _Described)]
+SAMPLING: TypeAdapter[Sampler] = TypeAdapter(Sampling)
 
 
 def as_written(sampler: Sampler) -> str | dict[str, Any]:
