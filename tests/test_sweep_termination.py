@@ -32,6 +32,11 @@ def stops(rule, mine, *peers):
         ({"slack_factor": 0}, 0.8, 0.8, False),
         ({"slack_amount": 0.2}, 0.8, 0.59, True),
         ({"slack_amount": 0.2}, 0.8, 0.61, False),
+        ({"slack_factor": 0.1}, 0.66, 0.6, False),  # exactly best / (1 + slack_factor): only less than it stops
+        ({"slack_factor": 0.1}, 0.66, 0.66 / 1.1, False),
+        ({"slack_factor": 0.5}, 0.9, 0.6, False),
+        ({"slack_factor": 0.5}, 0.9, 0.5999, True),
+        ({"slack_amount": 0.2}, 0.8, 0.6, False),
         ({"slack_factor": 0.2}, -0.8, -0.9, False),
         ({"slack_factor": 0.2}, -0.8, -0.95, True),
     ],

@@ -14,7 +14,7 @@ from automl_images.steps.select import select_trial
 from automl_images.steps.train import train_lane
 from automl_images.sweep.journal import LedgerJournal
 from automl_images.sweep.ledger import Ledger
-from automl_images.sweep.score import Score
+from automl_images.sweep.score import Evaluation, Score
 from automl_images.sweep.termination import RULE
 from automl_images.sweep.trial import State
 
@@ -43,6 +43,34 @@ def test_the_rule_judges_by_the_ledger(ledger):
     ledger.end_trial(first.trial, State.COMPLETED, first.last)
     said = second.evaluated(Score(4, 8, 0.46, 0.46, 0.4))
     assert said == "bandit: at evaluation 4 its best 0.46 is below 0.5, trial 0's best 0.6 with slack_amount 0.1"
+
+
+RULES = [
+    {"policy": "bandit", "slack_factor": 0},
+    {"policy": "bandit", "slack_amount": 0},
+    {"policy": "median_stopping"},
+    {"policy": "truncation_selection", "truncation_percentage": 99},
+    {"policy": "asha", "reduction_factor": 2, "min_evaluations": 1},
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: "-".join(map(str, r.values())))
+@pytest.mark.parametrize("value", [2 / 3, 1 / 6, 11 / 12, 0.1])
+def test_equal_trials_do_not_stop_each_other(ledger, rule, value):
+    trials, values = [journal(ledger, i, rule) for i in range(3)], [value] * 4
+    for number in range(1, len(values) + 1):
+        mean = sum(values[:number]) / number
+        for each in trials:
+            assert each.evaluated(Score(number, 2 * number, value, value, mean)) is None
+
+
+def test_numbers_come_back_as_they_were(ledger):
+    mine = Score(1, 2, 2 / 3, 11 / 12, 1e-17 + 1 / 6)
+    journal(ledger, 0).evaluated(mine)
+    assert [e.score for e in ledger.evaluations()] == [mine]
+    assert journal(ledger, 1).evaluated(mine) is None
+    assert ledger.evaluate(Evaluation(2, 1, mine))[0] == {0: mine, 1: mine}
+    assert ledger.trials()[0].value == 2 / 3
 
 
 def test_a_trial_ends_itself_for_a_later_attempt_and_for_the_deadline(ledger):
