@@ -1,8 +1,7 @@
-"""The leaderboard of a sweep, as one HTML file and as Markdown. Imports no plotting library."""
+"""The leaderboard of a sweep, as one HTML file. Imports no plotting library."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 from automl_images import storage
@@ -76,40 +75,6 @@ def write_leaderboard(path_html: str, *, title: str, metric: str, trials: Sequen
     storage.write(path_html, page)
 
 
-def leaderboard_markdown(trials: Sequence[Trial], metric: str, best: int | None = None, limit: int = 50) -> str:
-    """Return a sweep's leaderboard as a Markdown table.
-
-    Args:
-        trials: the ledger's trials, in any order and state.
-        metric: the name of the metric that ranks; higher is better.
-        best: the number of the selected trial, which is set in bold; None if there is none.
-        limit: at most so many rows; the text says how many more there are.
-    """
-    order = ranked(trials)
-    sampled = view.varying(sorted(trials, key=lambda t: t.index))
-    head = ["trial", "state", metric, *sampled, "epochs", "time", "why it ended"]
-    rows = [head, ["---"] * len(head)]
-    for trial in order[:limit]:
-        mark = "**" if trial.index == best else ""
-        why = view.why(trial)
-        rows.append(
-            [
-                f"{mark}{trial.index}{mark}",
-                trial.state,
-                f"{mark}{view.figure(trial.value)}{mark}",
-                *(_cell(view.setting(trial.settings.get(name))) for name in sampled),
-                f"{trial.epoch} / {trial.epochs}" if trial.epochs else str(trial.epoch),
-                view.duration(view.seconds(trial)),
-                _cell(why.splitlines()[-1]) if why else "",
-            ]
-        )
-    rows[0] = [_cell(h) for h in head]
-    text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    hidden = len(order) - limit
-    more = f"\n\n{hidden} more {'trial is' if hidden == 1 else 'trials are'} not shown." if hidden > 0 else ""
-    return f"{view.tally(trials)}\n\n{text}{more}\n"
-
-
 def _line(trial: Trial, best: bool, colour: str | None) -> Line:
     points: list[tuple[float, float]] = [(e, v) for e, v in view.evaluations(trial)]
     top = max(points, key=lambda p: p[1])
@@ -121,9 +86,3 @@ def _line(trial: Trial, best: bool, colour: str | None) -> Line:
         mark=top if best else None,
         end=trial.state if trial.state in (State.TERMINATED, State.FAILED) else None,
     )
-
-
-def _cell(text: str) -> str:
-    """Return a text that stays within a Markdown table's cell and is no markup."""
-    escaped = html.escape(" ".join(text.split()), quote=False)
-    return "".join(f"\\{c}" if c in "\\|`*_[]" else c for c in escaped)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import sys
 import time
 import uuid
@@ -23,7 +22,7 @@ from automl_images.sweep.curated import AUTO, baseline, curated_space
 from automl_images.sweep.ledger import Ledger, fingerprint
 from automl_images.sweep.sampling import as_written
 from automl_images.sweep.schema import given
-from automl_images.sweep.space import Branch, check_space, parse_space
+from automl_images.sweep.space import Branch, check_space, parse_space, points
 from automl_images.sweep.submission import Lane, Submission
 from automl_images.sweep.termination import Unstopped
 from automl_images.tasks import Task, check_primary_metric, get_task
@@ -198,14 +197,14 @@ def plan_sweep(
     _check_counts(covered["settings"], training)
     covered["data"] = {"digest": _digest(training, validation)}
     branches = parse_space(covered["space"])
-    points, iterations = sweep.sampling.points(branches), sweep.iterations
-    if points is None:
-        _say_repeats(branches, iterations)
-    else:
-        if points != iterations:
-            trials = f"{min(points, iterations)} trials"
-            print(f"{sweep.sampling.by}: {points} points, {iterations} iterations: {trials}", file=sys.stderr)
-        iterations = min(points, iterations)
+    most, iterations, there = sweep.sampling.points(branches), sweep.iterations, points(branches)
+    if most is not None and most != iterations:
+        trials = min(most, iterations)
+        print(f"{sweep.sampling.by}: {most} points, {iterations} iterations: {trials} trials", file=sys.stderr)
+        iterations = trials
+    elif there is not None and there < iterations > 1:
+        repeats = f"{there} points for {iterations} trials, so some repeat; grid tries each once"
+        print(f"note: the space has {repeats}", file=sys.stderr)
     run = run or f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     folder = f"{experiment.name}-{fingerprint(covered)}" + (f"-{run}" if fresh else "")
     shared = Ledger(ledger or storage.join(experiment.storage or default_storage, "ledgers", folder))
@@ -229,19 +228,6 @@ def plan_sweep(
     kept = f"; {done} are done already" if done else ""
     print(f"ledger {storage.redact(shared.url)}: {iterations} trials in {lanes} lanes{kept}", file=sys.stderr)
     return [Lane(shared.url, run, i, lanes).to_json() for i in range(lanes)]
-
-
-def _say_repeats(branches: list[Branch], iterations: int) -> None:
-    """Say when a space of choices has fewer points than there are trials, so that some have equal settings."""
-    if any(e.kind not in ("choice", "randint") for branch in branches for e in branch.values()):
-        return
-    sizes = [[e.arguments[0] if e.kind == "randint" else len(e.arguments) for e in b.values()] for b in branches]
-    points = sum(math.prod(s) for s in sizes)
-    if points < iterations and iterations > 1:
-        print(
-            f"note: the space has {points} points for {iterations} trials, so some repeat; grid tries each once",
-            file=sys.stderr,
-        )
 
 
 def _keep(shared: Ledger, name: str, records: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ def canonical_name(name: str) -> str:
     return ALIASES.get(name, name)
 
 
-def canonical_settings(settings: Mapping[str, Any], where: str = "settings") -> dict[str, Any]:
+def canonical_settings(settings: Mapping[str, Any], where: str = "settings", one: Any = None) -> dict[str, Any]:
     """Return settings under their own names, each value as its type: ``"1e-3"`` is 0.001, a flag's true is 1.
 
     What is no hyperparameter, or out of range, stays as it is: who knows the model refuses it.
@@ -23,11 +24,18 @@ def canonical_settings(settings: Mapping[str, Any], where: str = "settings") -> 
     Args:
         settings: names or aliases, and values.
         where: their path in the experiment, for the error.
+        one: what makes a value of a name and what was given; None: a setting's own type.
 
     Raises:
         UserError: two names are of one hyperparameter.
     """
-    return {n: _value(n, v) for n, v in _named(settings, where).items()}
+    spelt: dict[str, str] = {}
+    for name in settings:
+        own = canonical_name(name)
+        if own in spelt:
+            raise UserError(f"{where}.{name}: is the same hyperparameter as {spelt[own]}; give one of the two")
+        spelt[own] = name
+    return {own: (one or _value)(own, settings[name]) for own, name in spelt.items()}
 
 
 def canonical_space(space: Any) -> Any:
@@ -36,13 +44,12 @@ def canonical_space(space: Any) -> Any:
     Raises:
         UserError: two names of a branch are of one hyperparameter.
     """
-    if isinstance(space, list):
-        return [_branch(b, f"sweep.space[{i}]") if isinstance(b, Mapping) else b for i, b in enumerate(space)]
-    return _branch(space, "sweep.space") if isinstance(space, Mapping) else space
-
-
-def _branch(branch: Mapping[str, Any], where: str) -> dict[str, Any]:
-    return {n: _expression(n, e) for n, e in _named(branch, where).items()}
+    if isinstance(space, Mapping):
+        return canonical_settings(space, "sweep.space", _expression)
+    if not isinstance(space, list):
+        return space
+    named = ((f"sweep.space[{i}]", b) for i, b in enumerate(space))
+    return [canonical_settings(b, where, _expression) if isinstance(b, Mapping) else b for where, b in named]
 
 
 def _expression(name: str, expression: Any) -> Any:
@@ -55,25 +62,13 @@ def _expression(name: str, expression: Any) -> Any:
     return made
 
 
-def _named(given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    spelt: dict[str, str] = {}
-    for name in given:
-        own = canonical_name(name)
-        if own in spelt:
-            raise UserError(f"{where}.{name}: is the same hyperparameter as {spelt[own]}; give one of the two")
-        spelt[own] = name
-    return {own: given[name] for own, name in spelt.items()}
-
-
 def _value(name: str, value: Any) -> Any:
-    try:
+    with contextlib.suppress(UserError):
         return CATALOGUE[name].check(value) if name in CATALOGUE else value
-    except UserError:
-        return value
+    return value
 
 
 def _number(name: str, value: Any) -> Any:
-    try:
+    with contextlib.suppress(ValueError):
         return number(value)
-    except ValueError:
-        return value
+    return value

@@ -7,7 +7,8 @@ rounds to multiples of q.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -41,9 +42,11 @@ class Expression:
     arguments: tuple[Any, ...]
 
     @property
-    def varies(self) -> bool:
-        """Whether two draws can differ."""
-        return self.kind != "choice" or len(self.arguments) > 1
+    def size(self) -> int | None:
+        """How many values it has; None: infinitely many."""
+        if self.kind == "choice":
+            return len(self.arguments)
+        return int(self.arguments[0]) if self.kind == "randint" else None
 
     def draw(self, rng: np.random.Generator) -> Any:
         """Return one value: an item, an int (``randint``: 0 up to, not including, its argument) or a float."""
@@ -93,6 +96,12 @@ class Expression:
 
 
 Branch = dict[str, Expression]
+
+
+def points(branches: Sequence[Branch]) -> int | None:
+    """Return how many different settings a space has; None: infinitely many."""
+    sizes = [[e.size for e in branch.values()] for branch in branches]
+    return None if any(None in s for s in sizes) else sum(math.prod(filter(None, s)) for s in sizes)
 
 
 def parse_space(space: Mapping[str, Any] | list[Mapping[str, Any]] | None) -> list[Branch]:

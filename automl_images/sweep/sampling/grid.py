@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from automl_images.errors import UserError
 from automl_images.sweep.sampling.sampler import Sampler
-from automl_images.sweep.space import Branch
+from automl_images.sweep.space import Branch, points
 from automl_images.sweep.trial import Trial
 
 
@@ -31,20 +30,13 @@ class Grid(Sampler):
                         f"sweep.space: grid sampling takes choices only, and {name} is {expression.kind}; "
                         "use a choice, or sampling: random"
                     )
-        return sum(map(_size, branches))
+        return points(branches) or 0
 
     def propose(
         self, branches: Sequence[Branch], seed: int, index: int, trials: Sequence[Trial] = ()
     ) -> dict[str, Any]:
         """See :meth:`Sampler.propose`."""
-        points, before = self.points(branches), 0
-        for branch in branches:
-            if index < before + _size(branch):
-                values = itertools.product(*(e.arguments for e in branch.values()))
-                return dict(zip(branch, next(itertools.islice(values, index - before, None)), strict=True))
-            before += _size(branch)
-        raise UserError(f"sweep.space: the grid has {points} points, so there is no trial {index}")
-
-
-def _size(branch: Branch) -> int:
-    return math.prod(len(e.arguments) for e in branch.values())
+        every = ((b, values) for b in branches for values in itertools.product(*(e.arguments for e in b.values())))
+        for branch, values in itertools.islice(every, index, None):
+            return dict(zip(branch, values, strict=True))
+        raise UserError(f"sweep.space: the grid has {self.points(branches)} points, so there is no trial {index}")
