@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from automl_images.errors import UserError
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.select import select_trial
 from automl_images.steps.train import train_lane
+from automl_images.steps.trial import run_trial
 from automl_images.sweep.journal import LedgerJournal
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.score import Evaluation, Score
@@ -117,6 +119,27 @@ def test_a_draw_out_of_range_fails_its_trial_and_says_why(planned):
         assert trial.settings["learning_rate"] < -4
     with pytest.raises(UserError, match=r"trial 1 failed: sampled learning_rate"):
         select_trial(json.loads(planned)["ledger"])
+
+
+@pytest.mark.parametrize(("model", "published"), [("yolov5", False), ("fasterrcnn_resnet18_fpn", True)])
+def test_unset_weights_are_decided_for_each_trials_model(tmp_path, monkeypatch, model, published):
+    (tmp_path / "records.jsonl").write_text("")
+    records, given = str(tmp_path / "records.jsonl"), {}
+
+    def fit(*_, **options):
+        given.update(options)
+        return SimpleNamespace(best=None, reason=None, stopped=False)
+
+    monkeypatch.setitem(sys.modules, "automl_images.training.fit", SimpleNamespace(fit=fit))
+    space = [{"model_name": {"choice": [m]}} for m in ("yolov5", "fasterrcnn_resnet18_fpn")]
+    experiment = {"task": "image-object-detection", "sweep": {"iterations": 2, "sampling": "grid", "space": space}}
+    lane = json.loads(plan_sweep(experiment, records, records, default_storage=str(tmp_path))[0])
+    ledger = Ledger(lane["ledger"])
+    assert ledger.run(lane["run"]).weights == {"pretrained": None, "source": None}
+    trial = ["yolov5", "fasterrcnn_resnet18_fpn"].index(model)
+    run_trial(ledger, lane["run"], trial)
+    assert ledger.trial(trial).settings["model_name"] == model
+    assert given["weights"] == {"pretrained": published, "source": None}
 
 
 def test_a_trial_that_dies_before_it_begins_is_recorded(planned, monkeypatch):

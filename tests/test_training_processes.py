@@ -74,7 +74,7 @@ def furthest(model, other):
 
 
 def rows(ledger):
-    return sorted((e.epoch, e.value, e.best, e.mean) for e in ledger.evaluations())
+    return sorted(e.score[1:] for e in ledger.evaluations())
 
 
 def model_of(ledger):
