@@ -11,7 +11,8 @@ from automl_images.hyperparameters.number import number
 
 def _number(value: Any) -> Any:
     try:
-        return number(value)
+        found = number(value)
+        return int(found) if found.is_integer() else found  # for the text of an error
     except ValueError:
         return str(value) if isinstance(value, bool) else value  # pydantic would take true for 1
 
