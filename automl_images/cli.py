@@ -141,7 +141,9 @@ def train(
     model: Annotated[str | None, typer.Argument(help="The model folder to write.")] = None,
     task: Task = DETECTION,
     settings: Settings = [],  # noqa: B006 (Typer's way)
-    pretrained: Annotated[bool, typer.Option(help="Start from the library's published weights.")] = True,
+    pretrained: Annotated[
+        bool | None, typer.Option(help="Start from the library's published weights; not given: if the model has some.")
+    ] = None,
     weights: Annotated[str | None, typer.Option(help="Start from this state_dict or model folder.")] = None,
     seed: Annotated[int, typer.Option(help="What is drawn depends on it.")] = 0,
     lane: Annotated[str | None, typer.Option(help="Run this lane of a sweep instead (a line of plan).")] = None,

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from automl_images.sweep.evaluation import Evaluation, latest
-from automl_images.sweep.termination import early_termination
+from automl_images.sweep.score import Evaluation, Score, latest
+from automl_images.sweep.termination import RULE
 from benchmarks.report import report
 
 TRIALS = 40
@@ -55,7 +55,7 @@ def curves(rng: np.random.Generator) -> list[np.ndarray]:
 
 def sweep(made: list[np.ndarray], described: dict | None, concurrency: int) -> tuple[int, float]:
     """Return the epochs trained and the best value found."""
-    rule = early_termination(described)
+    rule = RULE.validate_python(described)
     at: dict[int, list[Evaluation]] = {}
     ended: list[Evaluation] = []
     waiting, running = list(range(len(made))), []
@@ -68,10 +68,10 @@ def sweep(made: list[np.ndarray], described: dict | None, concurrency: int) -> t
             seen = values[trial]
             seen.append(float(made[trial][len(seen)]))
             spent, best, n = spent + 1, max(best, seen[-1]), len(seen)
-            mine = Evaluation(trial, 1, n, n, seen[-1], max(seen), sum(seen) / n)
-            peers = {**latest([e for e in ended if e.number < n]), **latest(at.setdefault(n, []))}
+            mine = Evaluation(trial, 1, Score(n, n, seen[-1], max(seen), sum(seen) / n))
+            peers = {**latest(e for e in ended if e.score.number < n), **latest(at.setdefault(n, []))}
             at[n].append(mine)
-            stopped = rule is not None and rule.stop(mine, list(peers.values()))
+            stopped = rule.stop(mine.score, peers)
             if stopped or n == len(made[trial]):
                 running.remove(trial)
                 ended.append(mine)

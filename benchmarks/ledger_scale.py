@@ -29,8 +29,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from automl_images import storage
-from automl_images.sweep.evaluation import Evaluation
-from automl_images.sweep.ledger import COMPLETED, Ledger
+from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.score import Evaluation, Score
+from automl_images.sweep.trial import State
 from benchmarks.report import report
 
 EVALUATIONS = 20
@@ -156,11 +157,11 @@ class Sweep:
             time.sleep(draw.uniform(0, PAUSE))
             value = draw.random()
             best, total = max(best, value), total + value
-            mine = Evaluation(index, 1, n, n, value, best, total / n)
+            mine = Evaluation(index, 1, Score(n, n, value, best, total / n))
             for measure in draw.sample([self.evaluate, self.evaluate_bare], 2):
                 measure(mine)
         before = time.perf_counter()
-        self.ledger.end_trial(content, COMPLETED, mine, best={"metric": "m", "value": best, "epoch": n})
+        self.ledger.end_trial(content, State.COMPLETED, mine.score, best={"metric": "m", "value": best, "epoch": n})
         self.ended.append(time.perf_counter() - before)
         self.put(f"{self.bare_path}/ended/{mine.name()}")
 
@@ -172,7 +173,7 @@ class Sweep:
 
     def evaluate_bare(self, mine: Evaluation) -> None:
         """Do the least that an evaluation can do."""
-        folder = f"{self.bare_path}/{mine.number:04d}"
+        folder = f"{self.bare_path}/{mine.score.number:04d}"
         before = time.perf_counter()
         self.put(f"{folder}/{mine.name()}")
         self.list(f"{self.bare_path}/ended")
@@ -203,12 +204,12 @@ class Sweep:
     def lost(self) -> int:
         """Return how many evaluations, ends and whole trials the ledger does not have."""
         every = {(t, n) for t in range(self.trials) for n in range(1, EVALUATIONS + 1)}
-        evaluations = every - {(e.trial, e.number) for e in self.ledger.evaluations()}
+        evaluations = every - {(e.trial, e.score.number) for e in self.ledger.evaluations()}
         ends = {int(name.partition(".")[0]) for name in storage.names(storage.join(self.ledger.url, "ended"))}
         whole = [
             t
             for t in self.ledger.trials()
-            if t["state"] == COMPLETED and len(t["evaluations"]) == EVALUATIONS and t["settings"] == SETTINGS
+            if t.state is State.COMPLETED and len(t.evaluations or ()) == EVALUATIONS and t.settings == SETTINGS
         ]
         return len(evaluations) + len(set(range(self.trials)) - ends) + self.trials - len(whole)
 
@@ -224,7 +225,7 @@ def measure(store: str, url: str, trials: int, at_once: int) -> tuple[list[tuple
     probe.open({})
     with counted_requests(url) as requests:
         for n in range(1, EVALUATIONS + 1):
-            probe.evaluate(Evaluation(0, 1, n, n, 0.5, 0.5, 0.5))
+            probe.evaluate(Evaluation(0, 1, Score(n, n, 0.5, 0.5, 0.5)))
     sweep, before = Sweep(url, trials), time.monotonic()
     sweep.run(at_once)
     seconds = time.monotonic() - before

@@ -22,15 +22,16 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from automl_images.sweep.sampling import propose
+from automl_images.sweep.sampling import SAMPLING
 from automl_images.sweep.space import parse_space
+from automl_images.sweep.trial import State, Trial
 from benchmarks.report import report
 
 TRIALS, TABLE_SEEDS = 60, 20
@@ -146,26 +147,25 @@ FUNCTIONS = {
 def ours(name: str, sampling: str, concurrency: int, seed: int) -> float:
     """Return the best of a sweep's trials."""
     function = FUNCTIONS[name]
-    branches = parse_space(function.space)
+    sampler, branches = SAMPLING.validate_python(sampling), parse_space(function.space)
     takes = np.random.default_rng([seed, 1]).uniform(0.5, 1.5, TRIALS)
-    trials: list[dict[str, Any]] = []
+    trials: list[Trial] = []
     running: list[tuple[float, int]] = []
     now = 0.0
     for index in range(TRIALS):
         if len(running) == concurrency:
             now, done = heapq.heappop(running)
-            _end(trials[done], function)
-        settings = propose(sampling, branches, seed, index, trials)
-        trials.append({"trial": index, "state": "running", "settings": settings, "sampled": list(settings)})
+            trials[done] = _ended(trials[done], function)
+        settings = sampler.propose(branches, seed, index, trials)
+        trials.append(Trial(index, State.RUNNING, 1, settings, tuple(settings)))
         heapq.heappush(running, (now + takes[index], index))
     for _, done in running:
-        _end(trials[done], function)
-    return max(t["best"]["value"] for t in trials)
+        trials[done] = _ended(trials[done], function)
+    return max(t.value or -math.inf for t in trials)
 
 
-def _end(trial: dict[str, Any], function: Function) -> None:
-    trial["state"] = "completed"
-    trial["best"] = {"value": function.value(trial["settings"])}
+def _ended(trial: Trial, function: Function) -> Trial:
+    return replace(trial, state=State.COMPLETED, best={"value": function.value(trial.settings)})
 
 
 def optuna_sequential(name: str, seed: int) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,8 @@ from automl_images.errors import UserError
 from automl_images.reports import trials as figures
 from automl_images.steps.entry import bucket_root
 from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.submission import Lane
+from automl_images.sweep.trial import best_trial
 from components.readme import STEPS
 from pipelines.kubeflow import ENDED, Kubeflow, Unavailable
 from pipelines.local import Task
@@ -105,8 +106,8 @@ class Remote:
             names = storage.names(storage.join(root, "ledgers"))
             for ledger in (Ledger(storage.join(root, "ledgers", n)) for n in names if n.startswith(f"{self.name}-")):
                 if storage.exists(storage.join(ledger.url, "runs", f"{self.id}.json")):
-                    described = {"ledger": ledger.url, "run": self.id, "lanes": ledger.run(self.id)["lanes"]}
-                    self._lanes = [json.dumps({**described, "lane": i}) for i in range(described["lanes"])]
+                    count = ledger.run(self.id).lanes
+                    self._lanes = [Lane(ledger.url, self.id, i, count).to_json() for i in range(count)]
         except Exception:  # the driver's, of a store that is not to be read from here: then no trials are shown
             return
 
@@ -136,13 +137,12 @@ class RemoteView(View):
         if step in self.runner.cached:
             return "taken from an earlier run (Kubeflow's cache)"
         if step == "plan" and lanes:
-            return f"{len(lanes)} lanes; ledger {storage.redact(json.loads(lanes[0])['ledger'])}"
+            return f"{len(lanes)} lanes; ledger {storage.redact(Lane.of_json(lanes[0]).ledger)}"
         if step == "train" and lanes:
             return f"{len(self._trials)} trials"
         if step == "select" and self._trials:
-            best = figures.best_trial(self._trials)
-            value = next((figures.best_value(t) for t in self._trials if t["trial"] == best), None)
-            return "" if best is None else f"trial {best}: {self.table.metric} {figures.figure(value)}"
+            best = best_trial(self._trials)
+            return f"trial {best.index}: {self.table.metric} {figures.figure(best.value)}" if best else ""
         return ""
 
 

@@ -32,8 +32,8 @@ from kfp.local import subprocess_task_handler
 from kfp.local.orchestrator import enhanced_dag_orchestrator
 
 from automl_images import storage
+from automl_images.experiment import Resources
 from automl_images.steps.entry import MOUNTS
-from pipelines.experiment import Resources
 
 
 @dataclass

@@ -9,8 +9,9 @@ from pathlib import Path
 from automl_images import storage
 from automl_images.annotations import formats
 from automl_images.errors import UserError
+from automl_images.experiment import Source
 from automl_images.tasks import get_task
-from pipelines.experiment import Experiment, Source
+from pipelines.experiment import Experiment
 
 
 def mounts(experiment: Experiment, root: str) -> list[str]:

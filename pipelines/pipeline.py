@@ -8,6 +8,7 @@ from typing import Any
 from kfp import compiler, dsl, kubernetes
 from kubernetes.utils.quantity import parse_quantity
 
+from automl_images.experiment import LightResources, Resources
 from automl_images.steps.entry import IMAGE
 from components.convert import convert
 from components.evaluate import evaluate
@@ -17,7 +18,7 @@ from components.select import select
 from components.serve import serve
 from components.split import split
 from components.train import train
-from pipelines.experiment import Cluster, Experiment, LightResources, Resources
+from pipelines.experiment import Cluster, Experiment
 
 RETRIES = 2  # of a pod that was deleted; Kubeflow's controller retries no container that ended by itself or was killed
 USER = 10001  # the images' own; a namespace of the restricted level takes no pod that does not name one

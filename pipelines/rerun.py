@@ -11,11 +11,11 @@ from typing import Any
 
 from automl_images import storage
 from automl_images.errors import UserError, nearest
+from automl_images.experiment import Resources
 from automl_images.steps.entry import IMAGE, MOUNTS, docker_line, folders
 from automl_images.steps.train import again, gpus
 from components.images import HEAVY
 from components.readme import STEPS
-from pipelines.experiment import Resources
 from pipelines.kubeflow import Kubeflow
 from pipelines.local import Runner
 from pipelines.run import StepFailed, explain, new_folder

@@ -134,14 +134,14 @@ def _summary(experiment: Experiment, runner: Runner, folder: Path, seconds: floa
     served = json.loads(runner.output("serve") or "null")
     report = str(shutil.copy(evaluation["report"], folder / "report.html"))
     ledger = Ledger(chosen["ledger"])
-    iterations = ledger.run(chosen["run"])["iterations"]
+    iterations = ledger.run(chosen["run"]).iterations
     boards = sorted((folder / "steps").glob("*/select/leaderboard"))
     leaderboard = str(shutil.copy(boards[-1], folder / "leaderboard.html"))
     return {
         "experiment": experiment.name,
         "task": get_task(experiment.task).name,
         "seconds": round(seconds, 1),
-        "trials": [t for t in ledger.trials() if t["trial"] < iterations],
+        "trials": [t.to_json() for t in ledger.trials() if t.index < iterations],
         "best": {k: chosen[k] for k in ("trial", "metric", "value", "epoch", "settings")},
         "evaluation": {**evaluation, "report": report},
         "registered": registered and {k: registered[k] for k in ("name", "version", "uri")},

@@ -13,9 +13,10 @@ from automl_images import __version__, storage
 from automl_images.annotations.checks import check_training_classes
 from automl_images.annotations.reachable import put
 from automl_images.errors import UserError
+from automl_images.experiment import Data, Source
 from automl_images.steps.convert import convert, said
 from automl_images.tasks import get_task
-from pipelines.experiment import Data, Experiment, Source
+from pipelines.experiment import Experiment
 
 _STAMPS = (
     "ETag",

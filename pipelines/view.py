@@ -15,6 +15,8 @@ from automl_images.evaluation import scalars
 from automl_images.reports.terminal import TrialTable
 from automl_images.steps.convert import said as conversion
 from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.submission import Lane
+from automl_images.sweep.trial import Trial
 from pipelines.local import Runner, Task
 
 _TAIL = 20
@@ -34,7 +36,7 @@ class View:
         self.runner, self.console = runner, console
         self.table = TrialTable(metric)
         self._said: set[str] = set()
-        self._trials: list[dict[str, Any]] = []
+        self._trials: list[Trial] = []
         self._ledger: Ledger | None = None
 
     def follow(self, running: Callable[[], bool]) -> None:
@@ -76,10 +78,10 @@ class View:
             lanes = self.runner.output("plan")
             if not lanes:
                 return
-            described = json.loads(lanes[0])
-            self._ledger = Ledger(described["ledger"])
-            submission = self._ledger.run(described["run"])
-            self.table.total, self.table.since = submission["iterations"], submission.get("started", 0.0)
+            lane = Lane.of_json(lanes[0])
+            self._ledger = Ledger(lane.ledger)
+            submission = self._ledger.run(lane.run)
+            self.table.total, self.table.since = submission.iterations, submission.started
         trials = self._ledger.trials()
         if live is not None:
             live.update(self.table.render(trials))
@@ -112,8 +114,7 @@ class View:
         """Return in a few words what a step came to."""
         value: Any = outputs.get("Output")
         if step == "plan":
-            described = json.loads(value[0])
-            return f"{len(value)} lanes; ledger {described['ledger']}"
+            return f"{len(value)} lanes; ledger {Lane.of_json(value[0]).ledger}"
         if step == "train":
             return f"{len(self._trials)} trials"
         result = json.loads(value) if isinstance(value, str) else {}

@@ -80,7 +80,7 @@ def half_a_setting(folder):
 
 
 def negative_seed(folder):
-    return [*train(folder), "--seed", "-1"], "seed: -1 is negative"
+    return [*train(folder), "--seed", "-1"], "sweep.seed: input should be greater than or equal to 0, not -1"
 
 
 def no_weights(folder):

@@ -5,11 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
+from automl_images import experiment as library
 from automl_images.errors import UserError
-from automl_images.steps.plan import MOST_LANES
+from automl_images.experiment import MOST_LANES, Data, Source, Sweep
+from automl_images.steps.plan import check_experiment, plan_sweep
+from automl_images.sweep.sampling import NAMES
+from automl_images.sweep.sampling.bayesian import Bayesian
+from automl_images.sweep.termination import Bandit
+from automl_images.tasks import TASKS
 from pipelines.experiment import Experiment, draw_sample, load
 
 GOOD = {
@@ -67,11 +74,14 @@ BAD = {
         {"sweep": {"iterations": 2, "space": SPACE}, "settings": {"validation_metric_type": "none"}},
         "leaves the trials of a sweep unranked",
     ),
-    "pickled weights": ({"settings": {"model_name": "yolov5"}}, "weights.pretrained: yolov5 has no published weights"),
+    "pickled weights": (
+        {"settings": {"model_name": "yolov5"}, "weights": {"pretrained": True}},
+        "weights.pretrained: yolov5 has no published weights",
+    ),
     "unknown policy": ({"sweep": {"early_termination": {"policy": "bandits"}}}, "did you mean 'bandit'"),
     "policy's key": (
         {"sweep": {"early_termination": {"policy": "asha", "slack_factor": 1}}},
-        "sweep.early_termination.slack_factor: is not a key of asha",
+        "sweep.early_termination.slack_factor: unknown key; did you mean 'reduction_factor'?",
     ),
     "bandit without slack": (
         {"sweep": {"early_termination": {"policy": "bandit"}}},
@@ -79,7 +89,7 @@ BAD = {
     ),
     "truncation of all": (
         {"sweep": {"early_termination": {"policy": "truncation_selection", "truncation_percentage": 100}}},
-        "sweep.early_termination.truncation_percentage: 100 is not a whole number of 1 to 99",
+        "sweep.early_termination.truncation_percentage: input should be less than or equal to 99, not 100",
     ),
     "lanes": ({"sweep": {"lanes": "one"}}, "sweep.lanes: input should be 'concurrent' or 'per_trial', not 'one'"),
     "serving elsewhere": ({"serve": {"to": "kserve"}}, "serve.to: input should be 'manifest', not 'kserve'"),
@@ -161,6 +171,70 @@ def test_the_examples_images_are_drawn_once_if_they_are_wanted(tmp_path, monkeyp
     draw_sample(wanted)
     assert Path("sample/labels.csv").read_text() == "mine" and capsys.readouterr().err == ""
     assert {p.name for p in tmp_path.iterdir()} == {"sample", "experiment.yaml"}
+
+
+def test_an_experiment_is_built_in_python(tmp_path):
+    made = library.Experiment(
+        task="image-object-detection",
+        data=Data(training=Source(source="s3://bucket/cells")),
+        settings={"model_name": "fasterrcnn_resnet18_fpn", "epochs": "3"},
+        sweep=Sweep(
+            sampling=Bayesian(startup=5), iterations=4, early_termination=Bandit(slack_factor=0.1), space=SPACE
+        ),
+    )
+    sweep = {"sampling": {"by": "bayesian", "startup": 5}, "iterations": 4, "space": SPACE}
+    sweep["early_termination"] = {"policy": "bandit", "slack_factor": 0.1}
+    settings = {"model_name": "fasterrcnn_resnet18_fpn", "number_of_epochs": 3}
+    assert check_experiment(made) == check_experiment(load(write(tmp_path, sweep=sweep, settings=settings)))
+    (tmp_path / "r").write_text("")
+    lanes = plan_sweep(made, str(tmp_path / "r"), str(tmp_path / "r"), default_storage=str(tmp_path))
+    assert len(lanes) == 4
+
+
+def test_what_plan_is_given_is_the_same_experiment(tmp_path):
+    rule = {"policy": "bandit", "slack_factor": 0.1, "evaluation_interval": 1}
+    for sweep in ({"iterations": 9}, {"early_termination": rule, "sampling": {"by": "bayesian", "candidates": 24}}):
+        experiment = load(write(tmp_path, sweep={**sweep, "space": SPACE}))
+        passed = json.loads(json.dumps(experiment.trained()))
+        assert check_experiment(library.Experiment.read(passed)) == check_experiment(experiment)
+
+
+def test_the_default_experiment_of_each_task_is_taken(tmp_path):
+    for task in (t.name for t in TASKS.values() if t.default_model):
+        assert load(write(tmp_path, task=task, settings={})).weights.pretrained is None
+
+
+def test_a_sampler_is_named_or_told_more(tmp_path):
+    for sampling in ("bayesian", {"by": "bayesian"}):
+        made = load(write(tmp_path, sweep={"sampling": sampling, "space": SPACE}))
+        assert check_experiment(made)["sampling"] == "bayesian"
+    made = load(write(tmp_path, sweep={"sampling": {"by": "bayesian", "startup": "3"}, "space": SPACE}))
+    assert check_experiment(made)["sampling"] == {"by": "bayesian", "startup": 3}
+    for sampling, line in (
+        ("byesian", "sweep.sampling: nothing is called 'byesian'; did you mean 'bayesian'?"),
+        ({"by": "random", "startup": 3}, "sweep.sampling.startup: unknown key; known: by"),
+        ({"startup": 3}, "sweep.sampling: by is missing; use one of random, grid, sobol, bayesian"),
+        (3, "sweep.sampling: input should be a valid dictionary"),
+    ):
+        with pytest.raises(UserError) as refused:
+            load(write(tmp_path, sweep={"sampling": sampling}))
+        assert line in str(refused.value)
+
+
+def test_the_schema_has_every_rule_and_sampler():
+    schema = Experiment.model_json_schema(by_alias=True)
+    sweep = schema["$defs"]["Sweep"]["properties"]
+    for name, key in (("sampling", "by"), ("early_termination", "policy")):
+        found = [d for n, d in schema["$defs"].items() if f'"#/$defs/{n}"' in json.dumps(sweep[name])]
+        assert all(d["additionalProperties"] is False for d in found)
+        kinds = [d["properties"][key]["const"] for d in found]
+        expected = NAMES if key == "by" else {"bandit", "median_stopping", "truncation_selection", "asha", "none"}
+        assert set(kinds) == set(expected)
+    assert "slack_factor" in schema["$defs"]["Bandit"]["properties"]
+    jsonschema.validate({**GOOD, "sweep": {"sampling": "bayesian", "early_termination": {"policy": "asha"}}}, schema)
+    for wrong in ({"sampling": "x"}, {"early_termination": {"policy": "asha", "slack_factor": 1}}, {"space": 5}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**GOOD, "sweep": wrong}, schema)
 
 
 def test_the_schema_knows_every_key():

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from automl_images.steps.plan import MOST_LANES, plan_sweep
-from automl_images.sweep.ledger import COMPLETED, Ledger
+from automl_images.experiment import MOST_LANES
+from automl_images.steps.plan import plan_sweep
+from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.trial import State
 
 TRIALS, LANES = 200, 4
 
@@ -21,9 +23,10 @@ LANE = """
 import os, sys, time
 from pathlib import Path
 from automl_images.steps import train
-from automl_images.steps.trial import proposed
-from automl_images.sweep.evaluation import Evaluation
 from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.proposal import proposed
+from automl_images.sweep.score import Score
+from automl_images.sweep.trial import State
 
 class Popen:
     def __init__(self, command, **options):
@@ -35,9 +38,9 @@ class Popen:
         settings, sampled, _ = proposed(ledger, trial)
         content = ledger.start_trial(trial, settings, sampled)
         with Path(url, "begun").open("a") as begun:
-            begun.write(f"{trial} {content['attempt']} {sys.argv[2]}\\n")
+            begun.write(f"{trial} {content.attempt} {sys.argv[2]}\\n")
         time.sleep(float(os.environ["PAUSE"]))
-        ledger.end_trial(content, "completed", Evaluation(trial, content["attempt"], 1, 1, 0.5, 0.5, 0.5),
+        ledger.end_trial(content, State.COMPLETED, Score(1, 1, 0.5, 0.5, 0.5),
                          best={"metric": "m", "value": 0.5, "epoch": 1}, model=ledger.model_url(trial))
         return self
     def __exit__(self, *_):
@@ -108,7 +111,7 @@ def test_200_iterations_at_concurrency_4_are_4_lanes_that_run_each_trial_once(sw
     ledger, parts = ledger_of(lanes), said(start(lanes))
     assert sorted(int(t) for part in parts for t in part) == list(range(TRIALS)), "no trial is two lanes'"
     assert Counter(t for t, _, _ in begun(ledger)) == Counter(range(TRIALS))
-    assert {t["state"] for t in ledger.written()} == {COMPLETED}
+    assert {t.state for t in ledger.written()} == {State.COMPLETED}
     assert said(start(plan())) == [{}] * LANES, "submitted again there is nothing to do"
 
 
@@ -123,7 +126,7 @@ def test_a_lane_that_is_killed_and_a_run_that_is_submitted_again(sweep):
     processes[2].send_signal(signal.SIGKILL)
     processes[2].wait()
     others = said(processes[:2] + processes[3:])
-    finished = {t["trial"] for t in ledger.written() if t["state"] == COMPLETED}
+    finished = {t.index for t in ledger.written() if t.state == State.COMPLETED}
     assert TRIALS - 2 <= len(finished) < TRIALS, "the others take what it had not begun"
     orphans = set(range(TRIALS)) - finished
 
@@ -131,8 +134,8 @@ def test_a_lane_that_is_killed_and_a_run_that_is_submitted_again(sweep):
     assert ledger_of(again).url == ledger.url
     retried = said(start(again))
     assert {int(t) for part in retried for t in part} == orphans, "what is finished is kept"
-    assert {t["state"] for t in ledger.written()} == {COMPLETED}
-    assert sorted(t["trial"] for t in ledger.written()) == list(range(TRIALS))
+    assert {t.state for t in ledger.written()} == {State.COMPLETED}
+    assert sorted(t.index for t in ledger.written()) == list(range(TRIALS))
     times = Counter(t for t, _, _ in begun(ledger))
     assert {t for t, n in times.items() if n > 1} <= orphans
     assert all(int(t) not in orphans for part in others for t in part)
@@ -148,10 +151,10 @@ def test_a_lane_that_comes_back_resumes_what_it_had(sweep):
         time.sleep(0.002)
     alone.kill()
     alone.wait()
-    before = {t["trial"] for t in ledger.written() if t["state"] == COMPLETED}
+    before = {t.index for t in ledger.written() if t.state == State.COMPLETED}
     parts = said(start(lanes))  # as train's retries bring it back: the same run, the same lane
     assert sorted(int(t) for part in parts for t in part) == sorted(set(range(TRIALS)) - before)
-    assert {t["state"] for t in ledger.written()} == {COMPLETED}
+    assert {t.state for t in ledger.written()} == {State.COMPLETED}
     attempts = Counter(t for t, _, _ in begun(ledger))
     assert sum(n - 1 for n in attempts.values()) <= 1, "only the trial that it was at runs twice"
 
@@ -161,7 +164,7 @@ def test_a_pod_a_trial(sweep):
     lanes = plan(lanes="per_trial", iterations=6)
     assert [(json.loads(x)["lane"], json.loads(x)["lanes"]) for x in lanes] == [(i, 6) for i in range(6)]
     first = said(start([lanes[4]]))
-    assert first == [{"4": COMPLETED}], "a lane has its own trial and no other"
+    assert first == [{"4": State.COMPLETED}], "a lane has its own trial and no other"
     assert sorted(t for part in said(start(lanes)) for t in part) == ["0", "1", "2", "3", "5"]
     assert {t for t, _, _ in begun(ledger_of(lanes))} == set(range(6))
     assert all(t == lane for t, _, lane in begun(ledger_of(lanes)))

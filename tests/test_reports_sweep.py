@@ -5,6 +5,7 @@ import json
 import random
 import re
 import time
+from dataclasses import replace
 from math import log10
 
 import pytest
@@ -18,20 +19,17 @@ from automl_images.reports.leaderboard import write_leaderboard
 from automl_images.reports.parallel import parallel_chart
 from automl_images.reports.timeline import timeline
 from automl_images.steps.watch import ended, newest_run, watch_trials
-from automl_images.sweep.evaluation import Evaluation
-from automl_images.sweep.ledger import COMPLETED, FAILED, Ledger
+from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.score import Evaluation, Score
+from automl_images.sweep.submission import Submission
+from automl_images.sweep.trial import State, Trial
 
 METRIC = "mean_average_precision"
 
 
 def trial(number, settings, values=(0.1, 0.3), state="completed", start=0.0, end=10.0):
-    curve = [{"epoch": i, "value": v} for i, v in enumerate(values, 1)]
-    best = max(curve, key=lambda e: e["value"])
-    return {
-        **{"trial": number, "state": state, "attempt": 1, "settings": settings, "sampled": sorted(settings)},
-        **{"best": best, "evaluations": curve, "epoch": len(curve), "epochs": 4, "error": None, "reason": None},
-        **{"started": start, "ended": end},
-    }
+    made = Trial(number, State(state), 1, settings, tuple(sorted(settings)), epochs=4, started=start, ended=end)
+    return made.with_curve(dict(enumerate(values, 1)))
 
 
 def sweep(count):
@@ -85,7 +83,7 @@ def test_axes_suit_their_values():
 
 
 def test_the_setting_that_matters_comes_first_or_a_line_says_why_none_does():
-    shares, why = importance([{**t, "state": "completed"} for t in sweep(40)])
+    shares, why = importance([replace(t, state=State.COMPLETED) for t in sweep(40)])
     assert next(iter(shares)) == "learning_rate" and shares["learning_rate"] > 0.4
     assert sum(shares.values()) == pytest.approx(1) and why == "" and len(shares) == 5
     flat, constant = [[trial(i, {"a": i * f}, (0.3 * i * (1 - f),)) for i in range(9)] for f in (1, 0)]
@@ -106,11 +104,11 @@ def test_the_time_line_counts_what_ran_at_a_time_and_cuts_the_night():
 def ledger(request, tmp_path):
     made = Ledger(str(tmp_path / "ledger") if request.param == "local" else f"memory://{tmp_path.name}")
     made.open({"primary_metric": METRIC})
-    made.write_run("r", {"iterations": 2, "deadline": time.time() + 3600})
-    for number, value, state in ((0, 0.25, COMPLETED), (1, 0.5, FAILED)):
+    made.write_run(Submission("r", 2, time.time() + 3600))
+    for number, value, state in ((0, 0.25, State.COMPLETED), (1, 0.5, State.FAILED)):
         content = made.start_trial(number, {"number_of_epochs": 1, "learning_rate": value}, ["learning_rate"])
-        made.evaluate(Evaluation(number, 1, 1, 1, value, value, value))
-        made.end_trial(content, state, error="boom" if state == FAILED else None)
+        made.evaluate(Evaluation(number, 1, Score(1, 1, value, value, value)))
+        made.end_trial(content, state, error="boom" if state == State.FAILED else None)
     return made
 
 
@@ -128,16 +126,16 @@ def test_watch_ends_when_all_have_ended(ledger, terminal):
 
 
 def test_a_sweep_has_not_ended_while_its_newest_run_expects_more(ledger):
-    run, trials = newest_run(ledger), ledger.trials()
-    assert ended(trials, run) and not ended(trials, {**run, "iterations": 3})
-    assert ended(trials, {**run, "iterations": 3, "deadline": 0})
-    assert not ended([{**trials[0], "state": "running"}, trials[1]], {**run, "deadline": 0})
-    later = {**run, "written": time.time() + 60}
-    killed = {**trials[1], "state": "failed", "resumes": True}
-    assert ended(trials, later) and not ended([trials[0], killed], later)
+    (run, written), trials = newest_run(ledger), ledger.trials()
+    more = replace(run, iterations=3)
+    assert ended(trials, run, written) and not ended(trials, more, written)
+    assert ended(trials, replace(more, deadline=0), written)
+    assert not ended([replace(trials[0], state=State.RUNNING), trials[1]], replace(run, deadline=0), written)
+    later, killed = time.time() + 60, replace(trials[1], state=State.FAILED, resumes=True)
+    assert ended(trials, run, later) and not ended([trials[0], killed], run, later)
     time.sleep(0.05)  # the store's clock moves on
-    ledger.write_run("a-later-one", {"iterations": 5, "deadline": time.time() + 3600})
-    assert newest_run(ledger)["iterations"] == 5
+    ledger.write_run(Submission("a-later-one", 5, time.time() + 3600))
+    assert newest_run(ledger)[0].iterations == 5
 
 
 def test_show(ledger):

@@ -97,8 +97,8 @@ def test_a_lane_trains_its_trials_once_more(summary, place):
         assert each["ledger"] == f"{again['folder']}/ledger"
         for trial in map(int, each["trials"]):
             copy, original = Ledger(each["ledger"]).trial(trial), ledger.trial(trial)
-            assert (copy["settings"], copy["best"]) == (original["settings"], original["best"])
-            assert copy["started"] > original["ended"]
+            assert (copy.settings, copy.best) == (original.settings, original.best)
+            assert copy.started > original.ended
     assert fingerprint(Path(ledger.url)) == before
 
 

@@ -20,7 +20,8 @@ from automl_images.prediction import load_model
 from automl_images.registry import Registry
 from automl_images.serving.requests import answer
 from automl_images.steps.serve import serve_manifest
-from automl_images.sweep.ledger import COMPLETED, FAILED, Ledger
+from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.trial import State
 from components import images
 from pipelines.__main__ import app
 from tests.kind import check
@@ -194,7 +195,7 @@ def test_the_experiment_as_it_is_submitted(lane, tools, tmp_path):
     assert package.container("train")["image"] == images.GPU
 
 
-def registered(folder, model, states=(COMPLETED, COMPLETED), figure=0.4):  # noqa: F811
+def registered(folder, model, states=(State.COMPLETED, State.COMPLETED), figure=0.4):  # noqa: F811
     """Register a model as a pipeline does, its ledger beside the registry; return the registry's address."""
     ledger = Ledger(str(folder / "ledgers" / "smoke-1"))
     ledger.open({"primary_metric": METRIC})
@@ -217,8 +218,8 @@ def test_the_registered_model_is_checked(model, tmp_path, capsys):  # noqa: F811
         ({"figure": 0.1}, "is 0.1, the best trial's 0.4"),
         ({"figure": None}, "is None"),
         ({"figure": float("nan")}, "is nan"),
-        ({"states": (COMPLETED, FAILED)}, "the trials are"),
-        ({"states": (COMPLETED,)}, "the trials are"),
+        ({"states": (State.COMPLETED, State.FAILED)}, "the trials are"),
+        ({"states": (State.COMPLETED,)}, "the trials are"),
     ],
 )
 def test_a_model_that_is_not_right_is_told(changes, says, model, tmp_path, capsys):  # noqa: F811

@@ -15,7 +15,8 @@ from automl_images.errors import UserError
 from automl_images.steps.convert import convert_data
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.split import split_data
-from automl_images.sweep.ledger import COMPLETED, Ledger
+from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.trial import State
 from pipelines import __main__ as command
 from pipelines import submit as module
 from pipelines.experiment import load
@@ -53,7 +54,7 @@ class Cluster:
             return "RUNNING", [*drivers, *done, loop, *train]
         if self.fails == "train":
             return "FAILED", [*drivers, *done, detail("for-loop-1", "FAILED"), *wrapped("train", "FAILED", 4, 9)]
-        for trial in range(ledger.run(run["run_id"])["iterations"]):
+        for trial in range(ledger.run(run["run_id"]).iterations):
             self.train(ledger, trial)
         after = [d for s in ("select", "evaluate", "register", "serve") for d in wrapped(s, "SUCCEEDED", 10, 11)]
         return "SUCCEEDED", [
@@ -78,11 +79,11 @@ class Cluster:
     @staticmethod
     def train(ledger, trial):
         before = ledger.trial(trial)
-        if before and before["state"] == COMPLETED:
+        if before and before.state == State.COMPLETED:
             return
         content = ledger.start_trial(trial, {"number_of_epochs": 1}, [])
         best = {"metric": "mean_average_precision", "value": 0.5 + trial / 10, "epoch": 1}
-        ledger.end_trial(content, COMPLETED, best=best, model=ledger.model_url(trial))
+        ledger.end_trial(content, State.COMPLETED, best=best, model=ledger.model_url(trial))
 
 
 @pytest.fixture
@@ -231,14 +232,14 @@ def test_a_failure_says_its_reason_and_a_resubmission_goes_on(cluster, fake, exp
     assert last == f"error: train: RuntimeError: CUDA went away; see {fake.url}/#/runs/details/{first}"
     assert "train          5.0 s  FAILED" in err
     ledger = Ledger(cluster.ledgers[0])
-    assert [t["state"] for t in ledger.written()] == [COMPLETED]
+    assert [t.state for t in ledger.written()] == [State.COMPLETED]
 
-    cluster.fails, started = None, ledger.trial(0)["started"]
+    cluster.fails, started = None, ledger.trial(0).started
     code, _, err = run(experiment())
     assert code == 0, err
     assert cluster.ledgers[1] == cluster.ledgers[0], "the same experiment has the same ledger"
-    assert [t["state"] for t in ledger.written()] == [COMPLETED] * 2
-    assert ledger.trial(0)["started"] == started, "what was finished is kept"
+    assert [t.state for t in ledger.written()] == [State.COMPLETED] * 2
+    assert ledger.trial(0).started == started, "what was finished is kept"
 
     code, _, _ = run(experiment(), "--fresh")
     assert code == 0 and cluster.ledgers[2] != cluster.ledgers[0]

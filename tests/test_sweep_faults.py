@@ -14,8 +14,10 @@ import pytest
 from automl_images.steps import train
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.train import SUPERSEDED
-from automl_images.steps.trial import EXIT_SUPERSEDED, proposed
-from automl_images.sweep.ledger import COMPLETED, FAILED, RUNNING, Ledger
+from automl_images.steps.trial import EXIT_SUPERSEDED
+from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.proposal import proposed
+from automl_images.sweep.trial import State
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")
 
@@ -37,19 +39,24 @@ def trial(url, run, index):
     import time
     from pathlib import Path
     from automl_images.annotations import read_records
-    from automl_images.steps.trial import EXIT_SUPERSEDED, LedgerJournal, proposed
+    from automl_images.steps.trial import EXIT_SUPERSEDED
+    from automl_images.sweep.journal import LedgerJournal
+    from automl_images.sweep.proposal import proposed
+    from automl_images.sweep.score import Score
+    from automl_images.sweep.termination import Unstopped
+    from automl_images.sweep.trial import State
     ledger = Ledger(url)
     settings, sampled, _ = proposed(ledger, index)
     content = ledger.start_trial(index, settings, sampled)
-    journal = LedgerJournal(ledger, content, ledger.run(run)["deadline"], None)
+    journal = LedgerJournal(ledger, content, ledger.run(run).deadline, Unstopped())
     with Path(url, "pids").open("a") as pids:
-        pids.write(f"{{index}} {{content['attempt']}} {{__import__('os').getpid()}}\\n")
+        pids.write(f"{{index}} {{content.attempt}} {{__import__('os').getpid()}}\\n")
     for epoch in range(1, {EVALUATIONS} + 1):
         time.sleep({PAUSE})
-        if journal.evaluated(epoch, epoch / 10, epoch / 10, epoch / 20):
+        if journal.evaluated(Score(epoch, epoch, epoch / 10, epoch / 10, epoch / 20)):
             sys.exit(EXIT_SUPERSEDED)
-    ledger.end_trial(content, "completed", journal.last, best={{"metric": "m", "value": epoch / 10, "epoch": epoch}},
-                     model=ledger.model_url(index))
+    best = {{"metric": "m", "value": epoch / 10, "epoch": epoch}}
+    ledger.end_trial(content, State.COMPLETED, journal.last, best=best, model=ledger.model_url(index))
 
 if __name__ == "__main__":
     if len(sys.argv) == 2:
@@ -115,7 +122,7 @@ def ended(processes):
 
 
 def settings(ledger):
-    return {t["trial"]: t["settings"] for t in ledger.trials()}
+    return {t.index: t.settings for t in ledger.trials()}
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -133,7 +140,7 @@ def test_killed_trials_and_lanes_are_made_up_for(lanes, seed):
                 os.kill(pid, signal.SIGKILL)
                 killed[trial] = pid
         time.sleep(0.01)
-    while ledger.trial(max(killed))["state"] == RUNNING:
+    while ledger.trial(max(killed)).state == State.RUNNING:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     lost = running[draw.randrange(LANES)]
@@ -143,33 +150,31 @@ def test_killed_trials_and_lanes_are_made_up_for(lanes, seed):
     said = json.loads(others[0].communicate(timeout=60)[0])["trials"]
     assert len(said) >= 1
 
-    before = {t["trial"]: t for t in ledger.trials()}
-    assert {t for t, content in before.items() if content["state"] == FAILED} == victims
-    assert all("killed by SIGKILL" in before[t]["error"] for t in victims)
-    orphans = {t for t, content in before.items() if content["state"] == RUNNING}
+    before = {t.index: t for t in ledger.trials()}
+    assert {t for t, content in before.items() if content.state == State.FAILED} == victims
+    assert all("killed by SIGKILL" in before[t].error for t in victims)
+    orphans = {t for t, content in before.items() if content.state == State.RUNNING}
     assert len(orphans) <= 1
 
     again, running = lanes()
     assert again.url == ledger.url
     retried = ended(running)
-    trials = {t["trial"]: t for t in ledger.trials()}
+    trials = {t.index: t for t in ledger.trials()}
     assert sorted(trials) == list(range(TRIALS))
-    assert {t["state"] for t in trials.values()} == {COMPLETED}
-    assert {t for t, content in trials.items() if content["attempt"] == 2} == victims | orphans
-    assert {t for t, content in trials.items() if content["attempt"] == 1} == set(range(TRIALS)) - victims - orphans
-    done = {t for t, content in before.items() if content["state"] == COMPLETED}
+    assert {t.state for t in trials.values()} == {State.COMPLETED}
+    assert {t for t, content in trials.items() if content.attempt == 2} == victims | orphans
+    assert {t for t, content in trials.items() if content.attempt == 1} == set(range(TRIALS)) - victims - orphans
+    done = {t for t, content in before.items() if content.state == State.COMPLETED}
     assert set(retried) == set(range(TRIALS)) - done, "what is done is not done again"
     for trial in done:
-        assert {k: trials[trial][k] for k in ("started", "ended")} == {
-            k: before[trial][k] for k in ("started", "ended")
-        }
+        assert (trials[trial].started, trials[trial].ended) == (before[trial].started, before[trial].ended)
     for trial, content in trials.items():
-        assert content["settings"] == proposed(ledger, trial)[0]
-        assert [e["epoch"] for e in content["evaluations"]] == list(range(1, EVALUATIONS + 1))
-        assert content["error"] is None
+        assert content.settings == proposed(ledger, trial)[0]
+        assert [epoch for epoch, _ in content.evaluations] == list(range(1, EVALUATIONS + 1))
+        assert content.error is None
         if trial in before:
-            assert content["settings"] == before[trial]["settings"]
-    assert len({content["settings"]["learning_rate"] for content in trials.values()}) == TRIALS
+            assert content.settings == before[trial].settings
+    assert len({content.settings["learning_rate"] for content in trials.values()}) == TRIALS
 
     idle = ended(lanes()[1])
     assert idle == {}, "a third submission finds nothing to do"
@@ -195,14 +200,14 @@ def test_two_submissions_at_once_do_no_harm(lanes):
     (ledger, first), (same, second) = lanes(), lanes()
     assert same.url == ledger.url
     for processes in (first, second):
-        assert set(ended(processes).values()) <= {COMPLETED, SUPERSEDED}
-    trials = {t["trial"]: t for t in ledger.trials()}
+        assert set(ended(processes).values()) <= {State.COMPLETED, SUPERSEDED}
+    trials = {t.index: t for t in ledger.trials()}
     assert sorted(trials) == list(range(TRIALS))
-    assert {t["state"] for t in trials.values()} == {COMPLETED}
+    assert {t.state for t in trials.values()} == {State.COMPLETED}
     for trial, content in trials.items():
-        assert content["settings"] == proposed(ledger, trial)[0]
-        assert [e["epoch"] for e in content["evaluations"]] == list(range(1, EVALUATIONS + 1))
+        assert content.settings == proposed(ledger, trial)[0]
+        assert [epoch for epoch, _ in content.evaluations] == list(range(1, EVALUATIONS + 1))
     attempts = {}
     for trial, attempt, _ in begun(ledger):
         attempts[trial] = max(attempt, attempts.get(trial, 0))
-    assert attempts == {t: content["attempt"] for t, content in trials.items()}, "the last attempt is the one kept"
+    assert attempts == {t: content.attempt for t, content in trials.items()}, "the last attempt is the one kept"

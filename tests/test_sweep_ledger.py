@@ -7,8 +7,9 @@ import pytest
 
 from automl_images import storage
 from automl_images.errors import UserError
-from automl_images.sweep.evaluation import Evaluation
-from automl_images.sweep.ledger import COMPLETED, RUNNING, Ledger, fingerprint
+from automl_images.sweep.ledger import Ledger, fingerprint
+from automl_images.sweep.score import Evaluation, Score
+from automl_images.sweep.trial import State
 
 SETTINGS = {"model_name": "yolov5", "number_of_epochs": 3}
 
@@ -33,25 +34,25 @@ def test_the_fingerprint_ignores_order_and_sees_values():
 
 def test_a_trial_goes_from_running_to_completed_with_its_curve(ledger):
     content = ledger.start_trial(3, SETTINGS, ["learning_rate"])
-    assert ledger.trial(3)["state"] == RUNNING
+    assert ledger.trial(3).state == State.RUNNING
     for epoch, value in enumerate((0.1, 0.4, 0.3), 1):
-        ledger.evaluate(Evaluation(3, 1, epoch, epoch, value, max(0.1, value), value))
-    ledger.end_trial(content, COMPLETED, best={"value": 0.4, "epoch": 2})
+        ledger.evaluate(Evaluation(3, 1, Score(epoch, epoch, value, max(0.1, value), value)))
+    ledger.end_trial(content, State.COMPLETED, best={"value": 0.4, "epoch": 2})
     trial = ledger.trials()[0]
-    assert (trial["state"], trial["epoch"], trial["epochs"]) == (COMPLETED, 3, 3)
-    assert trial["evaluations"] == [{"epoch": 1, "value": 0.1}, {"epoch": 2, "value": 0.4}, {"epoch": 3, "value": 0.3}]
+    assert (trial.state, trial.epoch, trial.epochs) == (State.COMPLETED, 3, 3)
+    assert trial.evaluations == ((1, 0.1), (2, 0.4), (3, 0.3))
     assert any(name.startswith("0003.1~3~3~0.3") for name in storage.names(f"{ledger.url}/ended"))
 
 
 def test_of_two_attempts_the_later_counts_and_the_earlier_sees_it(ledger):
     ledger.start_trial(0, SETTINGS, [])
-    first = Evaluation(0, 1, 1, 1, 0.5, 0.5, 0.5)
-    assert ledger.evaluate(first) == ([], False)
-    assert ledger.start_trial(0, SETTINGS, [])["attempt"] == 2
-    second = Evaluation(0, 2, 1, 1, 0.6, 0.6, 0.6)
-    assert ledger.evaluate(second) == ([], False)
-    assert ledger.evaluate(first) == ([], True)
-    assert ledger.trials()[0]["evaluations"] == [{"epoch": 1, "value": 0.6}]
+    first = Evaluation(0, 1, Score(1, 1, 0.5, 0.5, 0.5))
+    assert ledger.evaluate(first) == ({}, False)
+    assert ledger.start_trial(0, SETTINGS, []).attempt == 2
+    second = Evaluation(0, 2, Score(1, 1, 0.6, 0.6, 0.6))
+    assert ledger.evaluate(second) == ({}, False)
+    assert ledger.evaluate(first) == ({}, True)
+    assert ledger.trials()[0].evaluations == ((1, 0.6),)
 
 
 def test_each_trial_is_claimed_by_one_lane(ledger):
@@ -95,16 +96,13 @@ def test_peers_are_those_at_the_same_evaluation_and_those_that_ended_before(ledg
     def trial(index, *values):
         content = ledger.start_trial(index, SETTINGS, [])
         for n, value in enumerate(values, 1):
-            ledger.evaluate(Evaluation(index, 1, n, 2 * n, value, max(values[:n]), sum(values[:n]) / n))
+            ledger.evaluate(Evaluation(index, 1, Score(n, 2 * n, value, max(values[:n]), sum(values[:n]) / n)))
         return content
 
-    ledger.end_trial(trial(0, 0.9), COMPLETED)  # ended before the second evaluation: counts by its last
+    ledger.end_trial(trial(0, 0.9), State.COMPLETED)  # ended before the second evaluation: counts by its last
     trial(1, 0.1, 0.2, 0.3)  # is further: counts by what it had at the second
     trial(2, 0.5)  # has not come so far
-    ledger.end_trial(trial(3), COMPLETED)  # never evaluated
+    ledger.end_trial(trial(3), State.COMPLETED)  # never evaluated
     trial(4, 0.4)
-    peers, _ = ledger.evaluate(Evaluation(4, 1, 2, 4, 0.6, 0.6, 0.5))
-    assert [(p.trial, p.number, p.value, p.epoch) for p in sorted(peers, key=lambda p: p.trial)] == [
-        (0, 1, 0.9, 2),
-        (1, 2, 0.2, 4),
-    ]
+    peers, _ = ledger.evaluate(Evaluation(4, 1, Score(2, 4, 0.6, 0.6, 0.5)))
+    assert {trial: (p.number, p.value, p.epoch) for trial, p in peers.items()} == {0: (1, 0.9, 2), 1: (2, 0.2, 4)}

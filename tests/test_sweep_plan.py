@@ -5,8 +5,8 @@ import json
 import pytest
 
 from automl_images.steps.plan import plan_sweep
-from automl_images.steps.train import finished
 from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.trial import State, Trial
 
 SETTINGS = {"model_name": "fasterrcnn_resnet18_fpn"}
 SPACE = {"learning_rate": {"choice": [0.1, 0.01, 0.001]}}
@@ -46,7 +46,7 @@ def test_lanes(plan, iterations, at_once, lanes):
 
 def test_a_grid_has_as_many_trials_as_points(plan, capsys):
     (lane, *_) = plan(sampling="grid", iterations=9)
-    assert Ledger(lane["ledger"]).run(lane["run"])["iterations"] == 3
+    assert Ledger(lane["ledger"]).run(lane["run"]).iterations == 3
     assert "grid: 3 points, 9 iterations: 3 trials" in capsys.readouterr().err
 
 
@@ -71,4 +71,4 @@ def test_repeats_are_said(plan, capsys):
     ],
 )
 def test_what_a_further_submission_keeps(state, resumes, kept):
-    assert finished({"state": state, "resumes": resumes}) is kept
+    assert Trial(0, State(state), resumes=resumes).finished is kept

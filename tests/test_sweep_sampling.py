@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from automl_images.sweep.sampling import propose
+from automl_images.sweep.sampling.bayesian import Bayesian
+from automl_images.sweep.sampling.grid import Grid
+from automl_images.sweep.sampling.random import Random
+from automl_images.sweep.sampling.sobol import Sobol
 from automl_images.sweep.space import parse_space
+from automl_images.sweep.trial import State, Trial
 
 DRAWS = 10_000
 CONTINUOUS = {
@@ -30,7 +34,7 @@ STEPPED = {
 def draws(kind, arguments, sampling="random"):
     space = parse_space({"x": {kind: arguments}})
     if sampling == "random":
-        return [propose("random", space, 1, i)["x"] for i in range(DRAWS)]
+        return [Random().propose(space, 1, i)["x"] for i in range(DRAWS)]
     return [space[0]["x"].quantile((i + 0.5) / DRAWS) for i in range(DRAWS)]
 
 
@@ -80,41 +84,41 @@ SPACE = [
 GRID = [{"a": {"choice": [1, 2]}, "b": {"choice": ["x", "y", "z"]}}, {"c": {"choice": [0, 1]}}]
 CODE = """
 import json, sys
-from automl_images.sweep.sampling import propose
+from automl_images.sweep.sampling import SAMPLING
 from automl_images.sweep.space import parse_space
 sampling, space, seed = json.loads(sys.argv[1])
-print(json.dumps([propose(sampling, parse_space(space), seed, i) for i in (7, 0, 3)]))
+print(json.dumps([SAMPLING.validate_python(sampling).propose(parse_space(space), seed, i) for i in (7, 0, 3)]))
 """
 
 
-@pytest.mark.parametrize(("sampling", "space"), [("random", SPACE), ("sobol", SPACE), ("grid", GRID)])
+@pytest.mark.parametrize(("sampling", "space"), [(Random(), SPACE), (Sobol(), SPACE), (Grid(), GRID)])
 def test_equal_arguments_give_equal_settings_in_any_process(sampling, space):
-    arguments = json.dumps([sampling, space, 3])
+    arguments = json.dumps([sampling.by, space, 3])
     done = subprocess.run([sys.executable, "-c", CODE, arguments], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [propose(sampling, parse_space(space), 3, i) for i in (7, 0, 3)]
-    if sampling != "grid":
-        assert propose(sampling, parse_space(space), 4, 7) != propose(sampling, parse_space(space), 3, 7)
+    assert json.loads(done.stdout) == [sampling.propose(parse_space(space), 3, i) for i in (7, 0, 3)]
+    if not isinstance(sampling, Grid):
+        assert sampling.propose(parse_space(space), 4, 7) != sampling.propose(parse_space(space), 3, 7)
 
 
 def test_sobol_is_more_even_than_random():
     space = parse_space({"x": {"uniform": [0, 1]}, "y": {"uniform": [0, 1]}})
 
     def unevenness(sampling, seed):
-        points = [propose(sampling, space, seed, i) for i in range(64)]
+        points = [sampling.propose(space, seed, i) for i in range(64)]
         return stats.qmc.discrepancy([[p["x"], p["y"]] for p in points])
 
-    assert all(unevenness("sobol", s) < 0.5 * unevenness("random", s) for s in range(5))
+    assert all(unevenness(Sobol(), s) < 0.5 * unevenness(Random(), s) for s in range(5))
 
 
 def ledger_trial(index, settings, value, state="completed"):
     best = None if value is None else {"value": value, "epoch": 1}
-    return {"trial": index, "state": state, "settings": settings, "sampled": sorted(settings), "best": best}
+    return Trial(index, State(state), 1, settings, tuple(sorted(settings)), best)
 
 
 def search(space, score, count, seed, running=()):
     trials = []
     for i in range(count):
-        settings = propose("bayesian", space, seed, i, [*trials, *running])
+        settings = Bayesian().propose(space, seed, i, [*trials, *running])
         trials.append(ledger_trial(i, settings, score(settings)))
     return trials
 
@@ -142,14 +146,14 @@ def test_bayesian_proposes_every_kind_on_conditional_spaces():
     space = parse_space(EVERY)
     trials = search(space, lambda s: s["a"] if "b" in s else 0.5, 40, seed=0)
     for trial in trials:
-        s = trial["settings"]
+        s = trial.settings
         (branch,) = [b for b in space if set(b) == set(s)]
         for name, value in s.items():
             bounds = branch[name].bounds()
             assert bounds is None or bounds[0] <= value <= bounds[1]
         assert s.get("b", 4) % 4 == 0
         assert s.get("h", 0) in range(4)
-    later = [t["settings"] for t in trials[20:]]
+    later = [t.settings for t in trials[20:]]
     assert sum("b" in s and s["a"] > 0.5 for s in later) > 12, "the better half of the better branch is sought"
 
 
@@ -163,8 +167,8 @@ def test_bayesian_beats_random():
     )
     wins = []
     for seed in range(8):
-        mine = max(t["best"]["value"] for t in search(space, quadratic, 40, seed))
-        other = max(quadratic(propose("random", space, seed + 100, i)) for i in range(40))
+        mine = max(t.value for t in search(space, quadratic, 40, seed))
+        other = max(quadratic(Random().propose(space, seed + 100, i)) for i in range(40))
         wins.append(mine > other)
     assert sum(wins) >= 6
 
@@ -174,9 +178,9 @@ def test_running_trials_are_kept_away_from():
     distances = []
     for seed in range(12):
         done = search(space, lambda s: -((s["x"] - 0.5) ** 2), 14, seed)
-        first = propose("bayesian", space, seed, 14, done)
+        first = Bayesian().propose(space, seed, 14, done)
         running = [ledger_trial(14 + i, first, None, "running") for i in range(6)]
-        second = propose("bayesian", space, seed, 14, [*done, *running])
+        second = Bayesian().propose(space, seed, 14, [*done, *running])
         distances.append(abs(first["x"] - second["x"]))
     assert median(distances) > 0.02
 
@@ -189,10 +193,10 @@ def test_trials_of_another_space_are_passed_over():
         ledger_trial(92, {"x": "text"}, 1.0),
         ledger_trial(93, {"x": 0.5}, float("nan")),
         ledger_trial(94, {"x": 0.5}, None, "failed"),
-        {**ledger_trial(95, {}, None, "skipped"), "sampled": []},
+        ledger_trial(95, {}, None, "skipped"),
     ]
     trials = search(space, lambda s: s["x"], 16, 0)
-    assert 0 <= propose("bayesian", space, 0, 20, [*foreign, *trials])["x"] <= 1
+    assert 0 <= Bayesian().propose(space, 0, 20, [*foreign, *trials])["x"] <= 1
 
 
 def test_importing_the_samplers_is_light():

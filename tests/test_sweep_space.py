@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from automl_images.errors import UserError
-from automl_images.sweep.sampling import grid_size, propose
+from automl_images.sweep.sampling.grid import Grid
+from automl_images.sweep.sampling.random import Random
 from automl_images.sweep.space import check_space, parse_space
 
 TASK = "image-object-detection"
@@ -61,22 +62,22 @@ def test_q_draws_are_multiples_of_q(expression):
 
 def test_equal_seed_and_index_give_equal_trials_in_another_process():
     branches = parse_space(SPACE)
-    here = [propose("random", branches, 3, i) for i in (7, 2, 7)]
+    here = [Random().propose(branches, 3, i) for i in (7, 2, 7)]
     code = (
-        "import json,sys\nfrom automl_images.sweep.sampling import propose\n"
+        "import json,sys\nfrom automl_images.sweep.sampling.random import Random\n"
         "from automl_images.sweep.space import parse_space\n"
-        "print(json.dumps([propose('random', parse_space(json.loads(sys.argv[1])), 3, i) for i in (7, 2, 7)]))"
+        "print(json.dumps([Random().propose(parse_space(json.loads(sys.argv[1])), 3, i) for i in (7, 2, 7)]))"
     )
     there = subprocess.run([sys.executable, "-c", code, json.dumps(SPACE)], capture_output=True, text=True, check=True)
     assert json.loads(there.stdout) == here
     assert here[0] == here[2] != here[1]
-    assert propose("random", branches, 4, 7) != here[0]
+    assert Random().propose(branches, 4, 7) != here[0]
 
 
 def test_conditional_branches_are_sampled_whole():
     models = set()
     for i in range(30):
-        trial = propose("random", parse_space(SPACE), 0, i)
+        trial = Random().propose(parse_space(SPACE), 0, i)
         models.add(trial["model_name"])
         assert ("model_size" in trial) == (trial["model_name"] == "yolov5")
     assert models == {"yolov5", "fasterrcnn_resnet18_fpn"}
@@ -88,10 +89,10 @@ def test_a_grid_counts_through_every_point_once():
         {"model_name": "fasterrcnn_resnet18_fpn", "optimizer": {"choice": ["sgd", "adamw"]}},
     ]
     branches = parse_space(space)
-    points = [tuple(sorted(propose("grid", branches, 0, i).items())) for i in range(grid_size(branches))]
+    points = [tuple(sorted(Grid().propose(branches, 0, i).items())) for i in range(Grid().points(branches))]
     assert len(points) == len(set(points)) == 8
     with pytest.raises(UserError, match="8 points, so there is no trial 8"):
-        propose("grid", branches, 0, 8)
+        Grid().propose(branches, 0, 8)
 
 
 @pytest.mark.parametrize(
@@ -126,4 +127,4 @@ def test_a_wrong_space_is_refused_with_its_path(space, line):
 
 def test_grid_refuses_what_is_continuous():
     with pytest.raises(UserError, match="grid sampling takes choices only, and learning_rate is uniform"):
-        grid_size(parse_space({"learning_rate": {"uniform": [0, 1]}}))
+        Grid().points(parse_space({"learning_rate": {"uniform": [0, 1]}}))

@@ -13,8 +13,9 @@ import pytest
 from automl_images import storage
 from automl_images.errors import UserError
 from automl_images.registry import Registry
-from automl_images.sweep.evaluation import Evaluation
-from automl_images.sweep.ledger import COMPLETED, Ledger
+from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.score import Evaluation, Score
+from automl_images.sweep.trial import State
 from benchmarks.ledger_scale import CREDENTIALS, counted_requests, s3_server, weed
 
 pytest.importorskip("s3fs")
@@ -83,7 +84,7 @@ def elsewhere(code, *arguments):
 
 
 def report(ledger, trial, number, value, attempt=1):
-    return ledger.evaluate(Evaluation(trial, attempt, number, number, value, value, value))
+    return ledger.evaluate(Evaluation(trial, attempt, Score(number, number, value, value, value)))
 
 
 def test_a_ledger_opens_again_for_the_same_experiment_alone(ledger):
@@ -166,38 +167,38 @@ def test_a_driver_that_looks_and_then_writes_is_not_exclusive(monkeypatch):
 def test_a_trial_lives_through_its_states(ledger):
     assert ledger.trial(3) is None
     content = ledger.start_trial(3, SETTINGS, ["learning_rate"])
-    assert ledger.trial(3)["state"] == "running"
+    assert ledger.trial(3).state == "running"
     for number, value in enumerate((0.1, 0.4), 1):
         report(ledger, 3, number, value)
-    ledger.end_trial(content, COMPLETED)
+    ledger.end_trial(content, State.COMPLETED)
     (trial,) = ledger.trials()
-    assert (trial["state"], trial["epoch"], trial["settings"]) == (COMPLETED, 2, SETTINGS)
-    assert trial["best"] == {"value": 0.4, "epoch": 2}
+    assert (trial.state, trial.epoch, trial.settings) == (State.COMPLETED, 2, SETTINGS)
+    assert trial.best == {"value": 0.4, "epoch": 2}
     assert storage.names(f"{ledger.url}/ended") == ["0003.1~2~2~0.4~0.4~0.4"]
 
 
 def test_an_evaluation_returns_the_peers(ledger):
     content = ledger.start_trial(0, SETTINGS, [])
     report(ledger, 0, 1, 0.9)
-    ledger.end_trial(content, COMPLETED)
+    ledger.end_trial(content, State.COMPLETED)
     for number, value in enumerate((0.1, 0.2, 0.3), 1):
         report(ledger, 1, number, value)
     peers, superseded = report(ledger, 4, 2, 0.6)
-    assert sorted((p.trial, p.number, p.value) for p in peers) == [(0, 1, 0.9), (1, 2, 0.2)]
+    assert sorted((t, p.number, p.value) for t, p in peers.items()) == [(0, 1, 0.9), (1, 2, 0.2)]
     assert not superseded
 
 
 def test_a_later_attempt_supersedes(ledger):
     ledger.start_trial(0, SETTINGS, [])
-    assert report(ledger, 0, 1, 0.5) == ([], False)
+    assert report(ledger, 0, 1, 0.5) == ({}, False)
     ledger.start_trial(0, SETTINGS, [])
-    assert report(ledger, 0, 2, 0.5) == ([], True)
+    assert report(ledger, 0, 2, 0.5) == ({}, True)
 
 
 @pytest.mark.parametrize("ended", [0, 1], ids=["none-ended", "one-ended"])
 def test_an_evaluation_is_one_write_and_two_listings(ledger, ended):
     for trial in range(ended):
-        ledger.end_trial(ledger.start_trial(trial, SETTINGS, []), COMPLETED)
+        ledger.end_trial(ledger.start_trial(trial, SETTINGS, []), State.COMPLETED)
     with counted_requests(ledger.url) as made:
         report(ledger, 7, 1, 0.5)
     assert sorted(made) == ["ListObjectsV2", "ListObjectsV2", "PutObject"]
@@ -205,22 +206,23 @@ def test_an_evaluation_is_one_write_and_two_listings(ledger, ended):
 
 WRITER = """
 import sys
-from automl_images.sweep.evaluation import Evaluation
 from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.score import Evaluation, Score
+from automl_images.sweep.trial import State
 ledger, trial = Ledger(sys.argv[1]), int(sys.argv[2])
 content = ledger.start_trial(trial, {"number_of_epochs": 1}, [])
-print([p.trial for p in ledger.evaluate(Evaluation(trial, 1, 1, 1, 0.5, 0.5, 0.5))[0]])
-ledger.end_trial(content, "completed")
+print(list(ledger.evaluate(Evaluation(trial, 1, Score(1, 1, 0.5, 0.5, 0.5)))[0]))
+ledger.end_trial(content, State.COMPLETED)
 """
 
 
 def test_what_another_process_writes_is_seen_at_once(ledger):
     report(ledger, 0, 1, 0.1)
-    assert report(ledger, 0, 1, 0.1)[0] == [], "listed once, so that a listing could be kept"
+    assert report(ledger, 0, 1, 0.1)[0] == {}, "listed once, so that a listing could be kept"
     assert ledger.trials() == []
     assert elsewhere(WRITER, ledger.url, 1) == "[0]\n"
-    assert [p.trial for p in report(ledger, 0, 1, 0.1)[0]] == [1]
-    assert [t["state"] for t in ledger.trials()] == [COMPLETED]
+    assert list(report(ledger, 0, 1, 0.1)[0]) == [1]
+    assert [t.state for t in ledger.trials()] == [State.COMPLETED]
     assert storage.names(f"{ledger.url}/ended") == ["0001.1~1~1~0.5~0.5~0.5"]
     storage.remove(f"{ledger.url}/ended/0001.1~1~1~0.5~0.5~0.5")
     forget()
@@ -276,4 +278,4 @@ def test_minio_addresses_are_s3(ledger):
     assert same.experiment() == ledger.experiment()
     assert [e.trial for e in same.evaluations()] == [0]
     report(same, 1, 1, 0.6)
-    assert [p.trial for p in report(ledger, 0, 1, 0.5)[0]] == [1]
+    assert list(report(ledger, 0, 1, 0.5)[0]) == [1]

@@ -3,17 +3,22 @@
 import pytest
 
 from automl_images.errors import UserError
-from automl_images.sweep.evaluation import Evaluation, latest
-from automl_images.sweep.termination import early_termination
+from automl_images.experiment import Experiment
+from automl_images.sweep.score import Evaluation, Score, latest
+from automl_images.sweep.termination import RULE, Unstopped
 
 
-def at(number, *values, trial=0):
-    """Return a trial's evaluation after these values."""
-    return Evaluation(trial, 1, number, number, values[-1], max(values), sum(values) / len(values))
+def at(number, *values):
+    """Return a trial's score after these values."""
+    return Score(number, number, values[-1], max(values), sum(values) / len(values))
+
+
+def judged(rule, mine, peers):
+    return RULE.validate_python(rule).stop(mine, peers)
 
 
 def stops(rule, mine, *peers):
-    return early_termination(rule).stop(mine, [at(mine.number, p, trial=i) for i, p in enumerate(peers, 1)])
+    return judged(rule, mine, {i: at(mine.number, p) for i, p in enumerate(peers, 1)})
 
 
 @pytest.mark.parametrize(
@@ -27,6 +32,11 @@ def stops(rule, mine, *peers):
         ({"slack_factor": 0}, 0.8, 0.8, False),
         ({"slack_amount": 0.2}, 0.8, 0.59, True),
         ({"slack_amount": 0.2}, 0.8, 0.61, False),
+        ({"slack_factor": 0.1}, 0.66, 0.6, False),  # exactly best / (1 + slack_factor): only less than it stops
+        ({"slack_factor": 0.1}, 0.66, 0.66 / 1.1, False),
+        ({"slack_factor": 0.5}, 0.9, 0.6, False),
+        ({"slack_factor": 0.5}, 0.9, 0.5999, True),
+        ({"slack_amount": 0.2}, 0.8, 0.6, False),
         ({"slack_factor": 0.2}, -0.8, -0.9, False),
         ({"slack_factor": 0.2}, -0.8, -0.95, True),
     ],
@@ -44,11 +54,11 @@ def test_bandit_compares_bests_not_last_values():
 
 def test_median_stopping_compares_the_best_with_running_means():
     rule = {"policy": "median_stopping"}
-    peers = [at(5, *[v] * 5, trial=i) for i, v in enumerate((0.3, 0.4, 0.5), 1)]
+    peers = {i: at(5, *[v] * 5) for i, v in enumerate((0.3, 0.4, 0.5), 1)}
     mine = at(5, 0.1, 0.2, 0.34, 0.2, 0.2)
-    assert "below 0.35, the median of the running means of 4 trials" in early_termination(rule).stop(mine, peers)
+    assert "below 0.35, the median of the running means of 4 trials" in judged(rule, mine, peers)
     better = at(5, 0.1, 0.2, 0.36, 0.2, 0.2)
-    assert early_termination(rule).stop(better, peers) is None
+    assert judged(rule, better, peers) is None
 
 
 def test_truncation_stops_the_lowest_share():
@@ -77,7 +87,7 @@ def test_when_rules_act(rule):
     assert acting(evaluation_interval=0) == list(range(1, 13))
     assert acting(evaluation_interval=2, delay_evaluation=6) == [6, 8, 10, 12]
     assert acting(delay_evaluation=5) == list(range(5, 13))
-    assert early_termination(rule).stop(at(3, 0.1), []) is None, "nobody to be judged by"
+    assert judged(rule, at(3, 0.1), {}) is None, "nobody to be judged by"
 
 
 def test_asha_acts_at_rungs_within_the_first_wave():
@@ -88,18 +98,21 @@ def test_asha_acts_at_rungs_within_the_first_wave():
     assert not stops(rule, at(2, 0.55), 0.5, 0.1)
     assert stops(rule, at(2, 0.55), 0.6, 0.1)
     assert not stops(rule, at(2, 0.55), 0.6, 0.1, 0.2, 0.3, 0.4), "two of six go on"
-    ended_before = at(1, 0.9, trial=9)
-    assert early_termination(rule).stop(at(2, 0.1), [ended_before, at(2, 0.5, trial=1)]) is None
+    assert judged(rule, at(2, 0.1), {9: at(1, 0.9), 1: at(2, 0.5)}) is None
 
 
-def test_none_stops_nothing():
-    assert early_termination(None) is early_termination({}) is early_termination({"policy": "none"}) is None
+@pytest.mark.parametrize("rule", [None, {}, {"policy": None}, {"policy": "none"}])
+def test_none_stops_nothing(rule):
+    assert RULE.validate_python(rule) == Unstopped()
+    assert not stops(rule, at(5, 0.1), 0.9)
 
 
 @pytest.mark.parametrize(
     "rule",
     [
         {"policy": "hyperband"},
+        {"slack_factor": 0.1},
+        {"policy": "bandit", "slack_factor": "nan"},
         {"policy": "bandit"},
         {"policy": "bandit", "slack_factor": 0.1, "slack_amount": 0.1},
         {"policy": "bandit", "slack_factor": -0.1},
@@ -117,13 +130,13 @@ def test_none_stops_nothing():
 )
 def test_wrong_rules_are_refused_with_their_place(rule):
     with pytest.raises(UserError, match=r"^sweep\.early_termination"):
-        early_termination(rule)
+        Experiment.read({"task": "image-object-detection", "sweep": {"early_termination": rule}})
 
 
 def test_an_evaluation_is_its_name():
-    one = Evaluation(7, 2, 5, 10, 0.612345678, 0.7, -1e-12)
+    one = Evaluation(7, 2, Score(5, 10, 0.612345678, 2 / 3, -1e-12))
     assert Evaluation.parse(one.name()) == one
     assert Evaluation.parse("0007.2~superseded") is None
     assert Evaluation.parse("0007.2~") is None
-    again = Evaluation(7, 3, 1, 2, 0.1, 0.1, 0.1)
-    assert latest([again, one]) == {7: again}
+    again = Evaluation(7, 3, Score(1, 2, 0.1, 0.1, 0.1))
+    assert latest([again, one]) == {7: again.score}

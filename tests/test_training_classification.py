@@ -315,7 +315,7 @@ def test_a_trial_continues_from_an_earlier_model(earlier, tmp_path, by, labels):
     experiment = {"task": SINGLE, "settings": {**given, **settings}, "weights": weights, "storage": str(tmp_path)}
     (lane,) = plan_sweep(experiment, *data)
     ledger = Ledger(json.loads(lane)["ledger"])
-    staged = ledger.run(json.loads(lane)["run"])["weights"]
+    staged = ledger.run(json.loads(lane)["run"]).weights
     assert Path(staged["source"]).is_relative_to(ledger.url), "a copy, which all lanes reach"
     assert (Path(ledger.url) / "weights/labels.json").read_text() == (earlier / "labels.json").read_text()
     before = torch.load(earlier / "model.pt", weights_only=True)

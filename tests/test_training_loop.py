@@ -55,6 +55,7 @@ def test_early_stopping_counts_evaluations_without_improvement(train, values, pa
 def test_every_so_many_epochs_and_the_last_are_evaluated(train, frequency, epochs):
     _, _, journal = train({"number_of_epochs": 5, "evaluation_frequency": frequency})
     assert [e for e, *_ in journal.evaluations] == epochs
+    assert journal.numbers == list(range(1, len(epochs) + 1)), "the last epoch is an evaluation of its own"
 
 
 def test_evaluation_changes_no_draw_of_training(train):

@@ -75,7 +75,7 @@ def furthest(model, other):
 
 
 def rows(ledger):
-    return sorted((e.epoch, e.value, e.best, e.mean) for e in ledger.evaluations())
+    return sorted(e.score[1:] for e in ledger.evaluations())
 
 
 def model_of(ledger):
@@ -84,12 +84,12 @@ def model_of(ledger):
 
 def test_two_processes_do_what_one_does_with_half_of_each_batch(lane, images, alone, tmp_path):
     ledger, trial, _ = lane(images, VIT)
-    assert trial["state"] == "completed", trial["error"]
+    assert trial.state == "completed", trial.error
     for rank in "01":
         assert (tmp_path / f"batches-{rank}").read_text().split() == ["2"] * 6
     np.testing.assert_allclose(rows(ledger), alone.evaluations, rtol=1e-6)
     for name in ("accuracy", "log_loss"):
-        assert trial["best"]["metrics"][name] == pytest.approx(alone.best["metrics"][name], rel=1e-4)
+        assert trial.best["metrics"][name] == pytest.approx(alone.best["metrics"][name], rel=1e-4)
     assert furthest(model_of(ledger), alone.model) < 1e-4
     log = (Path(ledger.trial_folder(0)) / "log").read_text()
     assert "on 2 cpu processes" in log
@@ -101,11 +101,11 @@ def test_a_trial_of_two_processes_that_was_killed_resumes(lane, images, alone, t
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     _, killed, _ = lane(images, VIT, "0 killed")
-    assert (killed["state"], killed["resumes"]) == ("failed", True)
+    assert (killed.state, killed.resumes) == ("failed", True)
     assert not list(temporary.iterdir()), "it leaves no files behind"
     (tmp_path / "batches-0").unlink()
     ledger, trial, _ = lane(images, VIT)
-    assert trial["state"] == "completed", trial["error"]
+    assert trial.state == "completed", trial.error
     assert (tmp_path / "batches-0").read_text().split() == ["2"] * 2, "the third epoch alone was left"
     np.testing.assert_allclose(rows(ledger), alone.evaluations, rtol=1e-6)
     assert furthest(model_of(ledger), alone.model) < 1e-4
@@ -113,15 +113,15 @@ def test_a_trial_of_two_processes_that_was_killed_resumes(lane, images, alone, t
 
 def test_a_trial_whose_second_process_is_killed_counts_as_killed(lane, images):
     _, trial, seconds = lane(images, FROZEN, "1 killed")
-    assert (trial["state"], trial["resumes"]) == ("failed", True), trial["error"]
+    assert (trial.state, trial.resumes) == ("failed", True), trial.error
     assert seconds < 90
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk")
 def test_a_trial_that_finds_the_disk_full_says_so_and_may_resume(lane, images):
     ledger, trial, _ = lane(images, FROZEN, "0 disk full", processes=1)
-    assert (trial["state"], trial["resumes"]) == ("failed", True)
-    assert trial["error"].startswith("no space left on the disk; free some")
+    assert (trial.state, trial.resumes) == ("failed", True)
+    assert trial.error.startswith("no space left on the disk; free some")
     log = (Path(ledger.trial_folder(0)) / "log").read_text()
     assert "Traceback" not in log
     assert log.count("error: no space left") == 1
@@ -138,9 +138,9 @@ def test_a_trial_that_finds_the_disk_full_says_so_and_may_resume(lane, images):
 )
 def test_what_one_process_fails_by_ends_both_with_one_line(lane, images, fault, line):
     ledger, trial, seconds = lane(images, FROZEN, fault)
-    assert trial["state"] == "failed"
-    assert not trial["resumes"], "what is a person's to mend is not tried again"
-    assert line in trial["error"]
+    assert trial.state == "failed"
+    assert not trial.resumes, "what is a person's to mend is not tried again"
+    assert line in trial.error
     log = (Path(ledger.trial_folder(0)) / "log").read_text().splitlines()
     assert len([text for text in log if text.startswith("error: ")]) == 1
     assert ("Traceback (most recent call last):" in log) is ("ours" in fault)
@@ -162,8 +162,8 @@ def test_a_network_with_norms_learns_on_two_processes_as_on_one(lane, tmp_path):
     values = []
     for processes in (1, 2):
         _, trial, _ = lane((records[:60], records[60:]), given, processes=processes)
-        assert trial["state"] == "completed", trial["error"]
-        values.append(trial["best"]["value"])
+        assert trial.state == "completed", trial.error
+        values.append(trial.best["value"])
     assert min(values) > 0.9
 
 
@@ -175,6 +175,6 @@ def test_faster_rcnn_trains_on_two_processes(lane, tmp_path, squares):
         data.append(str(conftest.write_jsonl(tmp_path / name, records)))
     given = {"model_name": "fasterrcnn_resnet18_fpn", "min_size": 64, "max_size": 64, "number_of_epochs": 1}
     ledger, trial, _ = lane(data, given, task="image-object-detection")
-    assert trial["state"] == "completed", trial["error"]
+    assert trial.state == "completed", trial.error
     assert [row[0] for row in rows(ledger)] == [1]
     assert model_of(ledger)

@@ -37,11 +37,12 @@ class Journal:
 
     def __init__(self, folder: Path, stop_at: int = 0):
         self.folder, self.stop_at = folder, stop_at
-        self.evaluations, self.saved = [], []
+        self.evaluations, self.numbers, self.saved = [], [], []
 
-    def evaluated(self, epoch, value, best, mean):
-        self.evaluations.append((epoch, value, best, mean))
-        return "told to" if epoch == self.stop_at else None
+    def evaluated(self, score):
+        self.evaluations.append(score[1:])
+        self.numbers.append(score.number)
+        return "told to" if score.epoch == self.stop_at else None
 
     def save_model(self, folder):
         shutil.rmtree(self.folder / "model", ignore_errors=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from automl_images.reports import trials as view
 from automl_images.reports.parallel import column, scale
-from automl_images.reports.trials import Trial
+from automl_images.sweep.trial import Trial
 
 LEAST = 8
 _TOP = 0.1  # the share of trials that counts as good, but at least so many trials:
@@ -30,10 +30,10 @@ def importance(trials: Sequence[Trial]) -> tuple[dict[str, float], str]:
     Returns:
         The shares, which add up to 1, and an empty text; or nothing and why there are none.
     """
-    counted = [t for t in trials if t["state"] in ("completed", "terminated") and view.best_value(t) is not None]
+    counted = [t for t in trials if t.succeeded and t.value is not None]
     if len(counted) < LEAST:
         return {}, f"At least {LEAST} trials must have ended with a value before the importance says anything."
-    values = [view.best_value(t) or 0.0 for t in counted]
+    values = [t.value or 0.0 for t in counted]
     if max(values) - min(values) < 1e-12:
         return {}, "All trials have the same value, so that no hyperparameter shows an effect."
     columns = {n: column(counted, n) for n in view.varying(counted)}
@@ -54,16 +54,16 @@ def importance(trials: Sequence[Trial]) -> tuple[dict[str, float], str]:
         return FloatDistribution(low, high, log=kind == "log")
 
     distributions = {n: distribution(list(c.values())) for n, c in columns.items()}
-    said = optuna.logging.get_verbosity()
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(direction="maximize")
         frozen = []
         for trial, value in zip(counted, values, strict=True):
-            names = [n for n, c in columns.items() if trial["trial"] in c]
+            names = [n for n, c in columns.items() if trial.index in c]
             frozen.append(
                 optuna.trial.create_trial(
-                    params={n: columns[n][trial["trial"]] for n in names},
+                    params={n: columns[n][trial.index] for n in names},
                     distributions={n: distributions[n] for n in names},
                     value=value,
                 )
@@ -76,7 +76,7 @@ def importance(trials: Sequence[Trial]) -> tuple[dict[str, float], str]:
                 study, evaluator=PedAnovaImportanceEvaluator(target_quantile=top), params=list(columns), normalize=False
             )
     finally:
-        optuna.logging.set_verbosity(said)
+        optuna.logging.set_verbosity(verbosity)
     total = sum(raw.values())
     if total < 1e-9:
         return {}, "The best trials' settings are spread as all trials' are: no hyperparameter shows an effect."

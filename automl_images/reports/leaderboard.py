@@ -1,8 +1,7 @@
-"""The leaderboard of a sweep, as one HTML file and as Markdown. Imports no plotting library."""
+"""The leaderboard of a sweep, as one HTML file. Imports no plotting library."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 from automl_images import storage
@@ -13,7 +12,7 @@ from automl_images.reports.html import render
 from automl_images.reports.importance import importance
 from automl_images.reports.parallel import evenly, parallel_chart
 from automl_images.reports.timeline import timeline
-from automl_images.reports.trials import Trial
+from automl_images.sweep.trial import State, Trial, ranked
 
 _COLOURED, _DRAWN = 10, 100
 
@@ -28,16 +27,14 @@ def write_leaderboard(path_html: str, *, title: str, metric: str, trials: Sequen
         trials: the ledger's trials, in any order and state.
         best: the number of the selected trial; None if there is none.
     """
-    order = view.ranked(trials)
+    order = ranked(trials)
     drawn = [t for t in order if view.evaluations(t)]
     # Up to ten trials have a colour each, and the table says which; of more only the best stands out.
-    colours = class_colours(str(t["trial"]) for t in drawn) if len(drawn) <= _COLOURED else {}
+    colours = class_colours(str(t.index) for t in drawn) if len(drawn) <= _COLOURED else {}
     css = {n: "#{:02x}{:02x}{:02x}".format(*c) for n, c in colours.items()}
     kept = evenly(drawn, _DRAWN, best)
     # The best is drawn last, on top.
-    lines = [
-        _line(t, t["trial"] == best, css.get(str(t["trial"]))) for t in sorted(kept, key=lambda t: t["trial"] == best)
-    ]
+    lines = [_line(t, t.index == best, css.get(str(t.index))) for t in sorted(kept, key=lambda t: t.index == best)]
     rows = []
     for trial in order:
         why = view.why(trial)
@@ -45,16 +42,16 @@ def write_leaderboard(path_html: str, *, title: str, metric: str, trials: Sequen
         head = why.splitlines()[-1].strip() if why else ""
         rows.append(
             {
-                "trial": {"best": None, "attempt": 1, "epoch": 0, "epochs": None, "settings": {}, **trial},
-                "best": trial["trial"] == best,
-                "value": view.best_value(trial),
+                "trial": trial,
+                "best": trial.index == best,
+                "value": trial.value,
                 "seconds": view.seconds(trial),
-                "colour": css.get(str(trial["trial"])),
+                "colour": css.get(str(trial.index)),
                 "why": head,
                 "rest": why if why != head else "",
             }
         )
-    sampled = view.varying(sorted(trials, key=lambda t: t["trial"]))
+    sampled = view.varying(sorted(trials, key=lambda t: t.index))
     shares, no_shares = importance(trials)
     names = [*shares, *(n for n in sampled if n not in shares)]
     page = render(
@@ -68,7 +65,7 @@ def write_leaderboard(path_html: str, *, title: str, metric: str, trials: Sequen
         curves=line_chart(lines, "epoch", metric) if lines else None,
         evaluated=len(drawn),
         ends={line.end for line in lines},
-        states=[s for s in view.STATES if s != "skipped" and any(t["state"] == s for t in trials)],
+        states=[s for s in State if s is not State.SKIPPED and any(t.state is s for t in trials)],
         parallel=parallel_chart(trials, metric, names, best) if sampled else None,
         shares=shares,
         no_shares=no_shares,
@@ -78,56 +75,14 @@ def write_leaderboard(path_html: str, *, title: str, metric: str, trials: Sequen
     storage.write(path_html, page)
 
 
-def leaderboard_markdown(trials: Sequence[Trial], metric: str, best: int | None = None, limit: int = 50) -> str:
-    """Return a sweep's leaderboard as a Markdown table.
-
-    Args:
-        trials: the ledger's trials, in any order and state.
-        metric: the name of the metric that ranks; higher is better.
-        best: the number of the selected trial, which is set in bold; None if there is none.
-        limit: at most so many rows; the text says how many more there are.
-    """
-    order = view.ranked(trials)
-    sampled = view.varying(sorted(trials, key=lambda t: t["trial"]))
-    head = ["trial", "state", metric, *sampled, "epochs", "time", "why it ended"]
-    rows = [head, ["---"] * len(head)]
-    for trial in order[:limit]:
-        mark = "**" if trial["trial"] == best else ""
-        why = view.why(trial)
-        rows.append(
-            [
-                f"{mark}{trial['trial']}{mark}",
-                trial["state"],
-                f"{mark}{view.figure(view.best_value(trial))}{mark}",
-                *(_cell(view.setting(trial.get("settings", {}).get(name))) for name in sampled),
-                f"{trial.get('epoch') or 0} / {trial['epochs']}"
-                if trial.get("epochs")
-                else str(trial.get("epoch") or 0),
-                view.duration(view.seconds(trial)),
-                _cell(why.splitlines()[-1]) if why else "",
-            ]
-        )
-    rows[0] = [_cell(h) for h in head]
-    text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    hidden = len(order) - limit
-    more = f"\n\n{hidden} more {'trial is' if hidden == 1 else 'trials are'} not shown." if hidden > 0 else ""
-    return f"{view.tally(trials)}\n\n{text}{more}\n"
-
-
 def _line(trial: Trial, best: bool, colour: str | None) -> Line:
     points: list[tuple[float, float]] = [(e, v) for e, v in view.evaluations(trial)]
     top = max(points, key=lambda p: p[1])
     return Line(
         points,
         colour or ("var(--accent)" if best else "var(--faint)"),
-        f"trial {trial['trial']}, {trial['state']}: {view.figure(top[1])} at epoch {top[0]}",
+        f"trial {trial.index}, {trial.state}: {view.figure(top[1])} at epoch {top[0]}",
         strong=best,
         mark=top if best else None,
-        end=trial["state"] if trial["state"] in ("terminated", "failed") else None,
+        end=trial.state if trial.state in (State.TERMINATED, State.FAILED) else None,
     )
-
-
-def _cell(text: str) -> str:
-    """Return a text that stays within a Markdown table's cell and is no markup."""
-    escaped = html.escape(" ".join(text.split()), quote=False)
-    return "".join(f"\\{c}" if c in "\\|`*_[]" else c for c in escaped)

@@ -9,7 +9,7 @@ from typing import Any
 
 from automl_images.reports import trials as view
 from automl_images.reports.chart import round_ticks
-from automl_images.reports.trials import Trial
+from automl_images.sweep.trial import Trial, ranked
 
 WIDTH, HEIGHT = 900, 390
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 62, 66, 18
@@ -22,11 +22,7 @@ def column(trials: Iterable[Trial], name: str) -> dict[int, Any]:
 
     Unless all are finite numbers they become text, as booleans and lists do.
     """
-    found = {
-        t["trial"]: t["settings"][name]
-        for t in trials
-        if name in (t.get("sampled") or ()) and name in t.get("settings", {})
-    }
+    found = {t.index: t.settings[name] for t in trials if name in t.sampled and name in t.settings}
     if all(_number(v) for v in found.values()):
         return found
     return {trial: view.setting(v) for trial, v in found.items()}
@@ -61,7 +57,7 @@ def parallel_chart(trials: Sequence[Trial], metric: str, names: Sequence[str], b
         ``axes``, ``lines``, the size, ``drawn`` and ``valued`` (trials), ``left_out`` (settings that vary). No axes if
         no setting varies.
     """
-    valued = [t for t in view.ranked(trials) if view.best_value(t) is not None]
+    valued = [t for t in ranked(trials) if t.value is not None]
     columns = {n: column(valued, n) for n in names}
     varying = [n for n, c in columns.items() if len(set(c.values())) > 1]
     # Settings that few trials have stand at the left, those of one branch side by side, so that lines seldom break; of
@@ -71,19 +67,19 @@ def parallel_chart(trials: Sequence[Trial], metric: str, names: Sequence[str], b
     chart |= {"valued": len(valued), "left_out": len(varying) - len(shown), "axes": [], "lines": [], "drawn": 0}
     if not shown:
         return chart
-    values = {t["trial"]: view.best_value(t) or 0.0 for t in valued}
+    values = {t.index: t.value or 0.0 for t in valued}
     step = (WIDTH - _LEFT - _RIGHT) / len(shown)
     axes = [_Axis(n, columns[n], _LEFT + i * step, step) for i, n in enumerate(shown)]
     axes.append(_Axis(metric, values, WIDTH - _RIGHT, min(step, 100), linear=True))
     low, high = min(values.values()), max(values.values())
     kept = evenly(valued, _LINES, best)
     # The better, the later and the higher; the best is drawn last.
-    for trial in sorted(kept, key=lambda t: (t["trial"] == best, values[t["trial"]])):
-        number = trial["trial"]
+    for trial in sorted(kept, key=lambda t: (t.index == best, values[t.index])):
+        number = trial.index
         path, dots = _path([(a.x, a.places.get(number)) for a in axes])
         share = 1.0 if high - low < 1e-12 else (values[number] - low) / (high - low)
-        said = ", ".join(f"{n} {view.setting(columns[n][number])}" for n in shown if number in columns[n])
-        title = f"trial {number}: {metric} {view.figure(values[number])}; {said}"
+        chosen = ", ".join(f"{n} {view.setting(columns[n][number])}" for n in shown if number in columns[n])
+        title = f"trial {number}: {metric} {view.figure(values[number])}; {chosen}"
         chart["lines"].append(
             {"path": path, "dots": dots, "share": round(100 * share), "title": title, "strong": number == best}
         )
@@ -145,7 +141,7 @@ def evenly(ranked: list[Trial], most: int, best: int | None) -> list[Trial]:
     if len(ranked) <= most:
         return ranked
     taken = {round(i * (len(ranked) - 1) / (most - 1)) for i in range(most)}
-    return [t for i, t in enumerate(ranked) if i in taken or t["trial"] == best]
+    return [t for i, t in enumerate(ranked) if i in taken or t.index == best]
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

@@ -10,9 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from automl_images.reports import trials as view
-from automl_images.reports.trials import Trial
+from automl_images.sweep.trial import State, Trial, best_trial
 
-_COLOURS = {"running": "cyan", "completed": "green", "terminated": "yellow", "failed": "red", "skipped": "dim"}
+_COLOURS = {
+    State.RUNNING: "cyan",
+    State.COMPLETED: "green",
+    State.TERMINATED: "yellow",
+    State.FAILED: "red",
+    State.SKIPPED: "dim",
+}
 _FRAME = 4  # lines that are not trials: the heading, the sum, and two of whatever is around
 _REASONS = 4  # of so many trials a live table says why they ended, the latest
 _OTHERS = 60  # columns that the table takes without the settings
@@ -46,40 +52,33 @@ class TrialTable:
             trials: the ledger's trials now.
             previous: the list given at the last call; empty at first.
         """
-        now, before = sorted(trials, key=lambda t: t["trial"]), {t["trial"]: t for t in previous}
-        leader = view.best_trial(now)
-        said = []
+        now, before = sorted(trials, key=lambda t: t.index), {t.index: t for t in previous}
+        leader, lines = best_trial(now), []
         for trial in now:
-            old = before.get(trial["trial"])
-            name = f"trial {trial['trial']}"
-            if old is None and trial["state"] != "running" and (trial.get("ended") or self.since) < self.since:
-                said.append(f"{name} is kept from an earlier run: {self._end(trial)}")
+            old = before.get(trial.index)
+            name = f"trial {trial.index}"
+            if old is None and trial.state is not State.RUNNING and (trial.ended or self.since) < self.since:
+                lines.append(f"{name} is kept from an earlier run: {self._end(trial)}")
                 continue
-            if trial["state"] != "skipped" and (old is None or trial.get("attempt", 1) > old.get("attempt", 1)):
-                said.append(f"{name} {_start(trial)}")
+            if trial.state is not State.SKIPPED and (old is None or trial.attempt > old.attempt):
+                lines.append(f"{name} {_start(trial)}")
             news = view.evaluations(trial)
             if news and (old is None or len(news) > len(view.evaluations(old))):
                 epoch, value = news[-1]
-                best = view.best_value(trial)
-                rank = (
-                    ", the best so far"
-                    if leader == trial["trial"] and best == value
-                    else f", its best {view.figure(best)}"
-                )
-                said.append(f"{name}: epoch {_epochs(trial, epoch)}, {self.metric} {view.figure(value)}{rank}")
-            if trial["state"] != "running" and (old is None or old["state"] != trial["state"]):
-                said.append(f"{name} {self._end(trial)}")
-        return said
+                leads = leader is trial and trial.value == value
+                rank = ", the best so far" if leads else f", its best {view.figure(trial.value)}"
+                lines.append(f"{name}: epoch {_epochs(trial, epoch)}, {self.metric} {view.figure(value)}{rank}")
+            if trial.state is not State.RUNNING and (old is None or old.state is not trial.state):
+                lines.append(f"{name} {self._end(trial)}")
+        return lines
 
     def _end(self, trial: Trial) -> str:
         why = view.why(trial).splitlines()[-1:]
-        parts = [trial["state"]]
-        if trial["state"] != "skipped":
-            parts[0] += (
-                f" after {view.duration(view.seconds(trial))} at epoch {_epochs(trial, trial.get('epoch') or 0)}"
-            )
-        if view.best_value(trial) is not None:
-            parts.append(f"best {self.metric} {view.figure(view.best_value(trial))} at epoch {trial['best']['epoch']}")
+        parts = [str(trial.state)]
+        if trial.state is not State.SKIPPED:
+            parts[0] += f" after {view.duration(view.seconds(trial))} at epoch {_epochs(trial, trial.epoch)}"
+        if trial.best and trial.value is not None:
+            parts.append(f"best {self.metric} {view.figure(trial.value)} at epoch {trial.best['epoch']}")
         return ", ".join(parts) + "".join(f": {w.strip()}" for w in why)
 
 
@@ -89,28 +88,28 @@ class _Fitting:
     def __init__(self, metric: str, total: int | None, trials: list[Trial]):
         self.metric = metric
         self.total = total
-        self.trials = sorted(trials, key=lambda t: t["trial"])
+        self.trials = sorted(trials, key=lambda t: t.index)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        leader = view.best_trial(self.trials)
+        leader = best_trial(self.trials)
         shown, explained = self.trials, [t for t in self.trials if view.why(t)]
         if console.is_terminal:
-            explained = sorted(explained, key=lambda t: t.get("ended") or 0)[-_REASONS:]
+            explained = sorted(explained, key=lambda t: t.ended or 0)[-_REASONS:]
             room = max(3, console.height - len(explained) - _FRAME)
-            order = sorted(shown, key=lambda t: (t["trial"] != leader, t["state"] != "running", -t["trial"]))
-            shown = sorted(order[:room], key=lambda t: t["trial"])
+            order = sorted(shown, key=lambda t: (t is not leader, t.state is not State.RUNNING, -t.index))
+            shown = sorted(order[:room], key=lambda t: t.index)
         yield self._table(shown, leader, options.max_width)
         waiting = f", {self.total - len(self.trials)} to come" if self.total and self.total > len(self.trials) else ""
         hidden = f"; {len(self.trials) - len(shown)} are not shown" if len(shown) < len(self.trials) else ""
-        best = "none yet" if leader is None else f"trial {leader} (*)"
+        best = f"trial {leader.index} (*)" if leader else "none yet"
         yield Text(f"{view.tally(self.trials)}{waiting}{hidden}; best: {best}", style="bold")
         for trial in explained:
-            why = f"trial {trial['trial']} {trial['state']}: {view.why(trial).splitlines()[-1].strip()}"
+            why = f"trial {trial.index} {trial.state}: {view.why(trial).splitlines()[-1].strip()}"
             yield Text(why, style="dim", no_wrap=console.is_terminal, overflow="ellipsis")
 
-    def _table(self, shown: list[Trial], leader: int | None, width: int) -> Table:
+    def _table(self, shown: list[Trial], leader: Trial | None, width: int) -> Table:
         sampled = view.varying(self.trials)
-        values = {t["trial"]: [view.setting(t.get("settings", {}).get(name)) for name in sampled] for t in shown}
+        values = {t.index: [view.setting(t.settings.get(name)) for name in sampled] for t in shown}
         wanted = (
             sum(max(len(n), *(len(v[i]) for v in values.values())) + 1 for i, n in enumerate(sampled)) if shown else 0
         )
@@ -124,13 +123,13 @@ class _Fitting:
         for name in sampled if apart else [", ".join(sampled)]:
             table.add_column(name, overflow="ellipsis", no_wrap=True)
         for trial in shown:
-            best, latest, settings = trial["trial"] == leader, view.evaluations(trial), values[trial["trial"]]
+            best, latest, settings = trial is leader, view.evaluations(trial), values[trial.index]
             table.add_row(
-                Text(f"{'*' if best else ''}{trial['trial']}"),
-                Text(trial["state"], style=_COLOURS.get(trial["state"], "")),
+                Text(f"{'*' if best else ''}{trial.index}"),
+                Text(trial.state, style=_COLOURS[trial.state]),
                 _progress(trial),
                 Text(view.figure(latest[-1][1] if latest else None)),
-                Text(view.figure(view.best_value(trial))),
+                Text(view.figure(trial.value)),
                 Text(view.duration(view.seconds(trial))),
                 *(Text(s) for s in (settings if apart else [", ".join(settings)])),
                 style="bold" if best else "",
@@ -139,25 +138,22 @@ class _Fitting:
 
 
 def _start(trial: Trial) -> str:
-    attempt = trial.get("attempt", 1)
-    begins = "starts" if attempt == 1 else f"starts again (attempt {attempt})"
-    if attempt > 1 and trial.get("resumed"):
-        begins = f"resumes after epoch {trial['resumed']} (attempt {attempt})"
-    names = trial.get("sampled") or ["model_name"]
-    settings = trial.get("settings", {})
-    text = ", ".join(f"{n}={view.setting(settings[n])}" for n in names if n in settings)
+    begins = "starts" if trial.attempt <= 1 else f"starts again (attempt {trial.attempt})"
+    if trial.attempt > 1 and trial.resumed:
+        begins = f"resumes after epoch {trial.resumed} (attempt {trial.attempt})"
+    names = trial.sampled or ("model_name",)
+    text = ", ".join(f"{n}={view.setting(trial.settings[n])}" for n in names if n in trial.settings)
     return begins + (f": {text}" if text else "")
 
 
 def _epochs(trial: Trial, epoch: int) -> str:
-    return f"{epoch} of {trial['epochs']}" if trial.get("epochs") else str(epoch)
+    return f"{epoch} of {trial.epochs}" if trial.epochs else str(epoch)
 
 
 def _progress(trial: Trial) -> Table | Text:
-    epoch, epochs = trial.get("epoch") or 0, trial.get("epochs")
-    count = Text(f"{epoch}/{epochs}" if epochs else str(epoch))
-    if not epochs or trial["state"] == "skipped":
+    count = Text(f"{trial.epoch}/{trial.epochs}" if trial.epochs else str(trial.epoch))
+    if not trial.epochs or trial.state is State.SKIPPED:
         return count
     both = Table.grid(padding=(0, 1, 0, 0))
-    both.add_row(ProgressBar(total=epochs, completed=epoch, width=8), count)
+    both.add_row(ProgressBar(total=trial.epochs, completed=trial.epoch, width=8), count)
     return both

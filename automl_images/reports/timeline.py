@@ -8,7 +8,7 @@ from typing import Any
 
 from automl_images.reports import trials as view
 from automl_images.reports.chart import round_ticks
-from automl_images.reports.trials import Trial
+from automl_images.sweep.trial import Trial
 
 WIDTH = 900
 _LEFT, _RIGHT, _TOP, _BOTTOM = 16, 16, 10, 40
@@ -33,11 +33,11 @@ def timeline(trials: Sequence[Trial], best: int | None) -> dict[str, Any] | None
     now = time.time()
     spans = sorted(
         (
-            (t["started"], max(t["started"], now if t.get("ended") is None else t["ended"]), t)
+            (t.started, max(t.started, now if t.ended is None else t.ended), t)
             for t in trials
-            if view.seconds(t) is not None
+            if t.started is not None and view.seconds(t) is not None
         ),
-        key=lambda s: (s[0], s[2]["trial"]),
+        key=lambda s: (s[0], s[2].index),
     )
     if not spans:
         return None
@@ -74,9 +74,9 @@ def timeline(trials: Sequence[Trial], best: int | None) -> dict[str, Any] | None
                 "x": across(a),
                 "y": _TOP + row * pitch,
                 "width": max(1.0, round(across(b) - across(a) - 1, 1)),
-                "state": t["state"],
-                "best": t["trial"] == best,
-                "title": f"trial {t['trial']}, {t['state']}: {view.duration(b - a)}, started after "
+                "state": t.state,
+                "best": t.index == best,
+                "title": f"trial {t.index}, {t.state}: {view.duration(b - a)}, started after "
                 f"{view.duration(a - begin)}",
             }
             for a, b, t, row in kept

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import sys
 import time
 import uuid
@@ -15,79 +14,65 @@ from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.architectures import models_of
 from automl_images.errors import UserError
+from automl_images.experiment import MOST_LANES, Experiment
 from automl_images.hyperparameters import default_model, resolve, without_effect
-from automl_images.hyperparameters.resolve import PROFILES
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS, check_sizes, no_published_weights
-from automl_images.sweep import ledger as states
 from automl_images.sweep.curated import AUTO, baseline, curated_space
 from automl_images.sweep.ledger import Ledger, fingerprint
-from automl_images.sweep.sampling import SAMPLERS, grid_size
-from automl_images.sweep.space import Branch, check_space, parse_space
-from automl_images.sweep.termination import early_termination
-from automl_images.tasks import check_primary_metric, get_task
+from automl_images.sweep.sampling import as_written
+from automl_images.sweep.schema import given
+from automl_images.sweep.space import Branch, check_space, parse_space, points
+from automl_images.sweep.submission import Lane, Submission
+from automl_images.sweep.termination import Unstopped
+from automl_images.tasks import Task, check_primary_metric, get_task
 
-MOST_LANES = 100
-LANES = ("concurrent", "per_trial")  # a pod for all that run at once, or one a trial
 HOURS = 3600.0
 
 
-def check_experiment(experiment: Mapping[str, Any]) -> dict[str, Any]:
+def check_experiment(experiment: Experiment) -> dict[str, Any]:
     """Return what a trial depends on, checked: all of an experiment but its data, its budget and where it runs.
-
-    Args:
-        experiment: the experiment's content as plain values; absent keys have their defaults.
 
     Raises:
         UserError: a name or a value is wrong; the line starts with its path in the experiment.
     """
-    task = get_task(experiment["task"])
-    metric = check_primary_metric(task, experiment.get("primary_metric"))
-    sweep = experiment.get("sweep") or {}
-    profile = experiment.get("profile") or "azure"
-    if profile not in PROFILES:
-        raise UserError(f"profile: '{profile}' is unknown; use {' or '.join(PROFILES)}")
-    settings = dict(experiment.get("settings") or {})
-    space = sweep.get("space")
-    sampling = sweep.get("sampling") or "random"
-    if sweep.get("lanes", LANES[0]) not in LANES:
-        raise UserError(f"sweep.lanes: '{sweep['lanes']}' is unknown; use {' or '.join(LANES)}")
-    iterations = int(sweep.get("iterations") or 1)
-    if sampling not in SAMPLERS:
-        raise UserError(f"sweep.sampling: '{sampling}' is not built in this version; use {' or '.join(SAMPLERS)}")
-    weights = _starting_weights(settings, {"pretrained": True, "source": None, **(experiment.get("weights") or {})})
+    task, sweep, profile = get_task(experiment.task), experiment.sweep, experiment.profile
+    metric = check_primary_metric(task, experiment.primary_metric)
+    settings = dict(experiment.settings)
+    weights = _starting_weights(settings, experiment.weights.model_dump())
+    space: Any = sweep.space
     first: dict[str, Any] | None = None
-    if space == AUTO or (iterations > 1 and not space):
+    if space == AUTO or (sweep.iterations > 1 and not space):
         published_only = weights["pretrained"] and not weights["source"]
         space = curated_space(task.name, settings, WITHOUT_PUBLISHED_WEIGHTS if published_only else [])
         first = baseline(space)
     branches = parse_space(space)
-    if sampling == "grid":
-        grid_size(branches)
+    sweep.sampling.points(branches)
     if not any("model_name" in branch for branch in branches):
         try:
             _say_without_effect(task.name, settings, {n for branch in branches for n in branch}, profile)
         except UserError as error:
             raise UserError(f"settings.{error}") from None
     check_space(task.name, branches, settings, conditional=isinstance(space, list), profile=profile)
-    if iterations > 1 and settings.get("validation_metric_type") == "none":
-        raise UserError("settings.validation_metric_type: none leaves the trials of a sweep unranked; use voc or coco")
-    if int(sweep.get("seed") or 0) < 0:
-        raise UserError(f"sweep.seed: {sweep['seed']} is negative; use a whole number from 0")
-    rule = dict(sweep.get("early_termination") or {})
-    if early_termination(rule) and settings.get("validation_metric_type") == "none":
-        raise UserError("sweep.early_termination: has nothing to judge by with validation_metric_type: none")
-    _check_weights(task.name, settings, branches, weights, profile)
+    stopped = not isinstance(sweep.early_termination, Unstopped)
+    if settings.get("validation_metric_type") == "none":
+        if sweep.iterations > 1:
+            raise UserError(
+                "settings.validation_metric_type: none leaves the trials of a sweep unranked; use voc or coco"
+            )
+        if stopped:
+            raise UserError("sweep.early_termination: has nothing to judge by with validation_metric_type: none")
+    weights["pretrained"] = _pretrained(task, settings, branches, weights, profile)
     return {
         "task": task.name,
         "profile": profile,
         "primary_metric": metric,
         "settings": settings,
         "weights": weights,
-        "sampling": sampling,
+        "sampling": as_written(sweep.sampling),
         "space": space or {},
         "baseline": first,
-        "seed": int(sweep.get("seed") or 0),
-        "early_termination": rule,
+        "seed": sweep.seed,
+        "early_termination": given(sweep.early_termination, "policy") if stopped else {},
     }
 
 
@@ -128,20 +113,40 @@ def _model_of_run(run: str) -> str:
     return inner if storage.exists(inner) else run
 
 
-def _check_weights(
-    task: str, settings: Mapping[str, Any], branches: list[Any], weights: Mapping[str, Any], profile: str
-) -> None:
-    if weights["source"] or not weights["pretrained"]:
-        return
-    default = settings.get("model_name") or default_model(task, profile)
-    models = {m for b in branches for m in (b["model_name"].arguments if "model_name" in b else (default,))}
-    for model in sorted(models.intersection(WITHOUT_PUBLISHED_WEIGHTS)):
-        raise UserError(no_published_weights(model))
-    for branch in branches:
-        for model in sorted(models.intersection(models_of("classification"))):
-            given = {n: v for n, v in settings.items() if n != "model_name"}
-            fixed = {n: e.arguments[0] for n, e in branch.items() if e.kind == "choice" and n != "model_name"}
-            check_sizes(resolve(task, {**given, **fixed, "model_name": model}, profile), pretrained=True)
+def _pretrained(
+    task: Task, settings: Mapping[str, Any], branches: list[Branch], weights: Mapping[str, Any], profile: str
+) -> bool | None:
+    """Return whether trials start from published weights; None: where their model has some, and it says so.
+
+    Raises:
+        UserError: they are asked for and a model has none, or a size does not go with them.
+    """
+    wanted = weights["pretrained"]
+    if weights["source"]:
+        return wanted is not False
+    if wanted is None and profile == "sagemaker" and task.family == "classification":
+        print("note: weights: fresh ones, for use_pretrained_model is 0 unless it is given", file=sys.stderr)
+        return False
+    if wanted is False:
+        return False
+    default = settings.get("model_name") or default_model(task.name, profile)
+    of_branch = [b["model_name"].arguments if "model_name" in b else (default,) for b in branches]
+    models = sorted({m for names in of_branch for m in names})
+    without = [m for m in models if m in WITHOUT_PUBLISHED_WEIGHTS]
+    if wanted and without:
+        raise UserError(no_published_weights(without[0]))
+    for branch, names in zip(branches, of_branch, strict=True):
+        for model in sorted(set(names).intersection(models_of("classification")).difference(without)):
+            fixed = {n: v for n, v in settings.items() if n != "model_name"}
+            chosen = {n: e.arguments[0] for n, e in branch.items() if e.kind == "choice" and n != "model_name"}
+            check_sizes(resolve(task.name, {**fixed, **chosen, "model_name": model}, profile), pretrained=True)
+    if without:
+        rest = "; the others start from published ones" if len(without) < len(models) else ""
+        print(f"note: weights: fresh ones for {', '.join(without)}, which has none published{rest}", file=sys.stderr)
+        return None if rest else False
+    if wanted is None:
+        print(f"note: weights: published ones for {', '.join(models)}", file=sys.stderr)
+    return True
 
 
 def _check_counts(settings: Mapping[str, Any], training: str) -> None:
@@ -161,7 +166,7 @@ def _check_counts(settings: Mapping[str, Any], training: str) -> None:
 
 
 def plan_sweep(
-    experiment: Mapping[str, Any],
+    experiment: Experiment | Mapping[str, Any],
     training: str,
     validation: str,
     *,
@@ -173,7 +178,7 @@ def plan_sweep(
     """Open the ledger, write this submission into it, and return the lanes.
 
     Args:
-        experiment: the experiment's content.
+        experiment: the experiment, or its content as plain values.
         training, validation: addresses of the records (JSONL) that trials train on and are scored on.
         run: this submission's name; one is made up if None.
         default_storage: where ledgers lie when the experiment names no storage.
@@ -186,58 +191,43 @@ def plan_sweep(
     Raises:
         UserError: the experiment is wrong, or the ledger is another experiment's.
     """
-    covered = check_experiment(experiment)
+    experiment = Experiment.read(experiment)
+    sweep, covered = experiment.sweep, check_experiment(experiment)
     _check_counts(covered["settings"], training)
     covered["data"] = {"digest": _digest(training, validation)}
-    sweep = experiment.get("sweep") or {}
-    iterations = int(sweep.get("iterations") or 1)
-    if covered["sampling"] == "grid":
-        points = grid_size(parse_space(covered["space"]))
-        if points != iterations:
-            print(f"grid: {points} points, {iterations} iterations: {min(points, iterations)} trials", file=sys.stderr)
-        iterations = min(points, iterations)
-    else:
-        _say_repeats(parse_space(covered["space"]), iterations)
+    branches = parse_space(covered["space"])
+    most, iterations, there = sweep.sampling.points(branches), sweep.iterations, points(branches)
+    if most is not None and most != iterations:
+        trials = min(most, iterations)
+        print(f"{sweep.sampling.by}: {most} points, {iterations} iterations: {trials} trials", file=sys.stderr)
+        iterations = trials
+    elif there is not None and there < iterations > 1:
+        repeats = f"{there} points for {iterations} trials, so some repeat; grid tries each once"
+        print(f"note: the space has {repeats}", file=sys.stderr)
     run = run or f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
-    name = experiment.get("name") or "experiment"
-    folder = f"{name}-{fingerprint(covered)}" + (f"-{fresh}" if fresh else "")
-    root = experiment.get("storage") or default_storage
-    shared = Ledger(ledger or storage.join(root, "ledgers", folder))
+    folder = f"{experiment.name}-{fingerprint(covered)}" + (f"-{fresh}" if fresh else "")
+    shared = Ledger(ledger or storage.join(experiment.storage or default_storage, "ledgers", folder))
     shared.open(covered)
     staged = _stage(shared, covered["weights"]["source"])
-    each = sweep.get("lanes") == LANES[1]
-    lanes = iterations if each else min(iterations, int(sweep.get("max_concurrent_iterations") or MOST_LANES))
+    each = sweep.lanes == "per_trial"  # a pod a trial, lane i has trial i alone; else a pod for all that run at once
+    lanes = iterations if each else min(iterations, sweep.max_concurrent_iterations or MOST_LANES)
     shared.write_run(
-        run,
-        {
-            "run": run,
-            "training": _keep(shared, "training", training),
-            "validation": _keep(shared, "validation", validation),
-            "weights": {**covered["weights"], "source": staged},
-            "iterations": iterations,
-            "lanes": lanes,
-            "started": time.time(),
-            "deadline": time.time() + float(sweep.get("timeout_hours") or 168) * HOURS,
-            "claims": not each and shared.can_claim(run),  # lane i has trial i alone
-        },
-    )
-    kept = [t["trial"] for t in shared.trials() if t["state"] in (states.COMPLETED, states.TERMINATED)]
-    again = f"; {len(kept)} are done already" if kept else ""
-    print(f"ledger {storage.redact(shared.url)}: {iterations} trials in {lanes} lanes{again}", file=sys.stderr)
-    return [json.dumps({"ledger": shared.url, "run": run, "lane": i, "lanes": lanes}) for i in range(lanes)]
-
-
-def _say_repeats(branches: list[Branch], iterations: int) -> None:
-    """Say when a space of choices has fewer points than there are trials, so that some have equal settings."""
-    if any(e.kind not in ("choice", "randint") for branch in branches for e in branch.values()):
-        return
-    sizes = [[e.arguments[0] if e.kind == "randint" else len(e.arguments) for e in b.values()] for b in branches]
-    points = sum(math.prod(s) for s in sizes)
-    if points < iterations and iterations > 1:
-        print(
-            f"note: the space has {points} points for {iterations} trials, so some repeat; grid tries each once",
-            file=sys.stderr,
+        Submission(
+            run,
+            iterations,
+            time.time() + sweep.timeout_hours * HOURS,
+            _keep(shared, "training", training),
+            _keep(shared, "validation", validation),
+            {**covered["weights"], "source": staged},
+            lanes,
+            not each and shared.can_claim(run),
+            time.time(),
         )
+    )
+    done = sum(t.succeeded for t in shared.trials())
+    kept = f"; {done} are done already" if done else ""
+    print(f"ledger {storage.redact(shared.url)}: {iterations} trials in {lanes} lanes{kept}", file=sys.stderr)
+    return [Lane(shared.url, run, i, lanes).to_json() for i in range(lanes)]
 
 
 def _keep(shared: Ledger, name: str, records: str) -> str:

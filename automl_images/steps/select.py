@@ -6,8 +6,8 @@ from typing import Any
 
 from automl_images import storage
 from automl_images.errors import UserError
-from automl_images.sweep import ledger as states
 from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.trial import ranked
 
 UNFINISHED = "another run has taken it over, or its machine was lost; submit again"
 
@@ -33,26 +33,26 @@ def select_trial(
     shared = Ledger(ledger)
     trials = shared.trials()
     if run:
-        trials = [t for t in trials if t["trial"] < shared.run(run)["iterations"]]
-    candidates = [t for t in trials if t["state"] in (states.COMPLETED, states.TERMINATED) and t["model"]]
+        iterations = shared.run(run).iterations
+        trials = [t for t in trials if t.index < iterations]
+    candidates = ranked(t for t in trials if t.succeeded and t.model)
     if not candidates:
-        why = "; ".join(f"trial {t['trial']} {t['state']}: {t['error'] or t['reason'] or UNFINISHED}" for t in trials)
+        why = "; ".join(f"trial {t.index} {t.state}: {t.error or t.reason or UNFINISHED}" for t in trials)
         raise UserError(f"no trial of {storage.redact(shared.url)} has a model: {why or 'none has started'}")
-    ranked = sorted(candidates, key=lambda t: (-(t["best"] or {}).get("value", 0.0), t["trial"]))
-    best = ranked[0]
-    figures = best["best"] or {"metric": shared.experiment()["primary_metric"], "value": None, "epoch": best["epochs"]}
-    ordered = ranked + [t for t in trials if t not in candidates]
+    best, usable = candidates[0], {t.index for t in candidates}
+    ordered = candidates + [t for t in trials if t.index not in usable]
+    figures = best.best or {"metric": shared.experiment()["primary_metric"], "value": None, "epoch": best.epochs}
     if report:
         from automl_images.reports.leaderboard import write_leaderboard
 
         heading = title or "Leaderboard"
-        write_leaderboard(report, title=heading, metric=figures["metric"], trials=ordered, best=best["trial"])
+        write_leaderboard(report, title=heading, metric=figures["metric"], trials=ordered, best=best.index)
     return {
-        "trial": best["trial"],
+        "trial": best.index,
         "metric": figures["metric"],
         "value": figures["value"],
         "epoch": figures["epoch"],
-        "settings": best["settings"],
-        "model": best["model"],
-        "trials": ordered,
+        "settings": best.settings,
+        "model": best.model,
+        "trials": [t.to_json() for t in ordered],
     }

@@ -5,6 +5,7 @@ A trial that fails, or is killed, is recorded and never takes the lane with it.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -16,13 +17,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl_images import memory, storage
-from automl_images.errors import UserError
 from automl_images.steps import entry
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.select import select_trial
 from automl_images.steps.trial import EXIT_SUPERSEDED
-from automl_images.sweep import ledger as states
 from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.submission import Lane
+from automl_images.sweep.trial import State
 
 SUPERSEDED = "superseded"  # of a trial that a later attempt, by another submission, has taken over
 
@@ -41,31 +42,31 @@ def train_lane(lane: str) -> str:
     Raises:
         UserError: this is no lane, or its ledger is not there.
     """
-    shared, run, number, lanes = _parsed(lane)
-    submission = shared.run(run)
+    mine = Lane.of_json(lane)
+    shared = Ledger(mine.ledger)
+    submission = shared.run(mine.run)
     done: dict[int, str] = {}
-    for trial in range(submission["iterations"]):
+    for trial in range(submission.iterations):
         before = shared.trial(trial)
-        if before and finished(before):
+        if before and before.finished:
             continue
-        mine = shared.claim(run, trial, number) if submission["claims"] else trial % lanes == number
-        if not mine:
+        if not (shared.claim(mine.run, trial, mine.index) if submission.claims else trial % mine.count == mine.index):
             continue
-        if time.time() > submission["deadline"]:
+        if time.time() > submission.deadline:
             reason = "timeout_hours: the time of the sweep was over before it started"
-            shared.write_unstarted(trial, states.SKIPPED, reason=reason)
-            done[trial] = states.SKIPPED
+            shared.write_unstarted(trial, State.SKIPPED, reason=reason)
+            done[trial] = State.SKIPPED
             continue
-        done[trial] = _run(shared, run, trial, number)
+        done[trial] = _run(shared, mine.run, trial, mine.index)
         if done[trial] == SUPERSEDED:
             print(
-                f"lane {number}: another run of this experiment has taken trial {trial} over, so this lane ends; "
+                f"lane {mine.index}: another run of this experiment has taken trial {trial} over, so this lane ends; "
                 "its trials go on there",
                 file=sys.stderr,
                 flush=True,
             )
             break
-    return json.dumps({"ledger": shared.url, "lane": number, "trials": done})
+    return json.dumps({"ledger": shared.url, "lane": mine.index, "trials": done})
 
 
 def again(lane: str, folder: str | None = None) -> str:
@@ -75,20 +76,13 @@ def again(lane: str, folder: str | None = None) -> str:
         lane: as for :func:`train_lane`.
         folder: the copy's address; None: ``reruns/<ledger>-<time>``, beside the folder of ledgers.
     """
-    ledger, run, number, lanes = _parsed(lane)
+    mine = Lane.of_json(lane)
+    ledger = Ledger(mine.ledger)
     if folder is None:
         root, _, name = ledger.url.rpartition("/")
         folder = f"{root.rpartition('/')[0]}/reruns/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    copy = ledger.without(folder, run, number)
-    return json.dumps({"ledger": copy.url, "run": run, "lane": number, "lanes": lanes})
-
-
-def _parsed(lane: str) -> tuple[Ledger, str, int, int]:
-    try:
-        content = json.loads(lane)
-        return Ledger(content["ledger"]), str(content["run"]), int(content["lane"]), int(content["lanes"])
-    except (ValueError, TypeError, KeyError):
-        raise UserError(f"--lane {lane}: is not a lane; quote one of the lines that plan prints") from None
+    copy = ledger.without(folder, mine.run, mine.index)
+    return dataclasses.replace(mine, ledger=copy.url).to_json()
 
 
 def train_once(
@@ -117,23 +111,13 @@ def train_once(
     Raises:
         UserError: something is wrong with the arguments or the data; the line says what.
     """
-    experiment = {"task": task, "settings": dict(settings), "weights": dict(weights), "sweep": {"seed": seed}}
+    experiment = {"task": task, "settings": settings, "weights": weights, "sweep": {"seed": seed}}
     ledger = f"{model.rstrip('/')}.ledger"
     for lane in plan_sweep(experiment, training, validation, ledger=ledger):
         train_lane(lane)
     best = select_trial(ledger)
     storage.copy_folder(best["model"], storage.absolute(model))
     return {**best, "model": storage.absolute(model)}
-
-
-def finished(trial: dict[str, Any]) -> bool:
-    """Return whether a trial is kept as it is by a further submission.
-
-    One that was killed from outside, or found the disk full, is not: the cause is the machine, so it resumes.
-    """
-    return trial["state"] in (states.COMPLETED, states.TERMINATED) or (
-        trial["state"] == states.FAILED and not trial.get("resumes")
-    )
 
 
 def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
@@ -164,10 +148,11 @@ def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
         error, resumes = _died(child.returncode, lines) if guard.ended is None else (_too_much(guard.ended), False)
         after = shared.trial(trial)
         if after is None:
-            shared.write_unstarted(trial, states.FAILED, error=error, resumes=resumes)
-        elif after["state"] == states.RUNNING:
-            shared.end_trial(after, states.FAILED, error=error, resumes=resumes)
-    state = str((shared.trial(trial) or {}).get("state"))
+            shared.write_unstarted(trial, State.FAILED, error=error, resumes=resumes)
+        elif after.state is State.RUNNING:
+            shared.end_trial(after, State.FAILED, error=error, resumes=resumes)
+    ended = shared.trial(trial)
+    state = str(ended and ended.state)
     print(f"trial {trial}: {state}", file=sys.stderr, flush=True)
     return state
 
@@ -177,9 +162,9 @@ def _beginning(shared: Ledger, trial: int) -> str:
     before = shared.trial(trial)
     if not before:
         return "starting"
-    name = shared.checkpoint(trial)
-    where = f"after epoch {name.rpartition('-')[2]}" if name else "from its beginning"
-    return f"resuming {where} (attempt {before['attempt'] + 1})"
+    epoch = shared.checkpoint_epoch(trial)
+    where = "from its beginning" if epoch is None else f"after epoch {epoch}"
+    return f"resuming {where} (attempt {before.attempt + 1})"
 
 
 def _too_much(used: memory.Memory) -> str:

@@ -10,9 +10,9 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from automl_images import storage
-from automl_images.steps.train import finished
-from automl_images.sweep import ledger as states
 from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.submission import Submission
+from automl_images.sweep.trial import State, Trial, best_trial
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +29,7 @@ def read_trials(ledger: str) -> list[dict[str, Any]]:
     """
     shared = Ledger(ledger)
     shared.experiment()
-    return json.loads(json.dumps(shared.trials()), parse_constant=lambda _: None)
+    return json.loads(json.dumps([t.to_json() for t in shared.trials()]), parse_constant=lambda _: None)
 
 
 def show_trials(ledger: str, console: Console | None = None) -> None:
@@ -44,8 +44,8 @@ def show_trials(ledger: str, console: Console | None = None) -> None:
     """
     shared = Ledger(ledger)
     table = _table(shared)
-    run = newest_run(shared)
-    table.total = run["iterations"] if run else None
+    run, _ = newest_run(shared)
+    table.total = run.iterations if run else None
     (console or _console()).print(table.render(shared.trials()))
 
 
@@ -67,20 +67,20 @@ def watch_trials(ledger: str, every: float = 2.0, console: Console | None = None
     shared, console = Ledger(ledger), console or _console()
     table = _table(shared)
     live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-    before: list[dict[str, Any]] = []
+    before: list[Trial] = []
     try:
         with live or nullcontext():
             while True:
                 start = time.monotonic()
-                run = newest_run(shared)
-                table.total = run["iterations"] if run else None
+                run, written = newest_run(shared)
+                table.total = run.iterations if run else None
                 trials = shared.trials()
                 if live:
                     live.update(table.render(trials), refresh=True)
                 for line in [] if live else table.lines(trials, before):
                     _say(console, line)
                 before = trials
-                if ended(trials, run):
+                if ended(trials, run, written):
                     break
                 time.sleep(max(every, _COST * (time.monotonic() - start)))
     except KeyboardInterrupt:
@@ -89,20 +89,18 @@ def watch_trials(ledger: str, every: float = 2.0, console: Console | None = None
         _say(console, _outcome(before, table.metric))
 
 
-def newest_run(ledger: Ledger) -> dict[str, Any] | None:
-    """Return the submission that was written last, with ``written`` (unix seconds); None if there is none."""
+def newest_run(ledger: Ledger) -> tuple[Submission | None, float]:
+    """Return the submission that was written last, and when, in seconds since 1970; None if there is none."""
     folder = storage.join(ledger.url, "runs")
     found = []
     for name in storage.names(folder):
         if name.endswith(".json"):
             found.append((_written(storage.join(folder, name)), name.removesuffix(".json")))
-    if not found:
-        return None
-    written, name = max(found)
-    return {**ledger.run(name), "written": written}
+    written, newest = max(found, default=(0.0, None))
+    return ledger.run(newest) if newest else None, written
 
 
-def ended(trials: list[dict[str, Any]], run: dict[str, Any] | None) -> bool:
+def ended(trials: list[Trial], run: Submission | None, written: float) -> bool:
     """Return whether nothing more is to be expected of a sweep.
 
     A trial that ended before the submission and that the submission will resume has not ended.
@@ -110,13 +108,14 @@ def ended(trials: list[dict[str, Any]], run: dict[str, Any] | None) -> bool:
     Args:
         trials: the ledger's trials.
         run: the newest submission; None: whatever has started counts.
+        written: when that was written, in seconds since 1970.
     """
-    if any(t["state"] == states.RUNNING for t in trials):
+    if any(t.state is State.RUNNING for t in trials):
         return False
     if run is None:
         return bool(trials)
-    done = {t["trial"] for t in trials if finished(t) or (t.get("ended") or 0) >= run["written"]}
-    return done.issuperset(range(run["iterations"])) or time.time() > run["deadline"]
+    done = {t.index for t in trials if t.finished or (t.ended or 0) >= written}
+    return done.issuperset(range(run.iterations)) or time.time() > run.deadline
 
 
 def _written(url: str) -> float:
@@ -143,10 +142,9 @@ def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _outcome(trials: list[dict[str, Any]], metric: str) -> str:
+def _outcome(trials: list[Trial], metric: str) -> str:
     from automl_images.reports import trials as view
 
-    leader = view.best_trial(trials)
-    value = next((view.best_value(t) for t in trials if t["trial"] == leader), None)
-    best = "none has a value" if leader is None else f"the best is trial {leader}, {metric} {view.figure(value)}"
+    leader = best_trial(trials)
+    best = f"the best is trial {leader.index}, {metric} {view.figure(leader.value)}" if leader else "none has a value"
     return f"ended: {view.tally(trials)}; {best}"

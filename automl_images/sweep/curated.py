@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from automl_images.errors import UserError
+from automl_images.sweep.canonical import canonical_space
 
 AUTO = "auto"
 
@@ -28,7 +29,7 @@ def curated_space(task: str, fixed: Mapping[str, Any], without: Collection[str] 
     if not file.is_file():
         raise UserError(f"sweep.space: {task} has no curated space; give one")
     branches = []
-    for branch in yaml.safe_load(file.read_text(encoding="utf-8")):
+    for branch in canonical_space(yaml.safe_load(file.read_text(encoding="utf-8"))):
         models = [m for m in branch["model_name"]["choice"] if m not in without]
         if fixed.get("model_name") in (None, *models) and models:
             rest = {name: e for name, e in branch.items() if name not in fixed and name != "model_name"}

@@ -15,24 +15,25 @@ Objects are replaced whole or written once. An object that shows up late delays 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from automl_images import storage
 from automl_images.errors import UserError
-from automl_images.sweep.evaluation import Evaluation, latest
-
-RUNNING, COMPLETED, TERMINATED, FAILED, SKIPPED = "running", "completed", "terminated", "failed", "skipped"
+from automl_images.sweep.score import Evaluation, Score, latest
+from automl_images.sweep.submission import Submission
+from automl_images.sweep.trial import State, Trial
 
 _WEEK = 168 * 3600
 
 
 def fingerprint(experiment: Mapping[str, Any]) -> str:
-    """Return 12 hexadecimal digits that stand for what an experiment trains, whatever its budget."""
-    text = json.dumps(experiment, sort_keys=True, separators=(",", ":"))
+    """Return 12 hexadecimal digits that stand for what an experiment trains, whatever its budget; 1.0 is 1."""
+    text = json.dumps(_whole(experiment), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -74,13 +75,17 @@ class Ledger:
         """Return what the fingerprint covers."""
         return self._json("experiment.json")
 
-    def write_run(self, run: str, content: Mapping[str, Any]) -> None:
+    def write_run(self, submission: Submission) -> None:
         """Write one submission."""
-        storage.write(self._at("runs", f"{run}.json"), json.dumps(content, indent=1))
+        storage.write(self._at("runs", f"{submission.run}.json"), json.dumps(submission.to_json(), indent=1))
 
-    def run(self, run: str) -> dict[str, Any]:
-        """Return one submission."""
-        return self._json("runs", f"{run}.json")
+    def run(self, run: str) -> Submission:
+        """Return one submission.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        return Submission.of_json({"run": run, **self._json("runs", f"{run}.json")})
 
     def without(self, url: str, run: str, lane: int) -> Ledger:
         """Copy what a lane needs to run its trials of a submission once more; records and weights stay where they are.
@@ -94,10 +99,10 @@ class Ledger:
         taken = storage.join(self.url, "runs", run, "claims")
         claims = {n: storage.read_text(storage.join(taken, n)) for n in storage.names(taken)}
         own = {n for n, holder in claims.items() if holder == str(lane)}
-        if not submission["claims"]:
-            own = {f"{t:04d}" for t in range(submission["iterations"]) if t % submission["lanes"] == lane}
+        if not submission.claims:
+            own = {f"{t:04d}" for t in range(lane, submission.iterations, submission.lanes)}
         copy.open(self.experiment())
-        copy.write_run(run, {**submission, "deadline": time.time() + _WEEK})
+        copy.write_run(dataclasses.replace(submission, deadline=time.time() + _WEEK))
         for name in claims.keys() - own:
             storage.create(copy._at("runs", run, "claims", name), claims[name])
         files = [f"trials/{n}" for n in storage.names(self._at("trials")) if n.endswith(".json")]
@@ -120,101 +125,92 @@ class Ledger:
         """Return the address of the trial's folder."""
         return self._at("trials", f"{trial:04d}")
 
-    def trial(self, trial: int) -> dict[str, Any] | None:
+    def trial(self, index: int) -> Trial | None:
         """Return what a trial wrote, or None if it never started."""
         try:
-            return json.loads(storage.read_bytes(self._at("trials", f"{trial:04d}.json")))
+            return Trial.of_json(json.loads(storage.read_bytes(self._at("trials", f"{index:04d}.json"))))
         except FileNotFoundError:
             return None
 
-    def write_trial(self, content: Mapping[str, Any]) -> None:
-        """Replace what trial ``content["trial"]`` wrote."""
-        storage.write(self._at("trials", f"{content['trial']:04d}.json"), json.dumps(content, indent=1))
+    def _write(self, trial: Trial) -> Trial:
+        storage.write(self._at("trials", f"{trial.index:04d}.json"), json.dumps(trial.to_json(), indent=1))
+        return trial
 
-    def start_trial(self, trial: int, settings: Mapping[str, Any], sampled: list[str]) -> dict[str, Any]:
-        """Begin the next attempt at a trial and return its content; older attempts see it and end themselves."""
-        before = self.trial(trial)
-        attempt = before["attempt"] + 1 if before else 1
-        content = _content(
-            trial,
-            RUNNING,
-            attempt=attempt,
+    def start_trial(self, index: int, settings: Mapping[str, Any], sampled: Sequence[str]) -> Trial:
+        """Begin the next attempt at a trial and return it; older attempts see it and end themselves."""
+        before = self.trial(index)
+        trial = Trial(
+            index,
+            State.RUNNING,
+            attempt=before.attempt + 1 if before else 1,
             settings=dict(settings),
-            sampled=sampled,
+            sampled=tuple(sampled),
             epochs=settings.get("number_of_epochs", 0),
             started=time.time(),
-            resumed=self._checkpoint_epoch(trial) if before else None,
+            resumed=self.checkpoint_epoch(index) if before else None,
         )
-        self.write_trial(content)
-        if before and before["state"] == RUNNING:
-            storage.create(self._at("ended", f"{trial:04d}.{attempt - 1}~superseded"), "")
-        return content
+        self._write(trial)
+        if before and before.state is State.RUNNING:
+            storage.create(self._at("ended", f"{index:04d}.{before.attempt}~superseded"), "")
+        return trial
 
-    def write_unstarted(self, trial: int, state: str, **changes: Any) -> None:
+    def write_unstarted(self, index: int, state: State, **changes: Any) -> None:
         """Write a trial that could not begin, skipped or failed; nothing happens if it has begun before."""
-        if self.trial(trial) is None:
-            self.write_trial(_content(trial, state, ended=time.time(), **changes))
+        if self.trial(index) is None:
+            self._write(Trial(index, state, ended=time.time(), **changes))
 
-    def end_trial(self, content: Mapping[str, Any], state: str, last: Evaluation | None = None, **changes: Any) -> None:
+    def end_trial(self, trial: Trial, state: State, last: Score | None = None, **changes: Any) -> Trial:
         """Write a trial's last state, and its last numbers for the others to judge by.
 
         Args:
-            content: what the trial wrote so far.
+            trial: what the trial wrote so far.
             state: completed, terminated or failed.
-            last: its last evaluation; None: looked for, as by a lane whose trial died.
-            changes: of the content.
+            last: its last score; None: looked for, as by a lane whose trial died.
+            changes: of the trial's other attributes.
         """
-        content = {**content, **changes, "state": state, "ended": time.time()}
-        self.write_trial(content)
-        trial, attempt = content["trial"], content["attempt"]
-        last = last or latest([e for e in self.evaluations() if e.trial == trial]).get(trial)
-        name = last.name().partition("~")[2] if last else ""
-        storage.create(self._at("ended", f"{trial:04d}.{attempt}~{name}"), "")
+        trial = self._write(dataclasses.replace(trial, **changes, state=state, ended=time.time(), evaluations=None))
+        last = last or latest(e for e in self.evaluations() if e.trial == trial.index).get(trial.index)
+        name = Evaluation(trial.index, trial.attempt, last).name() if last else f"{trial.index:04d}.{trial.attempt}~"
+        storage.create(self._at("ended", name), "")
+        return trial
 
-    def evaluate(self, evaluation: Evaluation) -> tuple[list[Evaluation], bool]:
+    def evaluate(self, mine: Evaluation) -> tuple[dict[int, Score], bool]:
         """Report an evaluation: one object, its numbers in its name. Then two listings tell what the others have.
 
         Returns:
-            The other trials as a stopping rule at this evaluation may see them: those that reached it by their numbers
-            at it, those that ended before by their last; and whether a later attempt at this trial has begun.
+            The other trials' scores by index as a stopping rule at this evaluation may see them: of those that reached
+            it, their numbers at it, of those that ended before, their last; and whether a later attempt at this trial
+            has begun.
         """
-        folder = self._at("evaluations", f"{evaluation.number:04d}")
-        storage.write(storage.join(folder, evaluation.name()), "")
+        folder = self._at("evaluations", f"{mine.score.number:04d}")
+        storage.write(storage.join(folder, mine.name()), "")
         ended = storage.names(self._at("ended"))
         here = latest(_parsed(storage.names(folder)))
         reached = {f"{trial:04d}" for trial in here}
-        others = (n for n in ended if n.partition(".")[0] not in reached)
-        before = latest([e for e in _parsed(others) if e.number < evaluation.number])
-        peers = {**before, **here}
-        peers.pop(evaluation.trial, None)
-        return list(peers.values()), f"{evaluation.trial:04d}.{evaluation.attempt}~superseded" in ended
+        others = _parsed(n for n in ended if n.partition(".")[0] not in reached)
+        peers = {**latest(e for e in others if e.score.number < mine.score.number), **here}
+        peers.pop(mine.trial, None)
+        return peers, f"{mine.trial:04d}.{mine.attempt}~superseded" in ended
 
     def evaluations(self) -> list[Evaluation]:
         """Return all evaluations of all trials."""
         return _parsed(path.rpartition("/")[2] for path in storage.files_below(self._at("evaluations")))
 
-    def written(self) -> list[dict[str, Any]]:
+    def written(self) -> list[Trial]:
         """Return what all trials wrote, by index: one listing and one parallel fetch."""
         listed = [n for n in storage.names(self._at("trials")) if n.endswith(".json")]
-        return [json.loads(c) for c in storage.read_many([self._at("trials", n) for n in listed]) if c]
+        return [Trial.of_json(json.loads(c)) for c in storage.read_many([self._at("trials", n) for n in listed]) if c]
 
-    def trials(self) -> list[dict[str, Any]]:
-        """Return what all trials wrote, by index, with ``evaluations``, last ``epoch`` and ``best`` so far.
+    def trials(self) -> list[Trial]:
+        """Return what all trials wrote, by index, with their evaluations, and the best so far of those that run.
 
         Of two attempts' evaluations after the same epoch the later attempt's counts.
         """
-        contents = self.written()
+        trials = self.written()
         curves: dict[int, dict[int, float]] = {}
-        for e in sorted(self.evaluations(), key=lambda e: (e.trial, e.epoch, e.attempt)):
-            curves.setdefault(e.trial, {})[e.epoch] = e.value
-        for content in contents:
-            curve = curves.get(content["trial"], {})
-            content["evaluations"] = [{"epoch": epoch, "value": value} for epoch, value in curve.items()]
-            content["epoch"] = max(curve, default=0)
-            if content["best"] is None and curve:
-                epoch = max(curve, key=lambda e: (curve[e], -e))
-                content["best"] = {"value": curve[epoch], "epoch": epoch}
-        return contents
+        for e in sorted(self.evaluations(), key=lambda e: (e.trial, e.score.epoch, e.attempt)):
+            curves.setdefault(e.trial, {})[e.score.epoch] = e.score.value
+        return [t.with_curve(curves.get(t.index, {})) for t in trials]
 
     def model_url(self, trial: int) -> str:
         """Return the address of the trial's model folder."""
@@ -236,7 +232,8 @@ class Ledger:
         except FileNotFoundError:
             return None
 
-    def _checkpoint_epoch(self, trial: int) -> int | None:
+    def checkpoint_epoch(self, trial: int) -> int | None:
+        """Return the epoch of the trial's last whole checkpoint, or None."""
         name = self.checkpoint(trial)
         return int(name.rpartition("-")[2]) if name else None
 
@@ -248,24 +245,13 @@ class Ledger:
                 storage.remove(storage.join(folder, name))
 
 
-def _content(trial: int, state: str, **changes: Any) -> dict[str, Any]:
-    content = {
-        "trial": trial,
-        "state": state,
-        "attempt": 0,
-        "settings": {},
-        "sampled": [],
-        "best": None,
-        "error": None,
-        "resumes": False,
-        "reason": None,
-        "model": None,
-        "epochs": 0,
-        "started": None,
-        "resumed": None,
-        "ended": None,
-    }
-    return {**content, **changes}
+def _whole(value: Any) -> Any:
+    """Return JSON with whole numbers written without a point, as they are where a person wrote none."""
+    if isinstance(value, Mapping):
+        return {k: _whole(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _parsed(names: Iterable[str]) -> list[Evaluation]:

@@ -7,7 +7,8 @@ rounds to multiples of q.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from automl_images.errors import UserError, nearest
 from automl_images.hyperparameters import check_model, default_model, find, resolve
+from automl_images.hyperparameters.number import number
 
 _CHECKED = 1000
 ARITY = {
@@ -40,9 +42,11 @@ class Expression:
     arguments: tuple[Any, ...]
 
     @property
-    def varies(self) -> bool:
-        """Whether two draws can differ."""
-        return self.kind != "choice" or len(self.arguments) > 1
+    def size(self) -> int | None:
+        """How many values it has; None: infinitely many."""
+        if self.kind == "choice":
+            return len(self.arguments)
+        return int(self.arguments[0]) if self.kind == "randint" else None
 
     def draw(self, rng: np.random.Generator) -> Any:
         """Return one value: an item, an int (``randint``: 0 up to, not including, its argument) or a float."""
@@ -94,6 +98,12 @@ class Expression:
 Branch = dict[str, Expression]
 
 
+def points(branches: Sequence[Branch]) -> int | None:
+    """Return how many different settings a space has; None: infinitely many."""
+    sizes = [[e.size for e in branch.values()] for branch in branches]
+    return None if any(None in s for s in sizes) else sum(math.prod(filter(None, s)) for s in sizes)
+
+
 def parse_space(space: Mapping[str, Any] | list[Mapping[str, Any]] | None) -> list[Branch]:
     """Return the conditional branches of a space as it stands in an experiment; one for a plain mapping.
 
@@ -129,17 +139,23 @@ def _expression(value: Any, where: str) -> Expression:
         if not arguments:
             raise UserError(f"{where}: choice has no values")
         return Expression(kind, arguments)
-    if len(arguments) != ARITY[kind] or any(isinstance(a, bool | str) or a is None for a in arguments):
+    try:
+        numbers = tuple(map(number, arguments))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != ARITY[kind]:
         raise UserError(f"{where}: {kind} takes {ARITY[kind]} numbers, found {list(arguments)}")
-    if kind.endswith("uniform") and arguments[0] > arguments[1]:
-        raise UserError(f"{where}: {kind} has its lower bound {arguments[0]} above its upper bound {arguments[1]}")
-    if kind.startswith("q") and arguments[2] <= 0:
-        raise UserError(f"{where}: {kind} rounds to multiples of {arguments[2]}, which must be above 0")
-    if kind.endswith("normal") and arguments[1] < 0:
-        raise UserError(f"{where}: {kind} has a negative standard deviation {arguments[1]}")
-    if kind == "randint" and arguments[0] < 1:
-        raise UserError(f"{where}: randint draws from 0 up to, not including, {arguments[0]}, which must be at least 1")
-    return Expression(kind, arguments)
+    if kind.endswith("uniform") and numbers[0] > numbers[1]:
+        raise UserError(f"{where}: {kind} has its lower bound {numbers[0]:g} above its upper bound {numbers[1]:g}")
+    if kind.startswith("q") and numbers[2] <= 0:
+        raise UserError(f"{where}: {kind} rounds to multiples of {numbers[2]:g}, which must be above 0")
+    if kind.endswith("normal") and numbers[1] < 0:
+        raise UserError(f"{where}: {kind} has a negative standard deviation {numbers[1]:g}")
+    if kind == "randint" and (numbers[0] < 1 or not numbers[0].is_integer()):
+        raise UserError(
+            f"{where}: randint draws from 0 up to, not including, {numbers[0]:g}, which must be a whole number from 1"
+        )
+    return Expression(kind, numbers)
 
 
 def check_space(
@@ -179,8 +195,8 @@ def check_space(
                 try:
                     resolve(task, {**allowed, **point, "model_name": model}, profile)
                 except UserError as error:
-                    said = ", ".join(f"{n} {v}" for n, v in point.items())
-                    raise UserError(f"{where}: {model} with {said}: {error}") from None
+                    chosen = ", ".join(f"{n} {v}" for n, v in point.items())
+                    raise UserError(f"{where}: {model} with {chosen}: {error}") from None
 
 
 def _first(branch: Branch) -> dict[str, Any]:

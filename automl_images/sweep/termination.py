@@ -1,78 +1,90 @@
-"""Early termination: whether a trial stops itself, judged by its own evaluation and its peers'.
+"""Early termination: whether a trial stops itself, judged by its own score and its peers'.
 
 The formulas are Azure's, for a metric of which more is better; an interval is one report of the primary metric. A rule
 acts at evaluation n when n is at least ``delay_evaluation`` and a multiple of ``evaluation_interval``. ASHA is Li et
 al. 2020, "A System for Massively Parallel Hyperparameter Tuning"; each trial judges itself as it reaches a rung.
+
+A rule is a class whose ``policy`` is its name, whose fields are its keys, and whose ``stop`` returns why a trial stops
+now (rule, numbers, peers), or None to go on. It is added to the one table below, ``_Rules``.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from automl_images.errors import UserError, nearest
-from automl_images.sweep.evaluation import Evaluation
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
+from automl_images.sweep.schema import Block, Real, Whole
+from automl_images.sweep.score import Score
 
-class Rule(Protocol):
-    """A rule of early termination."""
-
-    def stop(self, mine: Evaluation, peers: Sequence[Evaluation]) -> str | None:
-        """Return why the trial stops now (rule, numbers, peers), or None to go on."""
+Peers = Mapping[int, Score]  # by the trial's index
 
 
-@dataclass(frozen=True)
-class Periodic:
-    """What rules share: when they act."""
+def below(value: float, limit: float) -> bool:
+    """Return whether a value is below another by more than rounding, that of ledgers with nine digits included."""
+    return value < limit and not math.isclose(value, limit, rel_tol=1e-8)
 
-    evaluation_interval: int
-    delay_evaluation: int
 
-    def acts(self, mine: Evaluation, peers: Sequence[Evaluation]) -> bool:
+class Periodic(Block):
+    """What rules share that act every so many evaluations."""
+
+    # 0 stands for the default in Azure's own classes
+    evaluation_interval: Whole = Field(1, ge=0, description="Acts at every so many evaluations; 0 is 1.")
+    delay_evaluation: Whole = Field(0, ge=0, description="Does not act before this evaluation.")
+
+    def acts(self, mine: Score, peers: Peers) -> bool:
         """Return whether the rule judges at this evaluation."""
-        due = mine.number >= self.delay_evaluation and mine.number % self.evaluation_interval == 0
+        due = mine.number >= self.delay_evaluation and mine.number % max(1, self.evaluation_interval) == 0
         return due and bool(peers)
 
 
-@dataclass(frozen=True)
 class Bandit(Periodic):
     """Stops a trial whose best is below ``best / (1 + slack_factor)`` or ``best - slack_amount`` of the best trial."""
 
-    slack_factor: float | None
-    slack_amount: float | None
+    policy: Literal["bandit"] = "bandit"
+    slack_factor: Real | None = Field(None, ge=0)
+    slack_amount: Real | None = Field(None, ge=0)
 
-    def stop(self, mine: Evaluation, peers: Sequence[Evaluation]) -> str | None:
-        """See :meth:`Rule.stop`."""
+    @model_validator(mode="after")
+    def _one_slack(self) -> Bandit:
+        if (self.slack_factor is None) == (self.slack_amount is None):
+            raise ValueError("bandit needs slack_factor or slack_amount, and not both")
+        return self
+
+    def stop(self, mine: Score, peers: Peers) -> str | None:
+        """See the module."""
         if not self.acts(mine, peers):
             return None
-        leader = max(peers, key=lambda p: (p.best, -p.trial))
+        leader = max(peers, key=lambda trial: (peers[trial].best, -trial))
+        best = peers[leader].best
         if self.slack_factor is not None:
             # a factor would raise the limit of a negative best; the distance is the same on both sides of 0
-            limit = leader.best - abs(leader.best) * (1 - 1 / (1 + self.slack_factor))
+            limit = best - abs(best) * (1 - 1 / (1 + self.slack_factor))
             slack = f"slack_factor {self.slack_factor:g}"
         else:
-            limit, slack = leader.best - float(self.slack_amount or 0), f"slack_amount {self.slack_amount:g}"
-        if mine.best >= limit:
+            limit, slack = best - (self.slack_amount or 0), f"slack_amount {self.slack_amount:g}"
+        if not below(mine.best, limit):
             return None
         return (
             f"bandit: at evaluation {mine.number} its best {mine.best:.4g} is below {limit:.4g}, "
-            f"trial {leader.trial}'s best {leader.best:.4g} with {slack}"
+            f"trial {leader}'s best {best:.4g} with {slack}"
         )
 
 
-@dataclass(frozen=True)
 class MedianStopping(Periodic):
     """Stops a trial whose best is below the median of all trials' running means."""
 
-    def stop(self, mine: Evaluation, peers: Sequence[Evaluation]) -> str | None:
-        """See :meth:`Rule.stop`."""
+    policy: Literal["median_stopping"] = "median_stopping"
+
+    def stop(self, mine: Score, peers: Peers) -> str | None:
+        """See the module."""
         if not self.acts(mine, peers):
             return None
-        median = statistics.median([mine.mean, *(p.mean for p in peers)])
-        if mine.best >= median:
+        median = statistics.median([mine.mean, *(p.mean for p in peers.values())])
+        if not below(mine.best, median):
             return None
         return (
             f"median_stopping: at evaluation {mine.number} its best {mine.best:.4g} is below {median:.4g}, "
@@ -80,21 +92,19 @@ class MedianStopping(Periodic):
         )
 
 
-@dataclass(frozen=True)
 class TruncationSelection(Periodic):
     """Stops the lowest ``truncation_percentage`` percent of the trials, rounded down, at each interval."""
 
-    truncation_percentage: int
+    policy: Literal["truncation_selection"] = "truncation_selection"
+    truncation_percentage: Whole = Field(ge=1, le=99)
 
-    def stop(self, mine: Evaluation, peers: Sequence[Evaluation]) -> str | None:
-        """See :meth:`Rule.stop`."""
+    def stop(self, mine: Score, peers: Peers) -> str | None:
+        """See the module."""
         if not self.acts(mine, peers):
             return None
         count = len(peers) + 1
         lowest = math.floor(count * self.truncation_percentage / 100)
-        worse = sum(p.best < mine.best for p in peers)
-        equal = sum(p.best == mine.best for p in peers)
-        if worse + equal >= lowest:
+        if sum(not below(mine.best, p.best) for p in peers.values()) >= lowest:  # as low as mine, or lower
             return None
         return (
             f"truncation_selection: at evaluation {mine.number} its best {mine.best:.4g} is among the lowest "
@@ -102,28 +112,28 @@ class TruncationSelection(Periodic):
         )
 
 
-@dataclass(frozen=True)
-class Asha:
+class Asha(Block):
     """Stops a trial that, at a rung, is not among the best 1 / ``reduction_factor`` of those that have reached it.
 
     Rungs are the evaluations ``min_evaluations * reduction_factor ** k``. The first trials at a rung have few to be
     judged by and go on: that is what lets the rule act within the first wave, before anyone has finished.
     """
 
-    reduction_factor: int
-    min_evaluations: int
+    policy: Literal["asha"] = "asha"
+    reduction_factor: Whole = Field(3, ge=2)
+    min_evaluations: Whole = Field(1, ge=1)
 
-    def stop(self, mine: Evaluation, peers: Sequence[Evaluation]) -> str | None:
-        """See :meth:`Rule.stop`."""
+    def stop(self, mine: Score, peers: Peers) -> str | None:
+        """See the module."""
         rung = self.min_evaluations
         while rung < mine.number:
             rung *= self.reduction_factor
         if rung != mine.number:
             return None
-        reached = [p for p in peers if p.number == mine.number]
+        reached = [p for p in peers.values() if p.number == mine.number]
         count = len(reached) + 1
         kept = count // self.reduction_factor
-        better = sum(p.best > mine.best for p in reached)
+        better = sum(below(mine.best, p.best) for p in reached)
         if count < self.reduction_factor or better < kept:
             return None
         return (
@@ -132,49 +142,30 @@ class Asha:
         )
 
 
-_KEYS = {
-    "bandit": ("slack_factor", "slack_amount", "evaluation_interval", "delay_evaluation"),
-    "median_stopping": ("evaluation_interval", "delay_evaluation"),
-    "truncation_selection": ("truncation_percentage", "evaluation_interval", "delay_evaluation"),
-    "asha": ("reduction_factor", "min_evaluations"),
-}
+class Unstopped(Block):
+    """Stops no trial."""
 
+    policy: Literal["none"] = "none"
 
-def early_termination(described: Mapping[str, Any] | None) -> Rule | None:
-    """Return the rule that an experiment's ``sweep.early_termination`` describes; None for none.
-
-    Raises:
-        UserError: the policy is unknown, a key is not its own, or a value is out of range.
-    """
-    if not described or described.get("policy") in (None, "none"):
+    def stop(self, mine: Score, peers: Peers) -> str | None:
+        """See the module."""
         return None
-    policy = str(described["policy"]).lower()
-    where = "sweep.early_termination"
-    if policy not in _KEYS:
-        raise UserError(f"{where}.policy: no policy is called '{described['policy']}'; {nearest(policy, _KEYS)}")
-    for key in described:
-        if key not in (*_KEYS[policy], "policy"):
-            raise UserError(f"{where}.{key}: is not a key of {policy}; {nearest(key, _KEYS[policy])}")
 
-    def whole(key: str, default: int | None, low: int, high: float = math.inf) -> int:
-        value = described.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            upto = f" to {high:g}" if high < math.inf else " or more"
-            raise UserError(f"{where}.{key}: {value} is not a whole number of {low}{upto}")
-        return value
 
-    if policy == "asha":
-        return Asha(whole("reduction_factor", 3, 2), whole("min_evaluations", 1, 1))
-    # 0 stands for the default in Azure's own classes
-    when = max(1, whole("evaluation_interval", 1, 0)), whole("delay_evaluation", 0, 0)
-    if policy == "median_stopping":
-        return MedianStopping(*when)
-    if policy == "truncation_selection":
-        return TruncationSelection(*when, whole("truncation_percentage", None, 1, 99))
-    given = {k: described.get(k) for k in ("slack_factor", "slack_amount")}
-    if sum(v is not None for v in given.values()) != 1:
-        raise UserError(f"{where}: bandit needs slack_factor or slack_amount, and not both")
-    for key, value in given.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0):
-            raise UserError(f"{where}.{key}: {value} is not a number of 0 or more")
-    return Bandit(*when, given["slack_factor"], given["slack_amount"])
+_Rules = Annotated[
+    Bandit | MedianStopping | TruncationSelection | Asha | Unstopped,
+    Field(discriminator="policy"),
+]
+
+
+def _described(value: Any) -> Any:
+    """Return a rule's mapping with its policy in small letters; nothing, and no policy, is Unstopped's."""
+    if not value or value == {"policy": None}:
+        return {"policy": "none"}
+    if isinstance(value, Mapping) and isinstance(value.get("policy"), str):
+        return {**value, "policy": value["policy"].lower()}
+    return value
+
+
+Rule = Annotated[_Rules, BeforeValidator(_described, json_schema_input_type=_Rules | None)]
+RULE: TypeAdapter[Rule] = TypeAdapter(Rule)

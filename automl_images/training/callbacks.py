@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
+from automl_images.sweep.score import Score
 from automl_images.training.job import Compute
 from automl_images.training.module import Module
 
@@ -21,7 +22,7 @@ from automl_images.training.module import Module
 class Journal(Protocol):
     """Where a trial reports to; the ledger, or nothing for a single training."""
 
-    def evaluated(self, epoch: int, value: float, best: float, mean: float) -> str | None:
+    def evaluated(self, score: Score) -> str | None:
         """Take an evaluation; return the reason to stop now, or None."""
 
     def save_model(self, folder: Path) -> None:
@@ -102,7 +103,8 @@ class Evaluations(Callback):
         reason = None
         if trainer.is_global_zero:
             say(f"epoch {epoch}/{trainer.max_epochs}: {name} {value:.4f} (best {self.best['value']:.4f}); {parts}")
-            reason = self.journal.evaluated(epoch, value, self.best["value"], mean)
+            number = -(-epoch // self.frequency)
+            reason = self.journal.evaluated(Score(number, epoch, value, self.best["value"], mean))
         reason = trainer.strategy.broadcast(reason)
         if reason:
             self.reason = reason

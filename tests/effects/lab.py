@@ -85,5 +85,5 @@ def planned_weights(lab, **settings):
     content = {"task": SINGLE, "settings": {**SMALL, **settings}, "weights": {"pretrained": False}}
     (lane,) = plan_sweep(content, *data, default_storage=str(lab.folder))
     lane = json.loads(lane)
-    source = Ledger(lane["ledger"]).run(lane["run"])["weights"]["source"]
+    source = Ledger(lane["ledger"]).run(lane["run"]).weights["source"]
     return source and torch.load(source, weights_only=True)

@@ -20,7 +20,8 @@ import yaml
 from automl_images import storage
 from automl_images.errors import UserError
 from automl_images.registry import Registry
-from automl_images.sweep.ledger import COMPLETED, Ledger
+from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.trial import State
 
 GPU, RUN = "nvidia.com/gpu", "pipeline/runid"  # the label that Kubeflow gives the pods of a run
 TRIALS = 2
@@ -35,14 +36,14 @@ def check_model(registry: str, name: str) -> str:
     expect(not {"model.pt", "settings.json", "labels.json", "score.py"} - files, f"{version['uri']}: has {files} alone")
     lineage = version["lineage"]
     trials = Ledger(lineage["ledger"]).trials()
-    states = [t["state"] for t in trials]
-    expect(states == [COMPLETED] * TRIALS, f"the trials are {states}, not {TRIALS} that are {COMPLETED}")
-    metric = trials[0]["best"]["metric"]
-    best, found = max(t["best"]["value"] for t in trials), version["metrics"].get(metric)
+    states = [t.state for t in trials]
+    expect(states == [State.COMPLETED] * TRIALS, f"the trials are {states}, not {TRIALS} that are {State.COMPLETED}")
+    metric = trials[0].best["metric"]
+    best, found = max(t.value for t in trials), version["metrics"].get(metric)
     usable = isinstance(found, int | float) and 0 < found <= 1
     expect(usable, f"the registered {metric} is {found}")
     expect(abs(found - best) <= CLOSE, f"the registered {metric} is {found}, the best trial's {best}")
-    chosen = trials[lineage["trial"]]["best"]["value"]
+    chosen = trials[lineage["trial"]].value
     expect(chosen == best, f"trial {lineage['trial']} was chosen with {chosen}; the best has {best}")
     return f"{name} version {version['version']}: {metric} {found:.4f}, trial {lineage['trial']} of {len(trials)}"
 

@@ -9,94 +9,89 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
+from automl_images.sweep.sampling.sampler import Sampler
+from automl_images.sweep.sampling.sobol import Sobol
+from automl_images.sweep.schema import Whole
 from automl_images.sweep.space import Branch, Expression
+from automl_images.sweep.trial import State, Trial
 
-STARTUP = 10
-CANDIDATES = 64  # more than Optuna's 24: one candidate here is a point in all dimensions
 _BRANCH = "branch"
 _EDGE = 1e-9
 
 
-def known(branches: list[Branch], trials: Sequence[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
+class Bayesian(Sampler):
+    """Reads the other trials; Sobol's points until ``startup`` of them have ended with a value."""
+
+    by: Literal["bayesian"] = "bayesian"
+    startup: Whole = Field(10, ge=1, description="Trials that end with a value before the estimator proposes.")
+    # more than Optuna's 24: one candidate here is a point in all dimensions
+    candidates: Whole = Field(64, ge=1, description="Points that the estimator compares for each proposal.")
+    adaptive: ClassVar[bool] = True
+
+    def propose(
+        self, branches: Sequence[Branch], seed: int, index: int, trials: Sequence[Trial] = ()
+    ) -> dict[str, Any]:
+        """See :meth:`Sampler.propose`."""
+        known = _known(branches, trials)
+        if sum(t.state is not State.RUNNING and t.value is not None for _, t in known) < self.startup:
+            return Sobol().propose(branches, seed, index)
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        draws = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of features that Optuna calls experimental
+            estimator = optuna.samplers.TPESampler(
+                seed=draws,
+                n_startup_trials=1,
+                n_ei_candidates=self.candidates,
+                multivariate=True,
+                group=True,
+                constant_liar=True,
+            )
+            study = optuna.create_study(direction="maximize", sampler=estimator)
+            for i, trial in known:
+                if trial.value is not None or trial.state is State.RUNNING:
+                    study.add_trial(_frozen(optuna, branches, i, trial))
+            asked = study.ask()
+            chosen = asked.suggest_categorical(_BRANCH, list(range(len(branches)))) if len(branches) > 1 else 0
+            return {
+                name: _from_parameter(e, asked._suggest(f"{chosen}.{name}", _distribution(optuna, e)))
+                for name, e in branches[chosen].items()
+            }
+
+
+def _known(branches: Sequence[Branch], trials: Sequence[Trial]) -> list[tuple[int, Trial]]:
     """Return the trials that the space could have proposed, each with its branch; the others tell it nothing."""
     found = []
     for trial in trials:
-        settings = trial["settings"]
         for i, branch in enumerate(branches):
-            if set(branch) == set(trial["sampled"]) and all(_fits(e, settings[n]) for n, e in branch.items()):
+            if set(branch) == set(trial.sampled) and all(_fits(e, trial.settings[n]) for n, e in branch.items()):
                 found.append((i, trial))
                 break
     return found
 
 
-def valued(trials: Sequence[tuple[int, Mapping[str, Any]]]) -> int:
-    """Return how many of the trials have ended with a value."""
-    return sum(t["state"] != "running" and _value(t) is not None for _, t in trials)
-
-
-def ask(
-    branches: list[Branch], trials: Sequence[tuple[int, Mapping[str, Any]]], seed: int, index: int
-) -> dict[str, Any]:
-    """Return the settings that are to be tried next.
-
-    Args:
-        branches: the space.
-        trials: what :func:`known` returned; at least one has a value.
-        seed, index: what is drawn depends on them and on the trials.
-    """
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    draws = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of features that Optuna calls experimental
-        sampler = optuna.samplers.TPESampler(
-            seed=draws,
-            n_startup_trials=1,
-            n_ei_candidates=CANDIDATES,
-            multivariate=True,
-            group=True,
-            constant_liar=True,
-        )
-        study = optuna.create_study(direction="maximize", sampler=sampler)
-        for i, trial in trials:
-            frozen = _frozen(optuna, branches, i, trial)
-            if frozen is not None:
-                study.add_trial(frozen)
-        asked = study.ask()
-        chosen = asked.suggest_categorical(_BRANCH, list(range(len(branches)))) if len(branches) > 1 else 0
-        return {
-            name: _from_parameter(e, asked._suggest(f"{chosen}.{name}", _distribution(optuna, e)))
-            for name, e in branches[chosen].items()
-        }
-
-
-def _frozen(optuna: Any, branches: list[Branch], branch: int, trial: Mapping[str, Any]) -> Any:
-    value, running = _value(trial), trial["state"] == "running"
-    if value is None and not running:
-        return None
+def _frozen(optuna: Any, branches: Sequence[Branch], branch: int, trial: Trial) -> Any:
+    running = trial.state is State.RUNNING
     parameters: dict[str, Any] = {}
     distributions: dict[str, Any] = {}
     if len(branches) > 1:
         parameters[_BRANCH] = branch
         distributions[_BRANCH] = optuna.distributions.CategoricalDistribution(list(range(len(branches))))
     for name, e in branches[branch].items():
-        parameters[f"{branch}.{name}"] = _to_parameter(e, trial["settings"][name])
+        parameters[f"{branch}.{name}"] = _to_parameter(e, trial.settings[name])
         distributions[f"{branch}.{name}"] = _distribution(optuna, e)
     state = optuna.trial.TrialState.RUNNING if running else optuna.trial.TrialState.COMPLETE
     return optuna.trial.create_trial(
-        state=state, value=None if running else value, params=parameters, distributions=distributions
+        state=state, value=None if running else trial.value, params=parameters, distributions=distributions
     )
-
-
-def _value(trial: Mapping[str, Any]) -> float | None:
-    value = (trial.get("best") or {}).get("value")
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _distribution(optuna: Any, e: Expression) -> Any:

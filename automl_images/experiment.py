@@ -1,0 +1,253 @@
+"""The experiment: what to train on what, and where. Its defaults are written here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
+
+from automl_images.annotations import formats
+from automl_images.errors import UserError, nearest
+from automl_images.sweep.canonical import canonical_settings, canonical_space
+from automl_images.sweep.curated import AUTO
+from automl_images.sweep.sampling import Sampling, as_written
+from automl_images.sweep.sampling.random import Random
+from automl_images.sweep.schema import Block, Real, Whole, given
+from automl_images.sweep.space import parse_space
+from automl_images.sweep.termination import Rule, Unstopped
+
+MOST_LANES = 100
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class Source(Block):
+    """One set of labelled images."""
+
+    source: str = Field(description="A folder or file, local or any fsspec URL.")
+    format: Literal["auto", *formats.NAMES] = Field(  # type: ignore[valid-type]
+        "auto", description=f"What the source is: {formats.description()}."
+    )
+    images: str | None = Field(None, description="The images' root, or PREFIX=URL; null: the source's folder.")
+
+
+class Split(Block):
+    """How validation is split off training."""
+
+    by: Literal["random"] = "random"
+    seed: Whole = 0
+
+
+class Data(Block):
+    """The labelled images."""
+
+    training: Source
+    validation: Source | None = Field(None, description="null: split off training.")
+    test: Source | None = Field(None, description="The best model is evaluated here; null: on validation.")
+    split_ratio: Real = Field(0.2, gt=0, lt=1, description="The share of training that validates.")
+    split: Split = Split()
+    on_error: Literal["fail", "skip", "fix"] = Field("fail", description="What happens to a flawed record.")
+
+
+class Weights(Block):
+    """What a model starts from."""
+
+    pretrained: bool | None = Field(
+        None,
+        description="The library's published weights; null: where the model has some (profile sagemaker: none for "
+        "classification, as is its default), else fresh ones.",
+    )
+    source: str | None = Field(None, description="A state_dict or model folder to start from instead: path or URL.")
+
+
+class Sweep(Block):
+    """The search over hyperparameters; one iteration without a space is a single training."""
+
+    sampling: Sampling = Random()
+    iterations: Whole = Field(1, ge=1, le=1000)
+    max_concurrent_iterations: Whole | None = Field(None, ge=1, le=100, description="null: all at once, 100 at most.")
+    lanes: Literal["concurrent", "per_trial"] = Field(
+        "concurrent", description="concurrent: a pod for each that runs at once; per_trial: a pod for each trial."
+    )
+    timeout_hours: Real = Field(168, gt=0, le=1440, description="Counted from each submission.")
+    seed: Whole = Field(0, ge=0)
+    early_termination: Rule = Unstopped()
+    space: Literal["auto"] | dict[str, Any] | list[dict[str, Any]] = Field(
+        default_factory=dict, description="name: an expression; auto, or none with several iterations: a curated one."
+    )
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _canonical(cls, space: Any) -> Any:
+        space = canonical_space({} if space is None else space)
+        if space != AUTO:
+            parse_space(space)
+        return space
+
+    @field_serializer("sampling")
+    def _sampling(self, sampling: Any) -> Any:
+        return as_written(sampling)
+
+    @field_serializer("early_termination")
+    def _early_termination(self, rule: Any) -> dict[str, Any]:
+        return given(rule, "policy")
+
+
+class Toleration(Block):
+    """A Kubernetes toleration."""
+
+    key: str | None = None
+    operator: Literal["Equal", "Exists"] | None = None
+    value: str | None = None
+    effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] | None = None
+    toleration_seconds: Whole | None = None
+
+
+Cpu = Annotated[str, Field(pattern=r"^(\d+(\.\d+)?|\d+m)$", description="Cores, such as 8, or 500m for half of one.")]
+Bytes = Annotated[str, Field(pattern=r"^\d+(\.\d+)?([EPTGMK]i?)?$")]  # what both kfp and Kubernetes take
+
+
+class LightResources(Block):
+    """What a pod of a step that computes little may use; it asks for less."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    cpu: Cpu = "2"
+    memory: Bytes = Field("4Gi", description="convert holds a whole COCO file: about ten times the file's size.")
+
+
+class Resources(Block):
+    """What train and evaluate ask of the cluster; a Docker container is limited to as much."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    accelerator: str = "nvidia.com/gpu"
+    count: Whole = Field(1, ge=0, description="Accelerators a lane, which train each trial together; 0: none.")
+    cpu: Cpu | None = "8"
+    memory: Bytes | None = Field("32Gi", description="Bytes, such as 32Gi.")
+    shared_memory: Bytes | None = Field("8Gi", description="For /dev/shm, which the processes that load images need.")
+    light: LightResources = Field(LightResources(), description="Limits of the other steps' pods.")
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: list[Toleration] = Field(default_factory=list)
+
+
+class Register(Block):
+    """Where the model is registered."""
+
+    name: str | None = Field(None, description="null: the experiment's name.")
+    registry: str | None = Field(None, description="null: under storage.")
+
+
+class Serve(Block):
+    """How the model is served."""
+
+    to: Literal["manifest"] = "manifest"
+    name: str | None = Field(None, description="null: the experiment's name.")
+    resources: dict[Literal["requests", "limits"], dict[str, str]] | None = Field(
+        None, description="Kubernetes' requests and limits of the server, such as limits: {cpu: '2'}."
+    )
+
+
+class Experiment(Block):
+    """What to train on what, and where. Names and values of settings are canonical: one for each way to write them."""
+
+    name: str = Field("experiment", pattern=NAME, max_length=63)
+    task: str
+    data: Data | None = Field(None, description="null: the records are given by other means.")
+    primary_metric: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict, description="Hyperparameters fixed for every trial.")
+    profile: Literal["azure", "sagemaker"] = Field("azure", description="Whose defaults hold for what is not set.")
+    weights: Weights = Weights()
+    sweep: Sweep = Sweep()
+    resources: Resources = Resources()
+    storage: str | None = Field(
+        None,
+        description="The root of ledgers, copied data, models; null: ./runs here, on a cluster Kubeflow's bucket.",
+    )
+    cluster: Any = Field(None, description="What the pipelines alone read: where they are submitted.")
+    register_: Register | None = Field(Register(), alias="register", description="null: not at all.")
+    serve: Serve | None = Field(Serve(), description="null: not at all.")
+
+    @field_validator("settings", mode="after")
+    @classmethod
+    def _canonical(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        return canonical_settings(settings)
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any] | Experiment) -> Self:
+        """Return the experiment that plain values are.
+
+        Raises:
+            UserError: a key is unknown, needed and missing, or given twice, a value wrong; the line begins with its
+                path.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise UserError(_first(error, cls)) from None
+
+    def lanes(self) -> int:
+        """Return how many trials run at once: the ParallelFor's parallelism."""
+        return min(self.sweep.iterations, self.sweep.max_concurrent_iterations or MOST_LANES)
+
+    def trained(self) -> dict[str, Any]:
+        """Return what the plan step reads, as plain values."""
+        keep = {"name", "task", "primary_metric", "settings", "profile", "weights", "sweep"}
+        return self.model_dump(include=keep)
+
+
+_EXAMPLES = {"cpu": "8 or 500m", "memory": "32Gi or 500Mi", "shared_memory": "8Gi or 500Mi"}
+
+
+def _first(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return the first error as a line, and how many more there are."""
+    problems = error.errors(include_url=False)
+    problem = problems[0]
+    place, blocks = _place(problem["loc"], model)
+    message = problem["msg"].removeprefix("Value error, ")
+    line = f"{place}: {message[:1].lower()}{message[1:]}"
+    last = str(problem["loc"][-1]) if problem["loc"] else ""
+    if problem["type"] == "extra_forbidden":
+        line = f"{place}: unknown key; {nearest(last, (n for b in blocks for n in _fields(b)))}"
+    elif problem["type"] == "missing":
+        line = f"{place}: is needed and missing"
+    elif problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        kind = problem["ctx"]["discriminator"].strip("'")
+        names = [_fields(b)[kind].default for b in blocks]
+        name = problem["ctx"].get("tag", "")
+        line = f"{place}: nothing is called '{name}'; {nearest(name, names)}"
+        if not name:
+            line = f"{place}: {kind} is missing; use one of {', '.join(names)}"
+    elif problem["type"] == "string_pattern_mismatch" and last in _EXAMPLES:
+        line = f"{place}: {problem['input']!r} is no quantity; write it as {_EXAMPLES[last]}"
+    elif problem["type"] != "value_error" and not isinstance(problem["input"], dict):
+        line += f", not {problem['input']!r}"
+    return line + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
+
+
+def _place(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, list[type[BaseModel]]]:
+    """Return an error's path as in the file, and the blocks that the last key's block may be."""
+    place, parents, blocks = "", [model], [model]
+    for part in loc:
+        field = next((_fields(b)[str(part)] for b in blocks if part in _fields(b)), None)
+        chosen = [b for b in blocks if any(f.default == part for f in _fields(b).values())]
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif field is None and len(blocks) > 1 and chosen:  # the kind of a block, which is no key of the file
+            blocks = chosen
+        else:
+            place += f".{part}" if place else str(part)
+            parents, blocks = blocks, _blocks(field.annotation) if field else []
+    return place, blocks or parents
+
+
+def _fields(block: type[BaseModel]) -> dict[str, Any]:
+    return {field.alias or name: field for name, field in block.model_fields.items()}
+
+
+def _blocks(annotation: Any) -> list[type[BaseModel]]:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if isinstance(annotation, type) and not get_args(annotation):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [b for a in get_args(annotation) for b in _blocks(a)]

@@ -1,0 +1,34 @@
+"""The samplers, one file each: which settings a trial has. A sampler is added to the one table below."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BeforeValidator, Field, TypeAdapter
+
+from automl_images.sweep.sampling.bayesian import Bayesian
+from automl_images.sweep.sampling.grid import Grid
+from automl_images.sweep.sampling.random import Random
+from automl_images.sweep.sampling.sampler import Sampler
+from automl_images.sweep.sampling.sobol import Sobol
+from automl_images.sweep.schema import given
+
+__all__ = ["NAMES", "SAMPLING", "Sampler", "Sampling", "as_written"]
+
+_Described = Annotated[Random | Grid | Sobol | Bayesian, Field(discriminator="by")]
+NAMES: tuple[str, ...] = tuple(s.model_fields["by"].default for s in get_args(get_args(_Described)[0]))
+
+
+def _described(value: Any) -> Any:
+    return {"by": value} if isinstance(value, str) else value
+
+
+# A sampler, by its name alone or with its settings.
+Sampling = Annotated[_Described, BeforeValidator(_described, json_schema_input_type=Literal[NAMES] | _Described)]
+SAMPLING: TypeAdapter[Sampler] = TypeAdapter(Sampling)
+
+
+def as_written(sampler: Sampler) -> str | dict[str, Any]:
+    """Return a sampler as an experiment names it: its name, or a mapping if it has settings of its own."""
+    written = given(sampler, "by")
+    return written if len(written) > 1 else written["by"]
