@@ -16,6 +16,7 @@ from automl_images.registry import Registry
 from automl_images.sample_data import make_sample
 from automl_images.steps import train
 from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.trial import State
 from benchmarks.ledger_scale import s3_server
 from pipelines import __main__ as command
 from pipelines import follow
@@ -105,8 +106,8 @@ def instant(monkeypatch):
         for name in ("model.pt", "settings.json", "labels.json"):
             storage.write(storage.join(shared.model_url(trial), name), json.dumps({"task": "image-classification"}))
         best = {"metric": "accuracy", "value": 0.5, "epoch": 1}
-        shared.end_trial(content, "completed", best=best, model=shared.model_url(trial))
-        return "completed"
+        shared.end_trial(content, State.COMPLETED, best=best, model=shared.model_url(trial))
+        return State.COMPLETED.value
 
     monkeypatch.setattr(train, "_run", run)
     monkeypatch.setattr("automl_images.steps.evaluate.evaluate_model", evaluated)
@@ -135,7 +136,7 @@ def test_each_example_ends_in_a_registered_model(submit, backend, name):
     registered = Registry(f"{submit.root}/registry").get(name)
     assert {"model.pt", "settings.json", "labels.json", "score.py"} <= set(storage.names(registered["uri"]))
     ledger = Ledger(registered["lineage"]["ledger"])
-    assert {t["state"] for t in ledger.trials()} == {"completed"}
+    assert {t.state for t in ledger.trials()} == {State.COMPLETED}
     (run,) = backend.runs.values()
     assert f"run {run.id}: " in out
     told = next(
@@ -179,7 +180,7 @@ def test_a_lane_whose_pod_is_lost_is_sent_again_and_goes_on(submit, backend, fak
     assert ended(err)[:4] == STEPS[:4] and ended(err)[4:] == STEPS
     ledgers = storage.names(f"{submit.root}/ledgers")
     assert len(ledgers) == 1, "a fresh ledger stays the one that it goes on in"
-    assert [t["attempt"] for t in Ledger(f"{submit.root}/ledgers/{ledgers[0]}").trials()] == [1, 1]
+    assert [t.attempt for t in Ledger(f"{submit.root}/ledgers/{ledgers[0]}").trials()] == [1, 1]
 
 
 @quick

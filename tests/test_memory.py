@@ -77,7 +77,8 @@ def test_of_several_that_share_a_container_the_small_one_stays(tmp_path):
 GROWING = """
 import sys, time
 from pathlib import Path
-from automl_images.steps.trial import proposed
+from automl_images.sweep.proposal import proposed
+from automl_images.sweep.trial import State
 from automl_images.sweep.ledger import Ledger
 url, run, index, group = sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
 ledger = Ledger(url)
@@ -91,7 +92,8 @@ if index == 0:
         time.sleep(0.005)
 else:
     (group / "memory.current").write_text(str(200 << 20))
-ledger.end_trial(content, "completed", best={"metric": "m", "value": 0.5, "epoch": 1}, model=ledger.model_url(index))
+best = {"metric": "m", "value": 0.5, "epoch": 1}
+ledger.end_trial(content, State.COMPLETED, best=best, model=ledger.model_url(index))
 """
 
 
@@ -118,7 +120,7 @@ def test_a_trial_that_grows_is_ended_and_the_lane_goes_on(tmp_path, monkeypatch,
     (lane,) = plan_sweep(experiment, str(records), str(records), ledger=str(tmp_path / "ledger"))
     assert json.loads(train.train_lane(lane))["trials"] == {"0": "failed", "1": "completed"}
     first = Ledger(str(tmp_path / "ledger")).trial(0)
-    assert first["error"].startswith("out of memory: lower training_batch_size (5")
-    assert "of the container's 600 MiB" in first["error"]
-    assert first["resumes"] is False, "the next submission would end the same way"
+    assert first.error.startswith("out of memory: lower training_batch_size (5")
+    assert "of the container's 600 MiB" in first.error
+    assert first.resumes is False, "the next submission would end the same way"
     assert "trial 0: failed" in capfd.readouterr().err
