@@ -15,10 +15,11 @@ import yaml
 from docker.errors import APIError, DockerException, NotFound
 
 from automl_images.errors import UserError
+from automl_images.experiment import Resources
 from automl_images.steps import entry
 from components import images
 from pipelines import containers
-from pipelines.experiment import Experiment, Resources
+from pipelines.experiment import Experiment
 from pipelines.local import Runner
 from pipelines.mounts import mounts
 from tests.conftest import draw_squares, write_voc

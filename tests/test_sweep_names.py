@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from automl_images.hyperparameters.names import MODELS
 
+from automl_images.architectures import ARCHITECTURES
 from automl_images.errors import UserError
 from automl_images.experiment import Experiment
 from automl_images.hyperparameters.catalogue import ALIASES, CATALOGUE
@@ -123,14 +123,9 @@ def test_every_alias_of_a_setting_that_can_be_swept_is_taken():
         row = CATALOGUE[name]
         if not row.sweepable or row.place:
             continue
-        model = next(m for m in MODELS[TASK] if row.models is None or m in row.models) if _detects(row) else None
-        task = TASK if model else "image-classification"
-        model = model or next(iter(row.models))
+        model = next(m for m in ARCHITECTURES if row.applies_to(m))
+        task = TASK if ARCHITECTURES[model].family == "detection" else "image-classification"
         value = row.default_for(task, model)
         content = {"task": task, "settings": {"model_name": model}, "weights": {"pretrained": False}}
         made = Experiment.read({**content, "sweep": {"space": {alias: {"choice": [value]}}}})
         assert list(check_experiment(made)["space"]) == [name]
-
-
-def _detects(row):
-    return row.models is None or bool(set(row.models) & set(MODELS[TASK]))
