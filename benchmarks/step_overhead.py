@@ -30,7 +30,7 @@ def empty(text: str) -> str:
 @dsl.component(base_image="python", install_kfp_package=False)
 def entered(text: str) -> str:
     """Do nothing, as one of our steps."""
-    from automl_images.steps.entry import step
+    from automl_images.steps.repeat import step
 
     with step("split", [text]):
         from automl_images.steps.split import split_data  # noqa: F401

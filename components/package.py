@@ -3,7 +3,7 @@
     python -m components.package [OUT.zip]
 
 Each ``<step>/component.yaml`` in it loads with ``kfp.components.load_component_from_file``. The images in them are
-those of :mod:`components.images`: for a release, name them by digest in the environment. Equal sources give equal
+those of :mod:`automl_images.steps`: for a release, name them by digest in the environment. Equal sources give equal
 bytes.
 """
 
@@ -16,7 +16,8 @@ from pathlib import Path
 from kfp import compiler
 
 from automl_images import __version__
-from components.readme import FOLDER, STEPS
+from automl_images.steps import STEPS
+from components.readme import FOLDER
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can tell
 

@@ -15,8 +15,9 @@ from typing import Any
 import docstring_parser
 import yaml
 
+from automl_images.steps import STEPS
+
 FOLDER = Path(__file__).parent
-STEPS = ("convert", "split", "plan", "train", "select", "evaluate", "register", "serve")
 
 
 def readme(step: str) -> str:

@@ -25,8 +25,8 @@ from kfp.local import docker_task_handler
 from kubernetes.utils.quantity import parse_quantity
 
 from automl_images.errors import UserError
-from automl_images.steps.entry import CREDENTIALS, IMAGE, store_is_here
-from components.images import HEAVY
+from automl_images.steps import is_heavy
+from automl_images.steps.repeat import CREDENTIALS, IMAGE, store_is_here
 from pipelines.local import Runner, Task, replaced
 
 
@@ -93,7 +93,7 @@ class Containers(Runner):
             "network_mode": "host" if store_is_here() else None,
             "labels": {"automl-images.run": str(self.folder), "automl-images.step": step},
         }
-        if step not in HEAVY:
+        if not is_heavy(step):
             return options
         if gpus:
             options["device_requests"] = [DeviceRequest(device_ids=gpus, capabilities=[["gpu"]])]

@@ -11,19 +11,19 @@ import yaml
 from pydantic import Field
 
 from automl_images import experiment as library
+from automl_images import steps
 from automl_images.errors import UserError
 from automl_images.experiment import Data
 from automl_images.steps.plan import check_experiment
 from automl_images.sweep.schema import Block
-from components import images
 
 
 class Images(Block):
     """The container images."""
 
-    light: str = Field(images.LIGHT, min_length=1)
-    gpu: str = Field(images.GPU, min_length=1)
-    serve: str = Field(images.SERVE, min_length=1)
+    light: str = Field(steps.LIGHT, min_length=1)
+    gpu: str = Field(steps.GPU, min_length=1)
+    serve: str = Field(steps.SERVE, min_length=1)
 
 
 class Cluster(Block):

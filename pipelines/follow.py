@@ -14,11 +14,11 @@ from rich.live import Live
 from automl_images import storage
 from automl_images.errors import UserError
 from automl_images.reports import trials as figures
-from automl_images.steps.entry import bucket_root
+from automl_images.steps import STEPS
+from automl_images.steps.artifacts import bucket_root
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.submission import Lane
 from automl_images.sweep.trial import best_trial
-from components.readme import STEPS
 from pipelines.kubeflow import ENDED, Kubeflow, Unavailable
 from pipelines.local import Task
 from pipelines.view import View

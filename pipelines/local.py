@@ -33,7 +33,7 @@ from kfp.local.orchestrator import enhanced_dag_orchestrator
 
 from automl_images import storage
 from automl_images.experiment import Resources
-from automl_images.steps.entry import MOUNTS
+from automl_images.steps.repeat import MOUNTS
 
 
 @dataclass

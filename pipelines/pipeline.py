@@ -9,7 +9,8 @@ from kfp import compiler, dsl, kubernetes
 from kubernetes.utils.quantity import parse_quantity
 
 from automl_images.experiment import LightResources, Resources
-from automl_images.steps.entry import IMAGE
+from automl_images.steps import is_heavy
+from automl_images.steps.repeat import IMAGE
 from components.convert import convert
 from components.evaluate import evaluate
 from components.plan import plan
@@ -51,15 +52,13 @@ def build(
     cluster, resources = experiment.cluster, experiment.resources
     registered, served = experiment.register_, experiment.serve
 
-    def place(task: dsl.PipelineTask, image: str) -> dsl.PipelineTask:
+    def place(task: dsl.PipelineTask) -> dsl.PipelineTask:
+        heavy = is_heavy(task.name)
+        image = cluster.images.gpu if heavy else cluster.images.light
         task.set_container_image(image).set_env_variable(IMAGE, image).set_caching_options(False)
-        return task if here else _equip(task, cluster)
-
-    def light(task: dsl.PipelineTask) -> dsl.PipelineTask:
-        return _limit(place(task, cluster.images.light), resources.light)
-
-    def heavy(task: dsl.PipelineTask) -> dsl.PipelineTask:
-        return _accelerate(place(task, cluster.images.gpu), resources)
+        if not here:
+            _equip(task, cluster)
+        return _accelerate(task, resources) if heavy else _limit(task, resources.light)
 
     @dsl.pipeline(name=pipeline_name(experiment.name), description=f"automl-images: {experiment.task}")
     def pipeline(
@@ -74,9 +73,9 @@ def build(
         copy_images: bool = not here,
         digest: str = "",
     ):
-        converted = light(convert(task=task, data=data, storage=storage, copy_images=copy_images, digest=digest))
+        converted = place(convert(task=task, data=data, storage=storage, copy_images=copy_images, digest=digest))
         converted.set_caching_options(keyed)
-        parts = light(
+        parts = place(
             split(
                 data=data,
                 converted=converted.outputs["Output"],
@@ -84,7 +83,7 @@ def build(
                 given=converted.outputs["validation"],
             )
         ).set_caching_options(True)
-        planned = light(
+        planned = place(
             plan(
                 experiment=experiment_json,
                 storage=storage,
@@ -95,15 +94,15 @@ def build(
             )
         )
         with dsl.ParallelFor(planned.outputs["Output"], parallelism=here or experiment.lanes()) as lane:
-            trained = heavy(train(lane=lane))
-        chosen = light(
+            trained = place(train(lane=lane))
+        chosen = place(
             select(
                 name=experiment.name,
                 lanes=planned.outputs["Output"],
                 trained=dsl.Collected(trained.output),
             )
         )
-        evaluated = heavy(
+        evaluated = place(
             evaluate(
                 name=experiment.name,
                 chosen=chosen.outputs["Output"],
@@ -113,7 +112,7 @@ def build(
         )
         model = chosen.outputs["Output"]
         if registered:
-            version = light(
+            version = place(
                 register(
                     name=register_name,
                     registry=registry,
@@ -124,7 +123,7 @@ def build(
             )
             model = version.outputs["Output"]
         if served:
-            light(
+            place(
                 serve(name=serve_name, model=model, image=cluster.images.serve, resources=_json(served.resources))
             ).after(evaluated)
 

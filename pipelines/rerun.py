@@ -12,15 +12,12 @@ from typing import Any
 from automl_images import storage
 from automl_images.errors import UserError, nearest
 from automl_images.experiment import Resources
-from automl_images.steps.entry import IMAGE, MOUNTS, docker_line, folders
+from automl_images.steps import STEPS
+from automl_images.steps.repeat import IMAGE, MOUNTS, docker_line, folders
 from automl_images.steps.train import again, gpus
-from components.images import HEAVY
-from components.readme import STEPS
 from pipelines.kubeflow import Kubeflow
 from pipelines.local import Runner
 from pipelines.run import StepFailed, explain, new_folder
-
-WITH_TORCH = (*HEAVY, "predict", "score")
 
 
 def rerun(
@@ -135,6 +132,6 @@ def in_container(name: str, arguments: list[str]) -> int:
     here = str(Path.cwd())
     mounted = [here, *(f for f in folders(arguments) if not Path(f).is_relative_to(here))]
     os.environ[MOUNTS] = "\n".join(f"{f}:{f}" for f in mounted)
-    line = docker_line(name, arguments, gpu=name in WITH_TORCH)
+    line = docker_line(name, arguments)
     print(line, file=sys.stderr, flush=True)
     return subprocess.run(["sh", "-c", line], check=False).returncode

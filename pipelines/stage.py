@@ -14,7 +14,7 @@ from automl_images.annotations.checks import check_training_classes
 from automl_images.annotations.reachable import put
 from automl_images.errors import UserError
 from automl_images.experiment import Data, Source
-from automl_images.steps.convert import convert, said
+from automl_images.steps.convert import convert, summary_line
 from automl_images.tasks import get_task
 from pipelines.experiment import Experiment
 
@@ -106,7 +106,7 @@ def _data(experiment: Experiment, part: Source, root: str, known: list[str] | No
             classes=known,
             copy_to=f"{root}/images",
         )
-        print(f"{part.source}: {said(summary)}", file=sys.stderr)
+        print(f"{part.source}: {summary_line(summary)}", file=sys.stderr)
         if known is None:
             check_training_classes(summary["classes"], get_task(experiment.task).label)
         address, _ = put(str(out), f"{root}/data")

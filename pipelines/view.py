@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -11,9 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from automl_images.evaluation import scalars
 from automl_images.reports.terminal import TrialTable
-from automl_images.steps.convert import said as conversion
+from automl_images.steps import headline
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.submission import Lane
 from automl_images.sweep.trial import Trial
@@ -112,29 +110,10 @@ class View:
 
     def _note(self, step: str, outputs: Mapping[str, Any]) -> str:
         """Return in a few words what a step came to."""
-        value: Any = outputs.get("Output")
-        if step == "plan":
-            return f"{len(value)} lanes; ledger {Lane.of_json(value[0]).ledger}"
         if step == "train":
             return f"{len(self._trials)} trials"
-        result = json.loads(value) if isinstance(value, str) else {}
-        if step == "convert":
-            return "; ".join(f"{name}: {conversion(s)}" for name, s in result.items())
-        if step == "split":
-            return f"{result['training']} images train, {result['validation']} validate"
-        if step == "select":
-            figure = "unranked" if result["value"] is None else f"{result['metric']} {result['value']:.4f}"
-            return f"trial {result['trial']}: {figure} at epoch {result['epoch']}"
-        if step == "evaluate":
-            if coco := result.get("coco"):
-                parts = {"VOC mAP": result["voc"]["map"], "COCO mAP": coco["map"], "COCO mAP@0.5": coco["map_50"]}
-            else:
-                parts = dict(itertools.islice(scalars(result).items(), 3))
-            known = ", ".join(f"{k} {v:.4f}" for k, v in parts.items() if v is not None)
-            return f"{result['images']} images ({result['set']}): {known}"
-        if step == "register":
-            return f"{result['name']} version {result['version']}"
-        return str(result.get("manifest", ""))
+        result = outputs.get("Output")
+        return headline(step, json.loads(result) if isinstance(result, str) else result)
 
 
 def tail(task: Task) -> list[str]:

@@ -56,7 +56,7 @@ def test_a_component_is_thin_and_stands_alone(step):
     imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
     names = {a.name for n in imports if isinstance(n, ast.Import) for a in n.names}
     names |= {"." * n.level + (n.module or "") for n in imports if isinstance(n, ast.ImportFrom)}
-    assert "automl_images.steps.entry" in names
+    assert "automl_images.steps.repeat" in names
     # KFP sends the function's source alone: in the container there is neither of the two.
     assert not {name for name in names if name.partition(".")[0] in ("components", "pipelines", "")}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from components import images
+from automl_images import steps
 
 ROOT = Path(__file__).parent.parent
 FILES = {"gpu": "Dockerfile.gpu", "light": "images/light/Dockerfile", "serve": "images/serve/Dockerfile"}
@@ -202,7 +202,7 @@ def test_make_builds_the_images_that_the_components_name():
     lines = re.sub(r"\\\n\s*", "", make("--dry-run", "images", "BASE_IMAGE=some/base").stdout).splitlines()
     assert len(lines) == 3 and all("--build-arg BASE_IMAGE=some/base " in line for line in lines)
     built = {re.search(r"-t (\S+) -f (\S+) \.$", line).groups() for line in lines}
-    names = {"light": images.LIGHT, "gpu": images.GPU, "serve": images.SERVE}
+    names = {"light": steps.LIGHT, "gpu": steps.GPU, "serve": steps.SERVE}
     assert built == {(names[n], file) for n, file in FILES.items()}
 
 

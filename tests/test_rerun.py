@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from automl_images import storage
+from automl_images import steps, storage
 from automl_images.annotations import Boxes, Record, read_records, record_file
 from automl_images.errors import UserError
-from automl_images.steps import entry
+from automl_images.steps import repeat
 from automl_images.sweep.ledger import Ledger
-from components import images
 from components.split import split
 from components.train import train
 from pipelines.kubeflow import Kubeflow
@@ -59,7 +58,7 @@ def test_each_logged_line_does_by_hand_what_its_step_did(summary, place):
         assert len(lines) == (0 if log.stem == "kfp" else 1), log
         for line in lines:
             words = shlex.split(line)
-            image = next(i for i, w in enumerate(words) if w in (images.LIGHT, images.GPU))
+            image = next(i for i, w in enumerate(words) if w in (steps.LIGHT, steps.GPU))
             assert words[words.index("-w") + 1] == str(Path.cwd())
             given = words[2] if words[0] == "printf" else None
             command = [sys.executable, "-m", "automl_images.cli", *words[image + 1 :]]
@@ -145,9 +144,9 @@ def test_a_task_of_a_run_on_kubeflow_is_repeated_here(kubeflow, tmp_path):
     lanes = [json.dumps({"ledger": f"memory://l{i}", "run": "r", "lane": i, "lanes": 2}) for i in range(2)]
     kubeflow.workflow = executed_workflow(
         [
-            (train, images.GPU, {"lane": lanes[0]}, {}, []),
-            (train, images.GPU, {"lane": lanes[1]}, {}, []),
-            (split, images.LIGHT, values, artifacts, outputs),
+            (train, steps.GPU, {"lane": lanes[0]}, {}, []),
+            (train, steps.GPU, {"lane": lanes[1]}, {}, []),
+            (split, steps.LIGHT, values, artifacts, outputs),
         ]
     )
     connected = Kubeflow(kubeflow.url, "kubeflow")
@@ -158,7 +157,7 @@ def test_a_task_of_a_run_on_kubeflow_is_repeated_here(kubeflow, tmp_path):
     assert len(list(read_records(str(folder / "outputs/validation")))) == 3
     assert storage.names("memory://b/v2") == ["convert"]
     kept = connected.task("7-8", "train", 1)
-    assert kept["variables"] == {entry.IMAGE: images.GPU}
+    assert kept["variables"] == {repeat.IMAGE: steps.GPU}
     assert kept["resources"]["memory"] == "4Gi"
     inputs = json.loads(kept["command"][kept["command"].index("--executor_input") + 1])
     assert inputs["inputs"]["parameterValues"]["lane"] == lanes[1]
@@ -178,10 +177,10 @@ def test_a_command_runs_in_its_image_with_the_folders_it_names(tmp_path, monkeyp
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
-    monkeypatch.setenv(entry.MOUNTS, "")
+    monkeypatch.setenv(repeat.MOUNTS, "")
     assert in_container("convert", [f"{tmp_path}/data", "all.jsonl", "--images", "a b"]) == 3
     words = capfd.readouterr().out.splitlines()
     here, data = f"{tmp_path}/here", f"{tmp_path}/data"
     assert [words[i + 1] for i, w in enumerate(words) if w == "-v"] == [f"{here}:{here}", f"{data}:{data}"]
     assert words[words.index("-w") + 1] == here
-    assert words[words.index(images.LIGHT) :] == [images.LIGHT, "convert", data, "all.jsonl", "--images", "a b"]
+    assert words[words.index(steps.LIGHT) :] == [steps.LIGHT, "convert", data, "all.jsonl", "--images", "a b"]

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from automl_images import steps
 from automl_images.errors import UserError
 from automl_images.prediction import load_model
 from automl_images.registry import Registry
@@ -22,7 +23,6 @@ from automl_images.serving.requests import answer
 from automl_images.steps.serve import serve_manifest
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State
-from components import images
 from pipelines.__main__ import app
 from tests.kind import check
 from tests.test_pipeline_package import Package
@@ -192,7 +192,7 @@ def test_the_experiment_as_it_is_submitted(lane, tools, tmp_path):
         placed = package.kubernetes(step)
         assert placed.get("nodeSelector", {}).get("labels") == (POOL if wanted else None)
         assert placed.get("tolerations") == ([TOLERATION] if wanted else None)
-    assert package.container("train")["image"] == images.GPU
+    assert package.container("train")["image"] == steps.GPU
 
 
 def registered(folder, model, states=(State.COMPLETED, State.COMPLETED), figure=0.4):  # noqa: F811

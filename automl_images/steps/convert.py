@@ -105,7 +105,7 @@ def convert_data(
                 copy_to=copy_to,
             )
             summaries[name]["digest"] = hashlib.sha256(storage.read_bytes(out)).hexdigest()
-            print(f"{name}: {said(summaries[name])}", file=sys.stderr)
+            print(f"{name}: {summary_line(summaries[name])}", file=sys.stderr)
             if name == "training":
                 check_training_classes(summaries[name]["classes"], label)
         except UserError as error:
@@ -140,14 +140,19 @@ def commands(
     return found
 
 
-def said(summary: Mapping[str, Any]) -> str:
-    """Return a conversion's summary as a line for people."""
+def summary_line(summary: Mapping[str, Any]) -> str:
+    """Return what :func:`convert` returned as a line for people."""
     flaws = [f"{summary[k]} {k.replace('_', ' ')}" for k in summary if k.partition("_")[2] and summary[k]]
     counts = [f"{summary['images']} images"]
     for name in dict.fromkeys(kind.counted for kind in KINDS.values()):
         if f"dropped_{name}" in summary:  # where an image has one label, their number is that of the images
             counts.append(f"{summary[name]} {name}")
     return "; ".join([", ".join([*counts, f"{len(summary['classes'])} classes"]), *flaws])
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """Return in a line what the step came to."""
+    return "; ".join(f"{name}: {summary_line(summary)}" for name, summary in result.items())
 
 
 def without(classes: list[str]) -> str:

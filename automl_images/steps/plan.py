@@ -7,7 +7,7 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from automl_images import storage
@@ -263,3 +263,8 @@ def _digest(*urls: str) -> str:
     for url in urls:
         digest.update(storage.read_bytes(url) + b"\0")
     return digest.hexdigest()
+
+
+def headline(lanes: Sequence[str]) -> str:
+    """Return in a line what the step came to."""
+    return f"{len(lanes)} lanes; ledger {storage.redact(Lane.of_json(lanes[0]).ledger)}"

@@ -51,3 +51,8 @@ def check_model_folder(model: str) -> None:
     missing = [n for n in NEEDED if not storage.exists(storage.join(model, n))]
     if missing:
         raise UserError(f"{storage.redact(model)}: has no {', '.join(missing)}; is it a model folder?")
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """Return in a line what the step came to."""
+    return f"{result['name']} version {result['version']}"

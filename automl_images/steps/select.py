@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from automl_images import storage
@@ -56,3 +57,9 @@ def select_trial(
         "model": best.model,
         "trials": [t.to_json() for t in ordered],
     }
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """Return in a line what the step came to."""
+    figure = "unranked" if result["value"] is None else f"{result['metric']} {result['value']:.4f}"
+    return f"trial {result['trial']}: {figure} at epoch {result['epoch']}"

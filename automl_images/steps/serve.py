@@ -97,3 +97,8 @@ def _drawn() -> bytes:
     ImageDraw.Draw(image).rectangle([16, 20, 44, 48], fill="red")
     image.save(file, "PNG")
     return file.getvalue()
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """Return in a line what the step came to."""
+    return str(result["manifest"])

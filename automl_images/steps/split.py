@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from automl_images.annotations import read_records
@@ -59,3 +60,8 @@ def split_data(
     if lacking := sorted(trained - validated):
         print(f"split: among those that validate, {without(lacking)}", file=sys.stderr)
     return {"training": len(parts[0]), "validation": len(parts[1])}
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """Return in a line what the step came to."""
+    return f"{result['training']} images train, {result['validation']} validate"

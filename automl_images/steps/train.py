@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl_images import memory, storage
-from automl_images.steps import entry
 from automl_images.steps.plan import plan_sweep
+from automl_images.steps.repeat import limit_threads
 from automl_images.steps.select import select_trial
 from automl_images.steps.trial import EXIT_SUPERSEDED
 from automl_images.sweep.ledger import Ledger
@@ -128,7 +128,7 @@ def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
         tempfile.TemporaryDirectory(prefix="automl-images-", ignore_cleanup_errors=True) as scratch,
         subprocess.Popen(
             command,
-            env=entry.limit_threads({**os.environ, "TMPDIR": scratch}),  # a killed trial leaves its files there
+            env=limit_threads({**os.environ, "TMPDIR": scratch}),  # a killed trial leaves its files there
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -192,3 +192,8 @@ def gpus() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     return [str(i) for i, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]
+
+
+def headline(lane: Mapping[str, Any]) -> str:
+    """Return in a line what one lane came to."""
+    return f"{len(lane['trials'])} trials"

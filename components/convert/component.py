@@ -3,7 +3,7 @@
 from kfp import dsl
 
 from automl_images.annotations import formats
-from components.images import LIGHT
+from automl_images.steps import LIGHT
 
 
 @dsl.component(base_image=LIGHT, install_kfp_package=False)
@@ -34,8 +34,9 @@ def convert(
     """
     import json
 
+    from automl_images.steps.artifacts import address, bucket_root
     from automl_images.steps.convert import commands
-    from automl_images.steps.entry import address, bucket_root, step
+    from automl_images.steps.repeat import step
 
     blocks = json.loads(data)
     sets = {"training": training, "validation": validation, "test": test}

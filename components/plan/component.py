@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.images import LIGHT
+from automl_images.steps import LIGHT
 
 
 @dsl.component(base_image=LIGHT, install_kfp_package=False)
@@ -31,7 +31,8 @@ def plan(
     """
     import json
 
-    from automl_images.steps.entry import address, bucket_root, step
+    from automl_images.steps.artifacts import address, bucket_root
+    from automl_images.steps.repeat import step
 
     root = storage or bucket_root(summary.uri)
     options = ["--storage", root, "--run", run, *(["--fresh", fresh] if fresh else [])]

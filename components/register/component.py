@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.images import LIGHT
+from automl_images.steps import LIGHT
 
 
 @dsl.component(base_image=LIGHT, install_kfp_package=False)
@@ -30,7 +30,7 @@ def register(
     """
     import json
 
-    from automl_images.steps.entry import step
+    from automl_images.steps.repeat import step
 
     best, figures = json.loads(chosen), json.loads(evaluation)
     target = registry or best["ledger"].rpartition("/ledgers/")[0] + "/registry"

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.images import LIGHT
+from automl_images.steps import LIGHT
 
 
 @dsl.component(base_image=LIGHT, install_kfp_package=False)
@@ -27,7 +27,8 @@ def select(
     """
     import json
 
-    from automl_images.steps.entry import address, step
+    from automl_images.steps.artifacts import address
+    from automl_images.steps.repeat import step
 
     described = json.loads(lanes[0])
     options = ["--run", described["run"], "--report", address(leaderboard), "--title", name]

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.images import LIGHT
+from automl_images.steps import LIGHT
 
 
 @dsl.component(base_image=LIGHT, install_kfp_package=False)
@@ -27,7 +27,8 @@ def serve(
     """
     import json
 
-    from automl_images.steps.entry import address, step
+    from automl_images.steps.artifacts import address
+    from automl_images.steps.repeat import step
 
     described = json.loads(model)
     folder = described.get("uri") or described["model"]

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.images import LIGHT
+from automl_images.steps import LIGHT
 
 
 @dsl.component(base_image=LIGHT, install_kfp_package=False)
@@ -29,7 +29,8 @@ def split(
     """
     import json
 
-    from automl_images.steps.entry import address, step
+    from automl_images.steps.artifacts import address
+    from automl_images.steps.repeat import step
 
     block = json.loads(data)
     how = {"by": "random", "seed": 0, **(block.get("split") or {})}

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.images import GPU
+from automl_images.steps import GPU
 
 
 @dsl.component(base_image=GPU, install_kfp_package=False)
@@ -15,9 +15,9 @@ def train(lane: str) -> str:
     Returns:
         The state of each trial of the lane, as JSON.
     """
-    from automl_images.steps.entry import step
+    from automl_images.steps.repeat import step
 
-    with step("train", ["--lane", lane, "--again"], gpu=True):
+    with step("train", ["--lane", lane, "--again"]):
         from automl_images.steps.train import train_lane
 
         return train_lane(lane)

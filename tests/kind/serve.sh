@@ -29,7 +29,7 @@ kubectl -n serving wait inferenceservice/smoke --for condition=Ready --timeout=9
 forward deployment/smoke-predictor serving "$SERVING_PORT" 8080
 
 # in the image that trained: what serves is another
-gpu=$("$PYTHON" -c 'from components.images import GPU; print(GPU)')
+gpu=$("$PYTHON" -c 'from automl_images.steps import GPU; print(GPU)')
 predictions() {
   docker run --rm --network none -v "$served:$served:ro" -v "$HERE:$HERE:ro" --entrypoint python3 "$gpu" \
     "$HERE/check.py" predictions "$served/model" "$1" "$2"

@@ -16,7 +16,7 @@ for tool in docker kind kubectl helm curl git; do
 done
 command -v "$PYTHON" >/dev/null || fail "there is no $PYTHON; make setup first"
 cd "$ROOT"
-read -r -a images <<<"$("$PYTHON" -c 'from components import images as i; print(i.LIGHT, i.GPU, i.SERVE)')"
+read -r -a images <<<"$("$PYTHON" -c 'from automl_images import steps as i; print(i.LIGHT, i.GPU, i.SERVE)')"
 for image in "${images[@]}"; do
   docker image inspect "$image" >/dev/null 2>&1 || fail "there is no image $image; make images first"
 done

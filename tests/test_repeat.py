@@ -10,7 +10,7 @@ from automl_images import __version__
 from automl_images.annotations import read_records
 from automl_images.cli import app
 from automl_images.errors import UserError
-from automl_images.steps import entry
+from automl_images.steps import artifacts, repeat
 from automl_images.steps.convert import commands, convert_data
 from automl_images.steps.train import train_lane
 from tests.conftest import draw_squares, write_voc
@@ -18,7 +18,7 @@ from tests.conftest import draw_squares, write_voc
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
-    for name in (entry.IMAGE, entry.MOUNTS, *entry.CREDENTIALS):
+    for name in (repeat.IMAGE, repeat.MOUNTS, *repeat.CREDENTIALS):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -29,7 +29,7 @@ def pairs(line, option):
 
 def test_the_folders_that_the_arguments_name_are_mounted_and_belong_to_the_caller(tmp_path):
     (tmp_path / "data").mkdir()
-    line = entry.docker_line("convert", [f"{tmp_path}/data", f"{tmp_path}/out/all.jsonl", "--on-error", "fail"])
+    line = repeat.docker_line("convert", [f"{tmp_path}/data", f"{tmp_path}/out/all.jsonl", "--on-error", "fail"])
     assert pairs(line, "-v") == [f"{tmp_path}/{n}:{tmp_path}/{n}" for n in ("data", "out")]
     assert pairs(line, "--user") == [f"{os.getuid()}:{os.getgid()}"]
     assert f"automl-images/light:{__version__} convert {tmp_path}/data" in line
@@ -38,7 +38,7 @@ def test_the_folders_that_the_arguments_name_are_mounted_and_belong_to_the_calle
 
 def test_a_lane_names_its_ledger(tmp_path):
     lane = f'{{"ledger": "{tmp_path}/runs/ledgers/cells", "lane": 0}}'
-    line = entry.docker_line("train", ["--lane", lane], gpu=True)
+    line = repeat.docker_line("train", ["--lane", lane])
     assert pairs(line, "-v") == [f"{tmp_path}/runs/ledgers:{tmp_path}/runs/ledgers"]
     assert pairs(line, "--lane") == [lane]
     assert f"automl-images/gpu:{__version__}" in line and pairs(line, "--shm-size") == ["2g"]
@@ -47,9 +47,9 @@ def test_a_lane_names_its_ledger(tmp_path):
 
 def test_what_its_caller_says_of_folders_and_image_holds(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(entry.MOUNTS, "/data:/data:ro\n/runs:/runs")
-    monkeypatch.setenv(entry.IMAGE, "registry.example.com/light@sha256:12")
-    line = entry.docker_line("convert", ["sample", "/elsewhere/x"])
+    monkeypatch.setenv(repeat.MOUNTS, "/data:/data:ro\n/runs:/runs")
+    monkeypatch.setenv(repeat.IMAGE, "registry.example.com/light@sha256:12")
+    line = repeat.docker_line("convert", ["sample", "/elsewhere/x"])
     assert pairs(line, "-v") == ["/data:/data:ro", "/runs:/runs"]
     assert pairs(line, "-w") == [str(tmp_path)]
     assert "registry.example.com/light@sha256:12 convert sample" in line
@@ -58,7 +58,7 @@ def test_what_its_caller_says_of_folders_and_image_holds(tmp_path, monkeypatch):
 def test_remote_addresses_need_no_folder_and_credentials_go_by_name(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9000")
-    line = entry.docker_line("evaluate", ["s3://b/model", "s3://user:hunter2@b/val.jsonl", "s3://b/out"], gpu=True)
+    line = repeat.docker_line("evaluate", ["s3://b/model", "s3://user:hunter2@b/val.jsonl", "s3://b/out"])
     assert pairs(line, "-e") == ["AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"]
     assert pairs(line, "--network") == ["host"]
     assert "-v" not in shlex.split(line) and "--user" not in line
@@ -66,14 +66,14 @@ def test_remote_addresses_need_no_folder_and_credentials_go_by_name(monkeypatch)
 
 
 def test_what_the_step_reads_is_piped():
-    line = entry.docker_line("plan", ["-", "s3://b/t"], stdin='{"name": "it\'s"}')
+    line = repeat.docker_line("plan", ["-", "s3://b/t"], stdin='{"name": "it\'s"}')
     words = shlex.split(line)
     assert words[:4] == ["printf", "%s", '{"name": "it\'s"}', "|"]
     assert words[4:8] == ["docker", "run", "--rm", "-i"]
 
 
 def test_a_users_error_is_one_line_and_exit_code_2(capsys):
-    with pytest.raises(SystemExit) as ended, entry.step("split", ["s3://b/a"], ["s3://b/b"]):
+    with pytest.raises(SystemExit) as ended, repeat.step("split", ["s3://b/a"], ["s3://b/b"]):
         raise UserError("data: is empty")
     assert ended.value.code == 2
     lines = capsys.readouterr().err.splitlines()
@@ -87,8 +87,8 @@ def test_a_users_error_is_one_line_and_exit_code_2(capsys):
 )
 def test_an_artifact_lies_at_its_uri_unless_it_is_here(uri, path, expected):
     artifact = type("Artifact", (), {"uri": uri, "path": path})
-    assert entry.address(artifact) == expected
-    assert entry.beside(artifact, "report") == expected.replace("all", "report")
+    assert artifacts.address(artifact) == expected
+    assert artifacts.beside(artifact, "report") == expected.replace("all", "report")
 
 
 def test_the_commands_of_convert_do_what_the_step_does(tmp_path, monkeypatch):
@@ -149,8 +149,8 @@ def test_what_is_no_object_is_refused(option):
     ids=["all", "a container's limit", "a lane's share", "both", "at least one", "what was asked for"],
 )
 def test_threads_are_no_more_than_the_cores_that_a_step_has(allowed, lanes, given, expected, monkeypatch):
-    monkeypatch.setattr(entry.os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(repeat.os, "cpu_count", lambda: 16)
     monkeypatch.setattr("joblib.cpu_count", lambda: allowed)
     environment = {"AUTOML_IMAGES_LANES_HERE": lanes, **({"OMP_NUM_THREADS": given} if given else {})}
-    assert entry.limit_threads(environment) is environment
+    assert repeat.limit_threads(environment) is environment
     assert environment.get("OMP_NUM_THREADS") == expected

@@ -11,8 +11,9 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from automl_images import __version__, storage
+from automl_images import storage
 from automl_images.errors import UserError, explain_full_disk
+from automl_images.steps import GPU, LIGHT, is_heavy
 
 IMAGE, MOUNTS = "AUTOML_IMAGES_IMAGE", "AUTOML_IMAGES_MOUNTS"
 CREDENTIALS = (  # of object stores; a container is given those that its caller has, and a log has their names alone
@@ -30,7 +31,7 @@ CREDENTIALS = (  # of object stores; a container is given those that its caller 
 
 
 @contextlib.contextmanager
-def step(name: str, *commands: Sequence[str], gpu: bool = False, stdin: str | None = None) -> Iterator[None]:
+def step(name: str, *commands: Sequence[str], stdin: str | None = None) -> Iterator[None]:
     """Log the ``docker run`` lines that repeat a step by itself, then run it.
 
     A :class:`UserError` ends the process with exit code 2 and one line on standard error.
@@ -38,12 +39,11 @@ def step(name: str, *commands: Sequence[str], gpu: bool = False, stdin: str | No
     Args:
         name: the sub-command of ``automl-images``.
         commands: its arguments; several if it takes several commands to do what the step does.
-        gpu: whether the step's image is the one with a GPU.
         stdin: what the command reads from standard input.
     """
     for arguments in commands:
-        print(f"repeat with: {docker_line(name, arguments, gpu=gpu, stdin=stdin)}", file=sys.stderr, flush=True)
-    if gpu:
+        print(f"repeat with: {docker_line(name, arguments, stdin=stdin)}", file=sys.stderr, flush=True)
+    if is_heavy(name):
         limit_threads(os.environ)
     try:
         with explain_full_disk():
@@ -68,7 +68,7 @@ def limit_threads(environment: MutableMapping[str, str]) -> Any:
     return environment
 
 
-def docker_line(name: str, arguments: Sequence[str], *, gpu: bool = False, stdin: str | None = None) -> str:
+def docker_line(name: str, arguments: Sequence[str], *, stdin: str | None = None) -> str:
     """Return the shell line that runs one step in its container.
 
     The container is given this machine's folders that the step's caller named in ``AUTOML_IMAGES_MOUNTS`` (``docker
@@ -76,10 +76,10 @@ def docker_line(name: str, arguments: Sequence[str], *, gpu: bool = False, stdin
     Credentials are passed on by name: the line has no value of theirs.
 
     Args:
-        name, arguments, gpu, stdin: as for :func:`step`.
+        name, arguments, stdin: as for :func:`step`.
     """
-    kind = "gpu" if gpu else "light"
-    image = os.environ.get(IMAGE) or f"automl-images/{kind}:{__version__}"
+    gpu = is_heavy(name)
+    image = os.environ.get(IMAGE) or (GPU if gpu else LIGHT)
     mounts = os.environ.get(MOUNTS, "").splitlines()
     words = ["docker", "run", "--rm", *(["-i"] if stdin is not None else [])]
     if mounts:
@@ -106,22 +106,6 @@ def folders(arguments: Sequence[str]) -> list[str]:
 def store_is_here() -> bool:
     """Return whether the object store's address is this machine's own, which a container has under another name."""
     return urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname in ("localhost", "127.0.0.1", "::1")
-
-
-def address(artifact: Any) -> str:
-    """Return where a KFP artifact lies: its path here, or on a cluster its URI, as the path is its pod's alone."""
-    return artifact.path if storage.is_local(artifact.uri) else artifact.uri
-
-
-def beside(artifact: Any, name: str) -> str:
-    """Return the address of a file or folder beside a KFP artifact."""
-    return f"{address(artifact).rpartition('/')[0]}/{name}"
-
-
-def bucket_root(uri: str) -> str:
-    """Return where ledgers and models lie when no storage is named: the bucket (or folder) that an artifact is in."""
-    scheme, found, rest = uri.partition("://")
-    return f"{scheme}://{rest.partition('/')[0]}/automl-images" if found else os.path.dirname(uri)  # noqa: PTH120
 
 
 def _address(argument: str) -> str:
