@@ -27,9 +27,10 @@ def readme(step: str) -> str:
         ValueError: an input or output has no description in the component's docstring.
     """
     component = getattr(importlib.import_module(f"components.{step}"), step)
-    said = docstring_parser.parse(component.python_func.__doc__, docstring_parser.DocstringStyle.GOOGLE)
-    texts = {p.arg_name: p.description for p in said.params}
-    texts["Output"] = said.returns and said.returns.description  # KFP's name of what is returned
+    documented = docstring_parser.parse(component.python_func.__doc__, docstring_parser.DocstringStyle.GOOGLE)
+    texts = {p.arg_name: p.description or "" for p in documented.params}
+    if documented.returns:
+        texts["Output"] = documented.returns.description or ""  # KFP's name of what is returned
     metadata = yaml.safe_load((FOLDER / step / "metadata.yaml").read_text())
     spec = component.component_spec
     inputs, outputs = spec.inputs or {}, spec.outputs or {}
@@ -40,7 +41,7 @@ def readme(step: str) -> str:
     def row(name: str, part: Any, *more: str) -> tuple[str, ...]:
         return f"`{name}`", part.type.partition("@")[0], *more, texts[name]
 
-    lines = [f"# {step}", "", said.short_description, ""]
+    lines = [f"# {step}", "", documented.short_description or "", ""]
     lines += [f"Stability: {metadata['stability']}. Image: `{spec.implementation.container.image}`.", ""]
     lines += ["## Inputs", "", "| name | type | default | description |", "| --- | --- | --- | --- |"]
     lines += [_line(row(name, part, _default(part))) for name, part in inputs.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import automl_images
 
@@ -30,5 +31,5 @@ def write_wheel(folder: Path) -> Path:
 
 def _metadata() -> str:
     """Return the installed package's metadata without its long description, which no index will show."""
-    found = metadata.metadata("automl-images")
+    found: Any = metadata.metadata("automl-images")
     return "".join(f"{key}: {value}\n" for key, value in found.items() if key != "Description" and "\n" not in value)
