@@ -126,8 +126,8 @@ def test_unset_weights_are_decided_for_each_trials_model(tmp_path, monkeypatch, 
     (tmp_path / "records.jsonl").write_text("")
     records, given = str(tmp_path / "records.jsonl"), {}
 
-    def fit(*_, **options):
-        given.update(options)
+    def fit(job, *_):
+        given["weights"] = job.weights
         return SimpleNamespace(best=None, reason=None, stopped=False)
 
     monkeypatch.setitem(sys.modules, "automl_images.training.fit", SimpleNamespace(fit=fit))

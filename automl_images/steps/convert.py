@@ -143,11 +143,15 @@ def commands(
 def summary_line(summary: Mapping[str, Any]) -> str:
     """Return what :func:`convert` returned as a line for people."""
     flaws = [f"{summary[k]} {k.replace('_', ' ')}" for k in summary if k.partition("_")[2] and summary[k]]
-    counts = [f"{summary['images']} images"]
-    for name in dict.fromkeys(kind.counted for kind in KINDS.values()):
-        if f"dropped_{name}" in summary:  # where an image has one label, their number is that of the images
-            counts.append(f"{summary[name]} {name}")
+    counts = [f"{count} {name}" for name, count in counted(summary).items()]
     return "; ".join([", ".join([*counts, f"{len(summary['classes'])} classes"]), *flaws])
+
+
+def counted(summary: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many images, and boxes or labels, :func:`convert` has found."""
+    # where an image has one label, their number is that of the images
+    names = dict.fromkeys(k.counted for k in KINDS.values() if f"dropped_{k.counted}" in summary)
+    return {name: summary[name] for name in ("images", *names) if name in summary}
 
 
 def headline(result: Mapping[str, Any]) -> str:

@@ -12,10 +12,9 @@ from typing import Any
 
 from automl_images import storage
 from automl_images.annotations import read_records
-from automl_images.architectures import models_of
 from automl_images.errors import UserError
 from automl_images.experiment import MOST_LANES, Experiment
-from automl_images.hyperparameters import default_model, resolve, without_effect
+from automl_images.hyperparameters import default_model, described, resolve, without_effect
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS, check_sizes, no_published_weights
 from automl_images.sweep.curated import AUTO, baseline, curated_space
 from automl_images.sweep.ledger import Ledger, fingerprint
@@ -124,19 +123,20 @@ def _pretrained(
     wanted = weights["pretrained"]
     if weights["source"]:
         return wanted is not False
-    if wanted is None and profile == "sagemaker" and task.family == "classification":
+    default = settings.get("model_name") or default_model(task.name, profile)
+    own = described(default).get("use_pretrained_model")
+    if wanted is None and profile == "sagemaker" and own and not own.default_for(task.name, default, profile):
         print("note: weights: fresh ones, for use_pretrained_model is 0 unless it is given", file=sys.stderr)
         return False
     if wanted is False:
         return False
-    default = settings.get("model_name") or default_model(task.name, profile)
     of_branch = [b["model_name"].arguments if "model_name" in b else (default,) for b in branches]
     models = sorted({m for names in of_branch for m in names})
     without = [m for m in models if m in WITHOUT_PUBLISHED_WEIGHTS]
     if wanted and without:
         raise UserError(no_published_weights(without[0]))
     for branch, names in zip(branches, of_branch, strict=True):
-        for model in sorted(set(names).intersection(models_of("classification")).difference(without)):
+        for model in sorted(set(names).difference(without)):
             fixed = {n: v for n, v in settings.items() if n != "model_name"}
             chosen = {n: e.arguments[0] for n, e in branch.items() if e.kind == "choice" and n != "model_name"}
             check_sizes(resolve(task.name, {**fixed, **chosen, "model_name": model}, profile), pretrained=True)

@@ -42,12 +42,11 @@ def convert(
     sets = {"training": training, "validation": validation, "test": test}
     to = (storage.rstrip("/") or bucket_root(training.uri)) + "/images" if copy_images else None
     with step("convert", *commands(task, blocks, {k: address(v) for k, v in sets.items()}, to)):
-        from automl_images.steps.convert import convert_data
+        from automl_images.steps.convert import convert_data, counted
 
         summary = convert_data(task, blocks, training.path, validation.path, test.path, copy_to=to)
         for name, artifact in sets.items():
-            counts = summary.get(name, {})
-            artifact.metadata.update({k: counts[k] for k in ("images", "boxes", "labels") if k in counts})
+            artifact.metadata.update(counted(summary.get(name, {})))
         return json.dumps(summary)
 
 
