@@ -177,7 +177,7 @@ def layouts(_: list[Record], __: Path, quick: bool) -> Part:
         begun = time.perf_counter()
         for turn in itertools.count():
             order = modes if turn % 2 else modes[::-1]
-            seconds = {c["said"]: layout._pass(m, batch, DEVICE, c) for m, c in order}
+            seconds = {c["note"]: layout._pass(m, batch, DEVICE, c) for m, c in order}
             if turn:  # the first takes memory
                 ratios.append(seconds[""] / seconds[chosen["said"]])
             low, high = interval(ratios)

@@ -66,7 +66,7 @@ class Kubeflow:
 
     def __init__(self, host: str | None, namespace: str, token: str | None = None):
         self._token = token
-        self.said = storage.redact(host or "the cluster")
+        self.address = storage.redact(host or "the cluster")
         if _version(kfp.__version__) < OLDEST:
             raise UserError(f"kfp {kfp.__version__} is installed here; at least {_dotted(OLDEST)} is needed")
         with self._calls("cannot be reached"):
@@ -76,7 +76,7 @@ class Kubeflow:
         self.namespace = namespace if health.get("multi_user") else None
         tag = str(health.get("tag_name") or "")
         if tag[:1].isdigit() and _version(tag) < OLDEST:
-            raise UserError(f"{self.said}: Kubeflow Pipelines {tag}; at least {_dotted(OLDEST)} is needed")
+            raise UserError(f"{self.address}: Kubeflow Pipelines {tag}; at least {_dotted(OLDEST)} is needed")
 
     def upload(self, package: Path, name: str) -> tuple[str, str]:
         """Upload a package as a version of the pipeline of that name, unless it has this version already.
@@ -207,7 +207,7 @@ class Kubeflow:
             kept = _command(container, step, lane)
             if kept:
                 return kept
-        raise UserError(f"{self.said}: the run {run} has no task {step}" + (f" of lane {lane}" if lane else ""))
+        raise UserError(f"{self.address}: the run {run} has no task {step}" + (f" of lane {lane}" if lane else ""))
 
     def _get(self, path: str, kind: str) -> Any:
         api = self._client.runs.api_client
@@ -233,13 +233,13 @@ class Kubeflow:
         except kfp_server_api.ApiException as error:
             if error.status in (401, 403):
                 raise UserError(
-                    f"{self.said}: refuses the token ({error.status}); give one that is valid with --token"
+                    f"{self.address}: refuses the token ({error.status}); give one that is valid with --token"
                 ) from None
-            said = self._clean(_message(error))
+            answer = self._clean(_message(error))
             kind = Unavailable if error.status == 429 or (error.status or 500) >= 500 else UserError
-            raise kind(f"{self.said}: {trouble}: {said}") from None
+            raise kind(f"{self.address}: {trouble}: {answer}") from None
         except (HTTPError, OSError, ValueError) as error:
-            raise Unavailable(f"{self.said}: {trouble}: {self._clean(str(error) or type(error).__name__)}") from None
+            raise Unavailable(f"{self.address}: {trouble}: {self._clean(str(error) or type(error).__name__)}") from None
         finally:
             logging.disable(disabled)
 

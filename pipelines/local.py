@@ -65,8 +65,8 @@ class Task:
         """Return the line of a user's error that ended it, or None."""
         if self.code != 2:
             return None
-        said = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith("error: ")]
-        return said[-1].removeprefix("error: ") if said else None
+        errors = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith("error: ")]
+        return errors[-1].removeprefix("error: ") if errors else None
 
 
 class Runner:

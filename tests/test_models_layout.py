@@ -26,7 +26,7 @@ def test_a_probe_leaves_the_model_and_the_random_state_as_they_were():
     assert all(torch.equal(p.grad, torch.ones_like(p)) for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), random) and torch.equal(batch, images) and model.training
     assert json.loads(json.dumps(choice)) == choice
-    assert "times as fast" in choice["said"]
+    assert "times as fast" in choice["note"]
 
 
 @pytest.mark.usefixtures("fresh_cache")
@@ -68,7 +68,7 @@ def test_the_precision_that_was_asked_for_is_kept_and_the_fastest_is_chosen(monk
     choice = layout.fastest(model, noise(4), CPU, steps=10_000, precision=precision)
     assert {t["dtype"] for t in tried} == dtypes
     assert {k: choice[k] for k in ("channels_last", "dtype")} == tried[fast]
-    assert ("float16 is bfloat16 on a CPU" in choice["said"]) is (precision == "float16")
+    assert ("float16 is bfloat16 on a CPU" in choice["note"]) is (precision == "float16")
     count = len(tried)
     assert layout.fastest(model, noise(4), CPU, steps=10_000, precision=precision) == choice
     assert len(tried) == count  # found once in a process
@@ -81,7 +81,7 @@ def test_a_layout_that_is_hardly_faster_stays_plain(monkeypatch):
     monkeypatch.setattr(layout, "_probe", lambda *a: [1.0] + [0.95] * (len(a[3]) - 1))
     choice = layout.fastest(made("resnet20"), noise(4, seed=1), CPU, steps=10_000)
     assert choice.items() >= {"channels_last": False, "dtype": "float32"}.items()
-    assert "times as fast" in choice["said"]
+    assert "times as fast" in choice["note"]
 
 
 @pytest.mark.usefixtures("fresh_cache")
@@ -103,7 +103,7 @@ def test_a_trial_too_short_to_probe_computes_with_what_is_known(monkeypatch, nam
         model = made(name)
     choice = layout.fastest(model, noise(4), CPU, steps=10, precision=precision)
     assert (choice["channels_last"], choice["dtype"]) == expected
-    assert "not probed" in choice["said"]
+    assert "not probed" in choice["note"]
 
 
 @pytest.mark.usefixtures("fresh_cache")

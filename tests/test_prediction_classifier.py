@@ -173,7 +173,7 @@ def test_evaluate_counts_right_and_wrong(model, paths, pictures, tmp_path, capsy
     said = [named(p, many) for p in predictor.predict(pictures)]
     truth = [list(s) for s in said]
     wrong = next(i for i, s in enumerate(said) if "red" in s)
-    truth[wrong] = ["blue"] if not many else [n for n in said[wrong] if n != "red"]  # one image is not as it was said
+    truth[wrong] = ["blue"] if not many else [n for n in said[wrong] if n != "red"]  # one image is not as it is given
     labels = truth if many else [t[0] for t in truth]
     data = write_records(tmp_path / "v.jsonl", paths, labels)
     result = evaluate_model(str(model), str(data), str(tmp_path / "out"), title="My <title>", lineage={"trial": 7})

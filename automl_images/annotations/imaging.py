@@ -62,10 +62,10 @@ def open_image(url: str, decode: bool = True) -> Opened:
                 image.load()
             return Opened(*size, orientation_of(image), _FORMATS.get(image.format or "", (image.format or "").lower()))
     except Exception as error:  # Pillow's readers raise whatever their parsing meets
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if "cannot identify" in said:
-            said = "it is no image that Pillow knows" if data else "the file is empty"
-        raise UserError(f"the image {storage.redact(url)} does not open: {said[:100]}") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "cannot identify" in reason:
+            reason = "it is no image that Pillow knows" if data else "the file is empty"
+        raise UserError(f"the image {storage.redact(url)} does not open: {reason[:100]}") from None
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -45,27 +45,27 @@ def fastest(
             and where it is faster on CPUs that have it.
 
     Returns:
-        ``channels_last`` (bool), ``dtype`` (``float32``, ``bfloat16`` or ``float16``) and ``said``, a line.
+        ``channels_last`` (bool), ``dtype`` (``float32``, ``bfloat16`` or ``float16``) and ``note``, a line.
     """
     key = (_architecture(model), batch.shape, batch.dtype, str(device), precision)
     if key in _cache:
         return dict(_cache[key])
     plain, *others = _candidates(model, device, precision)
-    note = ", float16 is bfloat16 on a CPU" if precision == "float16" and device.type == "cpu" else ""
+    fewer = ", float16 is bfloat16 on a CPU" if precision == "float16" and device.type == "cpu" else ""
     if not others:
-        return {**plain, "said": f"layout: {describe(plain)} (the only one{note})"}
+        return {**plain, "note": f"layout: {describe(plain)} (the only one{fewer})"}
     least = min(*CPU_IMAGES, len(batch)) if device.type == "cpu" else len(batch)
     allowed = (SHARE * steps * len(batch) - _BEFORE * least) / (1 + len(others))  # images of each
     if allowed < (1 + LEAST) * least:
         chosen = known([plain, *others], device)
-        return {**chosen, "said": f"layout: {describe(chosen)} (not probed, too little training{note})"}
+        return {**chosen, "note": f"layout: {describe(chosen)} (not probed, too little training{fewer})"}
     times = _probe(model, batch, device, [plain, *others], allowed)
     best = min(range(len(times)), key=times.__getitem__)
     if times[best] * GAIN > times[0]:
         best = 0
     chosen = [plain, *others][best]
-    said = f"layout: {describe(chosen)} ({times[0] / times[best]:.1f} times as fast as {describe(plain)}{note})"
-    _cache[key] = {**chosen, "said": said}
+    note = f"layout: {describe(chosen)} ({times[0] / times[best]:.1f} times as fast as {describe(plain)}{fewer})"
+    _cache[key] = {**chosen, "note": note}
     return dict(_cache[key])
 
 

@@ -161,7 +161,7 @@ def _check_counts(settings: Mapping[str, Any], training: str) -> None:
     for name, count in found.items():
         if settings.get(name) not in (None, count):
             raise UserError(
-                f"settings.{name}: {settings[name]} was said, and the training data has {count}; leave it out"
+                f"settings.{name}: {settings[name]} is given, and the training data has {count}; leave it out"
             )
 
 

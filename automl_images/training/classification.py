@@ -140,13 +140,13 @@ def _chosen(
     steps, precision = len(loader) * job.settings["number_of_epochs"], job.settings["precision_dtype"]
     choice = fastest(model.to(device), batch, device, steps=steps, precision=precision)
     chosen = dataclasses.replace(compute, dtype=choice["dtype"], channels_last=choice["channels_last"])
-    return chosen, choice["said"]
+    return chosen, choice["note"]
 
 
 def _check_counts(job: Job, classes: list[str]) -> None:
     settings = job.settings
     for name, found in (("num_classes", len(classes)), ("num_training_samples", len(job.training))):
         if settings[name] not in (None, found):
-            raise UserError(f"{name}: {settings[name]} was said, and the training data has {found}; leave it out")
+            raise UserError(f"{name}: {settings[name]} is given, and the training data has {found}; leave it out")
     if settings["top_k"] and settings["top_k"] > len(classes):
         raise UserError(f"top_k: {settings['top_k']} is more than the {len(classes)} classes of the training data")

@@ -47,7 +47,7 @@ def of_kv_store(lab):
 def counted(lab, name, right):
     assert lab.tiny(**{name: right}).fitted.best
     for wrong in (right - 1, right + 1):
-        line = f"{name}: {wrong} was said, and the training data has {right}; leave it out"
+        line = f"{name}: {wrong} is given, and the training data has {right}; leave it out"
         with pytest.raises(UserError, match=line):
             lab.tiny(**{name: wrong})
         with pytest.raises(UserError, match=f"settings.{line}"):

@@ -46,7 +46,7 @@ def read(
         label: the task's kind of label, such as ``boxes``.
 
     Raises:
-        UserError: there is no such kind, the source is missing, in no format or another than was said, or the format
+        UserError: there is no such kind, the source is missing, in no format or another than is given, or the format
             has labels of another kind.
     """
     kind = kind_of(label)
