@@ -155,7 +155,7 @@ def train(
     from automl_images.steps import train as step
 
     if lane:
-        print(step.train_lane(step.again(lane) if again else lane))
+        print(step.train_lane(step.repeated(lane) if again else lane))
         return
     if not (training and validation and model):
         raise UserError("train: give TRAINING, VALIDATION and MODEL, or a --lane")

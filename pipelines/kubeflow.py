@@ -142,7 +142,7 @@ class Kubeflow:
         given = (found.runtime_config and found.runtime_config.parameters) or {}
         return {**{n: d.get("defaultValue") for n, d in declared.items()}, **given}
 
-    def again(self, run: str, name: str) -> str:
+    def start_like(self, run: str, name: str) -> str:
         """Start the same version of the pipeline with the parameters of a run, as that was; return the new run's id."""
         before = self.run(run)
         version = before.pipeline_version_reference

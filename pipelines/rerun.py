@@ -14,7 +14,7 @@ from automl_images.errors import UserError, nearest
 from automl_images.experiment import Resources
 from automl_images.steps import STEPS
 from automl_images.steps.repeat import IMAGE, MOUNTS, docker_line, folders
-from automl_images.steps.train import again, gpus
+from automl_images.steps.train import gpus, repeated
 from pipelines.kubeflow import Kubeflow
 from pipelines.local import Runner
 from pipelines.run import StepFailed, explain, new_folder
@@ -62,7 +62,7 @@ def rerun(
     inputs = _redirected(json.loads(kept["command"][at]), folder)
     if step == "train":
         parameters = inputs["inputs"]["parameterValues"]
-        parameters["lane"] = again(parameters["lane"], str(folder / "ledger"))
+        parameters["lane"] = repeated(parameters["lane"], str(folder / "ledger"))
     kept["command"][at] = json.dumps(inputs)
     place = _place(runner, folder, kept)
     print(f"{name}: {place.logs / name}.log", file=sys.stderr)

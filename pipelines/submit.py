@@ -117,7 +117,7 @@ def follow(experiment: Experiment, kubeflow: Kubeflow, run: str, resubmit: int =
         except PodLostError as error:
             if count == resubmit:
                 raise
-            run = kubeflow.again(run, _run_name(experiment))
+            run = kubeflow.start_like(run, _run_name(experiment))
             print(
                 f"{error}\nsubmitting again ({count + 1} of {resubmit}), what is finished is kept: "
                 f"run {run}: {kubeflow.link(run)}",

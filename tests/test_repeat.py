@@ -88,7 +88,7 @@ def test_a_users_error_is_one_line_and_exit_code_2(capsys):
 def test_an_artifact_lies_at_its_uri_unless_it_is_here(uri, path, expected):
     artifact = type("Artifact", (), {"uri": uri, "path": path})
     assert artifacts.address(artifact) == expected
-    assert artifacts.beside(artifact, "report") == expected.replace("all", "report")
+    assert artifacts.neighbour(artifact, "report") == expected.replace("all", "report")
 
 
 def test_the_commands_of_convert_do_what_the_step_does(tmp_path, monkeypatch):

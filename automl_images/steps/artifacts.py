@@ -13,7 +13,7 @@ def address(artifact: Any) -> str:
     return artifact.path if storage.is_local(artifact.uri) else artifact.uri
 
 
-def beside(artifact: Any, name: str) -> str:
+def neighbour(artifact: Any, name: str) -> str:
     """Return the address of a file or folder beside a KFP artifact."""
     return f"{address(artifact).rpartition('/')[0]}/{name}"
 

@@ -112,7 +112,7 @@ def convert_data(
             raise UserError(f"data.{name}: {error}") from None
         lacking = sorted(summaries["training"]["classes"].keys() - summaries[name]["classes"].keys())
         if lacking and kind_of(label).says_missing:
-            print(f"{name}: {without(lacking)}", file=sys.stderr)
+            print(f"{name}: {lacking_line(lacking)}", file=sys.stderr)
     return summaries
 
 
@@ -159,7 +159,7 @@ def headline(result: Mapping[str, Any]) -> str:
     return "; ".join(f"{name}: {summary_line(summary)}" for name, summary in result.items())
 
 
-def without(classes: list[str]) -> str:
+def lacking_line(classes: list[str]) -> str:
     """Return a line that says which classes a set to score on has no image of."""
     names = ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")
     return f"no image has the class {names}; the metrics of each such class are absent"

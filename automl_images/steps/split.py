@@ -10,7 +10,7 @@ from automl_images.annotations import read_records
 from automl_images.annotations.record_file import copy, write
 from automl_images.annotations.split import split_random
 from automl_images.errors import UserError
-from automl_images.steps.convert import without
+from automl_images.steps.convert import lacking_line
 
 
 def split_data(
@@ -58,7 +58,7 @@ def split_data(
     print(f"split: {len(parts[0])} images train, {len(parts[1])} validate", file=sys.stderr)
     trained, validated = ({name for record in part for name in record.label.names()} for part in parts)
     if lacking := sorted(trained - validated):
-        print(f"split: among those that validate, {without(lacking)}", file=sys.stderr)
+        print(f"split: among those that validate, {lacking_line(lacking)}", file=sys.stderr)
     return {"training": len(parts[0]), "validation": len(parts[1])}
 
 

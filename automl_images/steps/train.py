@@ -69,7 +69,7 @@ def train_lane(lane: str) -> str:
     return json.dumps({"ledger": shared.url, "lane": mine.index, "trials": done})
 
 
-def again(lane: str, folder: str | None = None) -> str:
+def repeated(lane: str, folder: str | None = None) -> str:
     """Return the lane with a copy of its ledger that lacks its trials: running it trains them once more.
 
     Args:
@@ -81,7 +81,7 @@ def again(lane: str, folder: str | None = None) -> str:
     if folder is None:
         root, _, name = ledger.url.rpartition("/")
         folder = f"{root.rpartition('/')[0]}/reruns/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    copy = ledger.without(folder, mine.run, mine.index)
+    copy = ledger.copy_without(folder, mine.run, mine.index)
     return dataclasses.replace(mine, ledger=copy.url).to_json()
 
 

@@ -87,7 +87,7 @@ class Ledger:
         """
         return Submission.of_json({"run": run, **self._json("runs", f"{run}.json")})
 
-    def without(self, url: str, run: str, lane: int) -> Ledger:
+    def copy_without(self, url: str, run: str, lane: int) -> Ledger:
         """Copy what a lane needs to run its trials of a submission once more; records and weights stay where they are.
 
         Args:

@@ -35,12 +35,12 @@ def evaluate(
     import shutil
     import tempfile
 
-    from automl_images.steps.artifacts import address, beside
+    from automl_images.steps.artifacts import address, neighbour
     from automl_images.steps.repeat import step
 
     best = json.loads(chosen)
     data, part = (test, "test") if os.path.getsize(test.path) else (validation, "validation")  # noqa: PTH202
-    command = [best["model"], address(data), beside(report, "evaluation"), "--title", f"{name}: evaluation"]
+    command = [best["model"], address(data), neighbour(report, "evaluation"), "--title", f"{name}: evaluation"]
     with tempfile.TemporaryDirectory() as folder, step("evaluate", command):
         from automl_images.evaluation import plots, scalars, summary_lines
         from automl_images.steps.evaluate import evaluate_model
