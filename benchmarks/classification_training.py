@@ -1,4 +1,4 @@
-"""Training a classifier: our loop against a bare one, torchvision's reference recipe, and the plain layout.
+"""Training a classifier: our loop against a bare one, torchvision's reference recipe, and the plain compute.
 
     python benchmarks/classification_training.py [--quick] [--parts ceiling reference layouts]
 
@@ -37,7 +37,7 @@ from automl_images.annotations import Record
 from automl_images.architectures import ARCHITECTURES, models_of
 from automl_images.data.augment_batch import augment_batch
 from automl_images.hyperparameters import resolve
-from automl_images.models import layout
+from automl_images.models import compute
 from automl_images.models.classifier import Classifier
 from automl_images.training.classification import prepare
 from automl_images.training.fit import fit
@@ -122,7 +122,7 @@ def reference(records: list[Record], folder: Path, quick: bool) -> Part:
     settings = settings_of(model_name="mobilenetv2", training_batch_size=size, number_of_epochs=epochs)
     seconds: list[list[float]] = [[], [], [], []]
     for i in range(rounds):
-        layout._cache.clear()
+        compute._cache.clear()
         seconds[0].append(train(records, folder / f"reference-{i}", settings))
         seconds[1].append(peer.train(records, epochs, size, workers))
         seconds[2].append(our_loader(records, settings, folder / f"loader-{i}"))
@@ -167,17 +167,17 @@ def layouts(_: list[Record], __: Path, quick: bool) -> Part:
         model = Classifier(CLASSES, settings_of(model_name=name, **sizes)).to(DEVICE)
         batch = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8, device=DEVICE)
         begun = time.perf_counter()
-        chosen = layout.fastest(model, batch, DEVICE, steps=10_000)
-        probed, said = time.perf_counter() - begun, f"{name} {size} x {side}: {layout.describe(chosen)}"
+        chosen = compute.fastest(model, batch, DEVICE, steps=10_000)
+        probed, said = time.perf_counter() - begun, f"{name} {size} x {side}: {compute.describe(chosen)}"
         if {**chosen, "said": ""} == PLAIN:
             rows.append((f"{said}, {probed:.1f} s", 1.0, 1.0, 1.0))  # the very same
             continue
-        modes = [(layout.apply(copy.deepcopy(model), c).train(), c) for c in (PLAIN, chosen)]
+        modes = [(compute.apply(copy.deepcopy(model), c).train(), c) for c in (PLAIN, chosen)]
         ratios: list[float] = []
         begun = time.perf_counter()
         for turn in itertools.count():
             order = modes if turn % 2 else modes[::-1]
-            seconds = {c["note"]: layout._pass(m, batch, DEVICE, c) for m, c in order}
+            seconds = {c["note"]: compute._pass(m, batch, DEVICE, c) for m, c in order}
             if turn:  # the first takes memory
                 ratios.append(seconds[""] / seconds[chosen["said"]])
             low, high = interval(ratios)

@@ -24,9 +24,10 @@ from docker.types import DeviceRequest
 from kfp.local import docker_task_handler
 from kubernetes.utils.quantity import parse_quantity
 
+from automl_images.environment import CREDENTIALS, IMAGE
 from automl_images.errors import UserError
 from automl_images.steps import is_heavy
-from automl_images.steps.repeat import CREDENTIALS, IMAGE, store_is_here
+from automl_images.steps.repeat import store_is_here
 from pipelines.local import Runner, Task, replaced
 
 

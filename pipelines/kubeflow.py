@@ -19,8 +19,8 @@ import kfp_server_api
 from urllib3.exceptions import HTTPError
 
 from automl_images import storage
+from automl_images.environment import IMAGE
 from automl_images.errors import UserError
-from automl_images.steps.repeat import IMAGE
 from pipelines.argo import Workflow, killed, mended_by_another_run, reason
 
 OLDEST = (2, 17)

@@ -32,8 +32,8 @@ from kfp.local import subprocess_task_handler
 from kfp.local.orchestrator import enhanced_dag_orchestrator
 
 from automl_images import storage
+from automl_images.environment import LANES_HERE, MOUNTS
 from automl_images.experiment import Resources
-from automl_images.steps.repeat import MOUNTS
 
 
 @dataclass
@@ -144,7 +144,7 @@ class Runner:
         if step == "train":
             plan = json.loads(described["inputs"]["parameterValues"]["lane"])
             lane = int(plan["lane"])
-            variables["AUTOML_IMAGES_LANES_HERE"] = str(min(self.parallelism, int(plan["lanes"])))
+            variables[LANES_HERE] = str(min(self.parallelism, int(plan["lanes"])))
             with self._lock:
                 slot = self._slots.pop(0)
             gpus = self.gpus[slot * each :][:each]

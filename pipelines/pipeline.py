@@ -8,9 +8,9 @@ from typing import Any
 from kfp import compiler, dsl, kubernetes
 from kubernetes.utils.quantity import parse_quantity
 
+from automl_images.environment import IMAGE
 from automl_images.experiment import LightResources, Resources
 from automl_images.steps import is_heavy
-from automl_images.steps.repeat import IMAGE
 from components.convert import convert
 from components.evaluate import evaluate
 from components.plan import plan

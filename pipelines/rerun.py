@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from automl_images import storage
+from automl_images.environment import IMAGE, MOUNTS
 from automl_images.errors import UserError, nearest
 from automl_images.experiment import Resources
 from automl_images.steps import STEPS
-from automl_images.steps.repeat import IMAGE, MOUNTS, docker_line, folders
+from automl_images.steps.repeat import docker_line, folders
 from automl_images.steps.train import gpus, repeated
 from pipelines.kubeflow import Kubeflow
 from pipelines.local import Runner

@@ -13,12 +13,12 @@ import contextlib
 import importlib.util
 import io
 import json
-import sys
 import threading
 import time
 import traceback
 import uuid
 from pathlib import Path
+from typing import ClassVar
 
 from kfp.dsl import executor
 from kfp.dsl.types import artifact_types
@@ -323,21 +323,25 @@ def _mounted(local):
             setattr(artifact_types, n, before[n])
 
 
-class _Split(io.TextIOBase):
-    """Takes what one thread prints; what others print goes where it went before."""
+class ByThread(io.TextIOBase):
+    """Standard output or error for a whole test: what a pod's thread prints goes to its log, all else on."""
 
-    def __init__(self, log, rest):
-        self.log, self.rest, self.thread = log, rest, threading.current_thread()
+    logs: ClassVar[dict[int, io.StringIO]] = {}
+
+    def __init__(self, rest):
+        self.rest = rest
 
     def write(self, text):
-        return (self.log if threading.current_thread() is self.thread else self.rest).write(text)
+        return self.logs.get(threading.get_ident(), self.rest).write(text)
 
 
 @contextlib.contextmanager
 def _printed_to(log):
-    out, err = _Split(log, sys.stdout), _Split(log, sys.stderr)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    ByThread.logs[threading.get_ident()] = log
+    try:
         yield
+    finally:
+        del ByThread.logs[threading.get_ident()]
 
 
 def _path(local, uri):

@@ -15,9 +15,9 @@ import yaml
 from docker.errors import APIError, DockerException, NotFound
 
 from automl_images import steps
+from automl_images.environment import CREDENTIALS, IMAGE, MOUNTS
 from automl_images.errors import UserError
 from automl_images.experiment import Resources
-from automl_images.steps import repeat
 from pipelines import containers
 from pipelines.experiment import Experiment
 from pipelines.local import Runner
@@ -77,7 +77,7 @@ class Engine:
 def engine(monkeypatch):
     made = Engine()
     monkeypatch.setattr(docker, "from_env", lambda: made)
-    for name in repeat.CREDENTIALS:
+    for name in CREDENTIALS:
         monkeypatch.delenv(name, raising=False)
     return made
 
@@ -98,7 +98,7 @@ def test_a_container_that_fails_at_once_has_failed(engine, tmp_path):
     """kfp takes a container that is gone before it is asked how it ended for a success."""
     engine.output, engine.code = [b"error: data.training: ", b"is empty\n"], 2
     runner = place(tmp_path, 1)
-    assert runner.execute(task("convert", tmp_path), {repeat.IMAGE: "light:1"}) == 2
+    assert runner.execute(task("convert", tmp_path), {IMAGE: "light:1"}) == 2
     assert engine.made[0].calls == ["start", "logs", "wait", "remove"]
     assert runner.failed().error() == "data.training: is empty"
     assert (tmp_path / "logs/convert.log").read_text() == "error: data.training: is empty\n"
@@ -108,7 +108,7 @@ def test_a_container_has_its_user_and_no_more_rights_than_that(engine, tmp_path,
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
     runner = place(tmp_path / "runs/x", 1, Resources(), (), [f"{tmp_path}/runs:{tmp_path}/runs", "/data:/data:ro"])
-    runner.execute(task("convert", tmp_path), {repeat.IMAGE: "light:1"})
+    runner.execute(task("convert", tmp_path), {IMAGE: "light:1"})
     made = engine.made[0]
     assert made.image == "light:1" and made.command[:2] == ["sh", "-c"]
     options = made.options
@@ -117,7 +117,7 @@ def test_a_container_has_its_user_and_no_more_rights_than_that(engine, tmp_path,
     assert options["entrypoint"] == [] and options["working_dir"] == str(Path.cwd())
     assert options["volumes"] == [f"{tmp_path}/runs:{tmp_path}/runs", "/data:/data:ro"]
     assert options["environment"]["AWS_ACCESS_KEY_ID"] == "me" and options["network_mode"] == "host"
-    assert options["environment"][repeat.MOUNTS].splitlines() == options["volumes"]
+    assert options["environment"][MOUNTS].splitlines() == options["volumes"]
     assert "me" not in (tmp_path / "runs/x/tasks/convert.json").read_text().split('"')
     assert not {"nano_cpus", "mem_limit", "shm_size", "device_requests"} & set(options)
 
@@ -125,13 +125,13 @@ def test_a_container_has_its_user_and_no_more_rights_than_that(engine, tmp_path,
 def test_steps_that_compute_have_the_limits_of_the_experiment_as_far_as_the_machine_goes(engine, tmp_path):
     resources = Resources(count=2, cpu="1500m", memory="3Gi", shared_memory="1Gi")
     runner = place(tmp_path, 2, resources, ["0", "1", "2", "3"])
-    runner.execute(task("train", tmp_path, lane=0), {repeat.IMAGE: "gpu:1"})
+    runner.execute(task("train", tmp_path, lane=0), {IMAGE: "gpu:1"})
     options = engine.made[0].options
     assert (options["nano_cpus"], options["mem_limit"], options["shm_size"]) == (1500000000, 3 * GIB, GIB)
     assert options["device_requests"][0]["DeviceIDs"] == ["0", "1"]
     assert "CUDA_VISIBLE_DEVICES" not in options["environment"]  # a container numbers its own from 0
     big = place(tmp_path / "big", 1, Resources(count=0, cpu="999", memory=None, shared_memory=None), ["0"])
-    big.execute(task("evaluate", tmp_path), {repeat.IMAGE: "gpu:1"})
+    big.execute(task("evaluate", tmp_path), {IMAGE: "gpu:1"})
     options = engine.made[1].options
     assert options["nano_cpus"] == os.cpu_count() * 1e9
     assert not {"mem_limit", "shm_size", "device_requests"} & set(options)
@@ -140,7 +140,7 @@ def test_steps_that_compute_have_the_limits_of_the_experiment_as_far_as_the_mach
 def test_what_docker_refuses_is_a_line(engine, tmp_path):
     engine.refusal = APIError("x", explanation='could not select device driver "" with capabilities: [[gpu]]')
     runner = place(tmp_path, 1)
-    assert runner.execute(task("train", tmp_path, lane=0), {repeat.IMAGE: "gpu:1"}) == 2
+    assert runner.execute(task("train", tmp_path, lane=0), {IMAGE: "gpu:1"}) == 2
     assert runner.failed().error().startswith("Docker does not run the container: could not select device driver")
     assert engine.made[0].calls == ["start", "remove"]
 
@@ -150,7 +150,7 @@ def test_stopping_kills_what_runs_and_starts_no_more(engine, tmp_path):
     runner = place(tmp_path, 1)
     codes = []
     thread = threading.Thread(
-        target=lambda: codes.append(runner.execute(task("train", tmp_path, lane=0), {repeat.IMAGE: "gpu:1"}))
+        target=lambda: codes.append(runner.execute(task("train", tmp_path, lane=0), {IMAGE: "gpu:1"}))
     )
     thread.start()
     while not (engine.made and "logs" in engine.made[0].calls):
@@ -158,7 +158,7 @@ def test_stopping_kills_what_runs_and_starts_no_more(engine, tmp_path):
     runner.stop()
     thread.join(10)
     assert codes == [137] and engine.made[0].calls[-1] == "remove"
-    assert runner.execute(task("select", tmp_path), {repeat.IMAGE: "light:1"}) == 1
+    assert runner.execute(task("select", tmp_path), {IMAGE: "light:1"}) == 1
     assert len(engine.made) == 1
 
 

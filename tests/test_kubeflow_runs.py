@@ -21,7 +21,7 @@ from benchmarks.ledger_scale import s3_server
 from pipelines import __main__ as command
 from pipelines import follow
 from pipelines import submit as module
-from tests.fake_cluster import Backend, Terminated
+from tests.fake_cluster import Backend, ByThread, Terminated
 from tests.fake_kubeflow import FakeKubeflow
 
 EXPERIMENTS = {p.stem: p for p in sorted((Path(__file__).parents[1] / "pipelines/experiments").glob("*.yaml"))}
@@ -83,6 +83,9 @@ def submit(fake, data, monkeypatch, capsys, tmp_path, request):
     root = f"s3://mlpipeline/{re.sub(r'[^a-z0-9]+', '-', request.node.name.lower())}"
 
     def call(name="classification", *options):
+        for stream in ("stdout", "stderr"):  # here, for pytest puts its own in place before each test's call
+            if not isinstance(getattr(sys, stream), ByThread):
+                monkeypatch.setattr(sys, stream, ByThread(getattr(sys, stream)))
         overrides = [x for o in [*SHORTER[name], f"storage={root}"] for x in ("--set", o)]
         arguments = ["submit", str(EXPERIMENTS[name]), "--host", fake.url, *overrides, *options]
         monkeypatch.setattr(sys, "argv", ["pipelines", *arguments])

@@ -9,6 +9,7 @@ import pytest
 from automl_images import __version__
 from automl_images.annotations import read_records
 from automl_images.cli import app
+from automl_images.environment import CREDENTIALS, IMAGE, MOUNTS
 from automl_images.errors import UserError
 from automl_images.steps import artifacts, repeat
 from automl_images.steps.convert import commands, convert_data
@@ -18,7 +19,7 @@ from tests.conftest import draw_squares, write_voc
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
-    for name in (repeat.IMAGE, repeat.MOUNTS, *repeat.CREDENTIALS):
+    for name in (IMAGE, MOUNTS, *CREDENTIALS):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -47,8 +48,8 @@ def test_a_lane_names_its_ledger(tmp_path):
 
 def test_what_its_caller_says_of_folders_and_image_holds(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(repeat.MOUNTS, "/data:/data:ro\n/runs:/runs")
-    monkeypatch.setenv(repeat.IMAGE, "registry.example.com/light@sha256:12")
+    monkeypatch.setenv(MOUNTS, "/data:/data:ro\n/runs:/runs")
+    monkeypatch.setenv(IMAGE, "registry.example.com/light@sha256:12")
     line = repeat.docker_line("convert", ["sample", "/elsewhere/x"])
     assert pairs(line, "-v") == ["/data:/data:ro", "/runs:/runs"]
     assert pairs(line, "-w") == [str(tmp_path)]

@@ -117,7 +117,7 @@ def test_lines_say_only_what_is_new():
         "trial 1 starts: learning_rate=0.02",
     ]
     again = [trial(0, "running", (0.1, 0.05), attempt=2)]
-    assert table.lines(again, now[:1]) == ["trial 0 starts again (attempt 2) after epoch 2: learning_rate=0.01"]
+    assert table.lines(again, now[:1]) == ["trial 0 starts again (attempt 2): learning_rate=0.01"]
 
 
 BOX = {"box": {"topX": 0.25, "topY": 0.25, "bottomX": 0.75, "bottomY": 0.75}, "label": "a", "score": 0.9}

@@ -11,8 +11,8 @@ import pytest
 
 from automl_images import steps, storage
 from automl_images.annotations import Boxes, Record, read_records, record_file
+from automl_images.environment import IMAGE, MOUNTS
 from automl_images.errors import UserError
-from automl_images.steps import repeat
 from automl_images.sweep.ledger import Ledger
 from components.split import split
 from components.train import train
@@ -51,8 +51,8 @@ def fingerprint(folder):
 
 def test_each_logged_line_does_by_hand_what_its_step_did(summary, place):
     """Without an engine: the container's command is run here, in the folder and on the files that the line names."""
-    steps = next((place / "steps").iterdir())
-    before = fingerprint(steps)
+    folder = next((place / "steps").iterdir())
+    before = fingerprint(folder)
     for log in sorted((place / "logs").glob("*.log")):
         lines = [x.partition(": ")[2] for x in log.read_text().splitlines() if x.startswith("repeat with: ")]
         assert len(lines) == (0 if log.stem == "kfp" else 1), log
@@ -67,11 +67,11 @@ def test_each_logged_line_does_by_hand_what_its_step_did(summary, place):
             if log.stem.startswith("train"):
                 told = json.loads(done.stdout)
                 assert "/reruns/" in told["ledger"] and set(told["trials"].values()) == {"completed"}
-    after = fingerprint(steps)
+    after = fingerprint(folder)
     kept = {p: c for p, c in before.items() if "leaderboard" not in p.name and p.suffix != ".html"}
     assert {p: after[p] for p in kept} == kept
     assert len(set(after) - set(before)) == 2  # the evaluation's metrics and report
-    figures = json.loads((steps / "evaluate/evaluation/metrics.json").read_text())
+    figures = json.loads((folder / "evaluate/evaluation/metrics.json").read_text())
     assert figures["coco"] == summary["evaluation"]["coco"]
 
 
@@ -157,7 +157,7 @@ def test_a_task_of_a_run_on_kubeflow_is_repeated_here(kubeflow, tmp_path):
     assert len(list(read_records(str(folder / "outputs/validation")))) == 3
     assert storage.names("memory://b/v2") == ["convert"]
     kept = connected.task("7-8", "train", 1)
-    assert kept["variables"] == {repeat.IMAGE: steps.GPU}
+    assert kept["variables"] == {IMAGE: steps.GPU}
     assert kept["resources"]["memory"] == "4Gi"
     inputs = json.loads(kept["command"][kept["command"].index("--executor_input") + 1])
     assert inputs["inputs"]["parameterValues"]["lane"] == lanes[1]
@@ -177,7 +177,7 @@ def test_a_command_runs_in_its_image_with_the_folders_it_names(tmp_path, monkeyp
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
-    monkeypatch.setenv(repeat.MOUNTS, "")
+    monkeypatch.setenv(MOUNTS, "")
     assert in_container("convert", [f"{tmp_path}/data", "all.jsonl", "--images", "a b"]) == 3
     words = capfd.readouterr().out.splitlines()
     here, data = f"{tmp_path}/here", f"{tmp_path}/data"

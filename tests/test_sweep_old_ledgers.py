@@ -53,7 +53,7 @@ def instant(monkeypatch):
 
     class Popen:
         def __init__(self, command, **_):
-            self.command, self.stdout, self.returncode = command[3:], [], 0
+            self.command, self.stdout, self.returncode, self.pid = command[3:], [], 0, 2**30
 
         def __enter__(self):
             url, _, index = self.command

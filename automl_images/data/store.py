@@ -11,6 +11,7 @@ import numpy as np
 
 from automl_images.annotations.records import Record
 from automl_images.data.images import load_image
+from automl_images.environment import lanes_here
 from automl_images.errors import DiskFullError, UserError
 
 SHARE = 0.25
@@ -27,7 +28,7 @@ def memory_budget() -> int:
     for limit in _LIMITS:
         if limit.exists() and (text := limit.read_text().strip()).isdigit():
             total = min(total, int(text))
-    return int(total * SHARE / int(os.environ.get("AUTOML_IMAGES_LANES_HERE", "1")))
+    return int(total * SHARE / lanes_here())
 
 
 class ImageStore:

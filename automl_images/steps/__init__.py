@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from automl_images import __version__
+from automl_images import __version__, environment
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ _PREDICTING = ("predict", "score")  # commands that are no steps
 
 # the images' names, in this one place; a variable replaces one when the components are imported, an experiment's
 # cluster.images when its pipeline is built
-LIGHT = os.environ.get("AUTOML_IMAGES_LIGHT_IMAGE", f"automl-images/light:{__version__}")
-GPU = os.environ.get("AUTOML_IMAGES_GPU_IMAGE", f"automl-images/gpu:{__version__}")
-SERVE = os.environ.get("AUTOML_IMAGES_SERVE_IMAGE", f"automl-images/serve:{__version__}")
+LIGHT = os.environ.get(environment.LIGHT_IMAGE, f"automl-images/light:{__version__}")
+GPU = os.environ.get(environment.GPU_IMAGE, f"automl-images/gpu:{__version__}")
+SERVE = os.environ.get(environment.SERVE_IMAGE, f"automl-images/serve:{__version__}")
 
 
 def is_heavy(command: str) -> bool:

@@ -12,22 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from automl_images import storage
+from automl_images.environment import CREDENTIALS, IMAGE, MOUNTS, lanes_here
 from automl_images.errors import UserError, explain_full_disk
 from automl_images.steps import GPU, LIGHT, is_heavy
-
-IMAGE, MOUNTS = "AUTOML_IMAGES_IMAGE", "AUTOML_IMAGES_MOUNTS"
-CREDENTIALS = (  # of object stores; a container is given those that its caller has, and a log has their names alone
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_ENDPOINT_URL",
-    "AWS_DEFAULT_REGION",
-    "AZURE_STORAGE_ACCOUNT_NAME",
-    "AZURE_STORAGE_ACCOUNT_KEY",
-    "AZURE_STORAGE_SAS_TOKEN",
-    "AZURE_STORAGE_CONNECTION_STRING",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-)
 
 
 @contextlib.contextmanager
@@ -62,7 +49,7 @@ def limit_threads(environment: MutableMapping[str, str]) -> Any:
     from joblib import cpu_count  # knows of limits
 
     machine = os.cpu_count() or 1
-    cores = min(cpu_count(), max(1, machine // int(environment.get("AUTOML_IMAGES_LANES_HERE", "1"))))
+    cores = min(cpu_count(), max(1, machine // lanes_here(environment)))
     if cores < machine:
         environment.setdefault("OMP_NUM_THREADS", str(cores))
     return environment

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl_images import memory, storage
+from automl_images.environment import lanes_here
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.repeat import limit_threads
 from automl_images.steps.select import select_trial
@@ -134,7 +135,7 @@ def _run(shared: Ledger, run: str, trial: int, lane: int) -> str:
             text=True,
             errors="replace",
         ) as child,
-        memory.guarded(child.pid, int(os.environ.get("AUTOML_IMAGES_LANES_HERE", "1"))) as guard,
+        memory.guarded(child.pid, lanes_here()) as guard,
     ):
         assert child.stdout is not None
         for line in child.stdout:

@@ -6,7 +6,6 @@ the ledger has the same. 3: a later attempt has taken the trial over, and the le
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import traceback
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from automl_images import storage
 from automl_images.annotations import read_records
+from automl_images.environment import rank
 from automl_images.errors import DiskFullError, UserError, explain_full_disk
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS
 from automl_images.sweep import proposal
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 
 EXIT_SUPERSEDED = 3
 MOST = 300  # characters of an error that was not written for people
-
-
-def _rank() -> int:
-    """Return which of the trial's processes this is, as Lightning tells those that it starts; the first is 0."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def run_trial(ledger: Ledger, run: str, trial: int) -> int:
@@ -110,7 +105,7 @@ def _checkpoint(ledger: Ledger, trial: int, scratch: Path) -> Path | None:
     name = ledger.checkpoint(trial)
     if name is None:
         return None
-    if not _rank():
+    if not rank():
         print(f"resuming trial {trial} after epoch {name.rpartition('-')[2]} ({name})", file=sys.stderr, flush=True)
     return storage.get_folder(storage.join(ledger.trial_folder(trial), name), scratch)
 
@@ -120,7 +115,7 @@ def main() -> int:
     url, run, trial = sys.argv[1:]
     try:
         with explain_full_disk():
-            return (help_trial if _rank() else run_trial)(Ledger(url), run, int(trial))
+            return (help_trial if rank() else run_trial)(Ledger(url), run, int(trial))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

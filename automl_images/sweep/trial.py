@@ -78,6 +78,8 @@ class Trial:
         """Return the trial as JSON has it: ``evaluations`` and the last ``epoch`` only if they were read."""
         content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         content = {"trial": content.pop("index"), **content, "state": self.state.value, "sampled": list(self.sampled)}
+        if self.resumed is None:
+            del content["resumed"]
         if content.pop("evaluations") is not None:
             content["evaluations"] = [{"epoch": e, "value": v} for e, v in self.evaluations or ()]
             content["epoch"] = self.epoch

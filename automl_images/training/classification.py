@@ -32,7 +32,7 @@ from automl_images.errors import UserError
 from automl_images.metrics import classification_metrics
 from automl_images.models import catalogue
 from automl_images.models.classifier import Classifier
-from automl_images.models.layout import apply, describe, fastest
+from automl_images.models.compute import apply, describe, fastest
 from automl_images.prediction.classification import classify
 from automl_images.training.job import Compute, Job
 from automl_images.training.machine import Machine, loaders

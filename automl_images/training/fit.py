@@ -15,6 +15,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from automl_images.environment import COMPUTE
 from automl_images.errors import UserError
 from automl_images.models import folder as model_folder
 from automl_images.models.freeze import freeze
@@ -35,7 +36,6 @@ from automl_images.training.module import Module, Prepared
 from automl_images.training.processes import together
 
 _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}  # Lightning's names
-_COMPUTE = "AUTOML_IMAGES_COMPUTE"  # from a trial's first process to its others
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def fit(job: Job, journal: Journal, callbacks: Sequence[pl.Callback] = ()) -> Fi
     machine, compute = Machine.here(), Compute()
     if job.checkpoint:
         compute = Compute.read(job.checkpoint)
-    elif machine.rank and _COMPUTE in os.environ:
-        compute = Compute.of_json(os.environ[_COMPUTE])
+    elif machine.rank and COMPUTE in os.environ:
+        compute = Compute.of_json(os.environ[COMPUTE])
     job = job.computed_with(compute, job.checkpoint)
     with together(machine):
         while True:
@@ -100,7 +100,7 @@ def _attempt(
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
         family: Family = part("training", job.task)
         prepared = family.prepare(job, compute, machine, Path(scratch))
-        os.environ[_COMPUTE] = prepared.compute.to_json()
+        os.environ[COMPUTE] = prepared.compute.to_json()
         frozen = freeze(prepared.module.model, job.settings["model_name"], job.settings["layers_to_freeze"])
         if frozen:
             prepared.note += f"; frozen: {', '.join(frozen)}"

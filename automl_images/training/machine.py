@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from automl_images.data.sampler import EpochSampler
 from automl_images.data.store import memory_budget
+from automl_images.environment import PROCESSES, lanes_here, rank
 from automl_images.training.job import Job
 
 _VALIDATION_SHARE = 0.2  # of the memory for decoded images
@@ -37,7 +38,7 @@ class Machine:
     def here(cls) -> Machine:
         """Return this machine: all GPUs that CUDA shows; ``AUTOML_IMAGES_PROCESSES`` asks for processes on a CPU."""
         on_gpu = torch.cuda.is_available()
-        processes = torch.cuda.device_count() if on_gpu else int(os.environ.get("AUTOML_IMAGES_PROCESSES", "1"))
+        processes = torch.cuda.device_count() if on_gpu else int(os.environ.get(PROCESSES, "1"))
         return cls(on_gpu, processes, rank())
 
     def share(self, batch_size: int) -> int:
@@ -53,7 +54,7 @@ class Machine:
 
     def loading(self, most: int = 8) -> dict[str, Any]:
         """Return how a loader works: in processes of its own beside a GPU; a CPU has its hands full."""
-        lanes = int(os.environ.get("AUTOML_IMAGES_LANES_HERE", "1"))
+        lanes = lanes_here()
         cores = cpu_count() // (lanes * self.processes) - 1
         workers = max(1, min(most, cores)) if self.on_gpu else 0
         more = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
@@ -94,8 +95,3 @@ def loaders(
         **machine.loading(2),
     )
     return learned, scored
-
-
-def rank() -> int:
-    """Return which of a trial's processes this is; 0 is the one that reports."""
-    return int(os.environ.get("LOCAL_RANK", "0"))

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from automl_images.environment import TOGETHER
 from automl_images.errors import UserError
 from automl_images.training.machine import Machine
 
-_FOLDER = "AUTOML_IMAGES_TOGETHER"  # where another process tells the first what it failed by
 _POLL = 0.2
 _OWN = 2.0  # seconds that the first process has to fail by itself, by the same cause or as the cause
 _LINGER = 30.0  # the launcher kills the first process, with no word, once another one is gone
@@ -45,7 +45,7 @@ def together(machine: Machine) -> Iterator[None]:
     else:
         over = threading.Event()
         with tempfile.TemporaryDirectory(prefix="automl-images-") as folder:
-            os.environ[_FOLDER] = folder
+            os.environ[TOGETHER] = folder
             threading.Thread(target=_end_with_others, args=(Path(folder), over), daemon=True).start()
             try:
                 yield
@@ -87,7 +87,7 @@ def _end_after(first: int, limit: float = float("inf")) -> None:
 def _tell(error: Exception) -> None:
     known = isinstance(error, UserError)
     line = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0]
-    folder = Path(os.environ[_FOLDER])
+    folder = Path(os.environ[TOGETHER])
     try:
         (folder / "writing").write_text(f"{2 if known else 1} {line}")
         (folder / "writing").rename(folder / "failed")

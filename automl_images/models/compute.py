@@ -51,20 +51,20 @@ def fastest(
     if key in _cache:
         return dict(_cache[key])
     plain, *others = _candidates(model, device, precision)
-    fewer = ", float16 is bfloat16 on a CPU" if precision == "float16" and device.type == "cpu" else ""
+    substitute = ", float16 is bfloat16 on a CPU" if precision == "float16" and device.type == "cpu" else ""
     if not others:
-        return {**plain, "note": f"layout: {describe(plain)} (the only one{fewer})"}
+        return {**plain, "note": f"layout: {describe(plain)} (the only one{substitute})"}
     least = min(*CPU_IMAGES, len(batch)) if device.type == "cpu" else len(batch)
     allowed = (SHARE * steps * len(batch) - _BEFORE * least) / (1 + len(others))  # images of each
     if allowed < (1 + LEAST) * least:
         chosen = known([plain, *others], device)
-        return {**chosen, "note": f"layout: {describe(chosen)} (not probed, too little training{fewer})"}
+        return {**chosen, "note": f"layout: {describe(chosen)} (not probed, too little training{substitute})"}
     times = _probe(model, batch, device, [plain, *others], allowed)
     best = min(range(len(times)), key=times.__getitem__)
     if times[best] * GAIN > times[0]:
         best = 0
     chosen = [plain, *others][best]
-    note = f"layout: {describe(chosen)} ({times[0] / times[best]:.1f} times as fast as {describe(plain)}{fewer})"
+    note = f"layout: {describe(chosen)} ({times[0] / times[best]:.1f} times as fast as {describe(plain)}{substitute})"
     _cache[key] = {**chosen, "note": note}
     return dict(_cache[key])
 

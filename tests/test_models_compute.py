@@ -6,13 +6,13 @@ from copy import deepcopy
 import pytest
 import torch
 
-from automl_images.models import layout
+from automl_images.models import compute
 from tests.test_models_classifier import CPU, made, noise
 
 
 @pytest.fixture
 def fresh_cache(monkeypatch):
-    monkeypatch.setattr(layout, "_cache", {})
+    monkeypatch.setattr(compute, "_cache", {})
 
 
 @pytest.mark.usefixtures("fresh_cache")
@@ -21,7 +21,7 @@ def test_a_probe_leaves_the_model_and_the_random_state_as_they_were():
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     state, random, images = deepcopy(model.state_dict()), torch.get_rng_state(), batch.clone()
-    choice = layout.fastest(model, batch, CPU, steps=10_000)
+    choice = compute.fastest(model, batch, CPU, steps=10_000)
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
     assert all(torch.equal(p.grad, torch.ones_like(p)) for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), random) and torch.equal(batch, images) and model.training
@@ -36,11 +36,11 @@ def test_a_probe_leaves_the_model_and_the_random_state_as_they_were():
 )
 def test_a_resnest_and_a_vit_are_never_channels_last(monkeypatch, name, layouts):
     tried = []
-    monkeypatch.setattr(layout, "_probe", lambda *a: tried.extend(a[3]) or [1.0] * len(a[3]))
-    monkeypatch.setattr(layout, "cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(compute, "_probe", lambda *a: tried.extend(a[3]) or [1.0] * len(a[3]))
+    monkeypatch.setattr(compute, "cpu_has_bfloat16", lambda: True)
     with torch.device("meta"):
         model = made(name)
-    layout.fastest(model, noise(), CPU, steps=10_000)
+    compute.fastest(model, noise(), CPU, steps=10_000)
     assert {t["channels_last"] for t in tried} == layouts
 
 
@@ -62,24 +62,24 @@ def test_the_precision_that_was_asked_for_is_kept_and_the_fastest_is_chosen(monk
         tried.extend(choices)
         return [0.5 if i == fast % len(choices) else 1.0 for i in range(len(choices))]
 
-    monkeypatch.setattr(layout, "cpu_has_bfloat16", lambda: has)
-    monkeypatch.setattr(layout, "_probe", probe)
+    monkeypatch.setattr(compute, "cpu_has_bfloat16", lambda: has)
+    monkeypatch.setattr(compute, "_probe", probe)
     model = made("resnet20")
-    choice = layout.fastest(model, noise(4), CPU, steps=10_000, precision=precision)
+    choice = compute.fastest(model, noise(4), CPU, steps=10_000, precision=precision)
     assert {t["dtype"] for t in tried} == dtypes
     assert {k: choice[k] for k in ("channels_last", "dtype")} == tried[fast]
     assert ("float16 is bfloat16 on a CPU" in choice["note"]) is (precision == "float16")
     count = len(tried)
-    assert layout.fastest(model, noise(4), CPU, steps=10_000, precision=precision) == choice
+    assert compute.fastest(model, noise(4), CPU, steps=10_000, precision=precision) == choice
     assert len(tried) == count  # found once in a process
-    layout.fastest(model, noise(4, 16), CPU, steps=10_000, precision=precision)
+    compute.fastest(model, noise(4, 16), CPU, steps=10_000, precision=precision)
     assert len(tried) == 2 * count
 
 
 @pytest.mark.usefixtures("fresh_cache")
 def test_a_layout_that_is_hardly_faster_stays_plain(monkeypatch):
-    monkeypatch.setattr(layout, "_probe", lambda *a: [1.0] + [0.95] * (len(a[3]) - 1))
-    choice = layout.fastest(made("resnet20"), noise(4, seed=1), CPU, steps=10_000)
+    monkeypatch.setattr(compute, "_probe", lambda *a: [1.0] + [0.95] * (len(a[3]) - 1))
+    choice = compute.fastest(made("resnet20"), noise(4, seed=1), CPU, steps=10_000)
     assert choice.items() >= {"channels_last": False, "dtype": "float32"}.items()
     assert "times as fast" in choice["note"]
 
@@ -97,11 +97,11 @@ def test_a_layout_that_is_hardly_faster_stays_plain(monkeypatch):
     ],
 )
 def test_a_trial_too_short_to_probe_computes_with_what_is_known(monkeypatch, name, has, precision, expected):
-    monkeypatch.setattr(layout, "cpu_has_bfloat16", lambda: has)
-    monkeypatch.setattr(layout, "_probe", lambda *_: pytest.fail("probed"))
+    monkeypatch.setattr(compute, "cpu_has_bfloat16", lambda: has)
+    monkeypatch.setattr(compute, "_probe", lambda *_: pytest.fail("probed"))
     with torch.device("meta"):
         model = made(name)
-    choice = layout.fastest(model, noise(4), CPU, steps=10, precision=precision)
+    choice = compute.fastest(model, noise(4), CPU, steps=10, precision=precision)
     assert (choice["channels_last"], choice["dtype"]) == expected
     assert "not probed" in choice["note"]
 
@@ -118,9 +118,9 @@ def test_a_probe_takes_as_many_images_as_there_is_time_and_training_for(monkeypa
         seen.append(len(batch))
         return milliseconds / 1000 * len(batch)
 
-    monkeypatch.setattr(layout, "cpu_has_bfloat16", lambda: True)
-    monkeypatch.setattr(layout, "_pass", timed)
-    layout.fastest(made("resnet20"), noise(32), CPU, steps=steps)
+    monkeypatch.setattr(compute, "cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(compute, "_pass", timed)
+    compute.fastest(made("resnet20"), noise(32), CPU, steps=steps)
     assert seen[:2] == [4, 4]
     assert set(seen[2:]) == {images}
     assert sum(seen) <= 0.02 * steps * 32
@@ -132,11 +132,11 @@ def test_a_choice_is_applied_without_changing_what_is_computed(channels_last, dt
     choice = {"channels_last": channels_last, "dtype": dtype}
     model = made("resnet18").eval()
     expected = model(noise())
-    layout.apply(model, choice)
+    compute.apply(model, choice)
     assert model.network.conv1.weight.is_contiguous(memory_format=torch.channels_last) is channels_last
     seen = []
     model.network.conv1.register_forward_hook(lambda _, __, out: seen.append(out.dtype))
-    with layout.autocast(choice, CPU):
+    with compute.autocast(choice, CPU):
         found = model(noise())
-    assert seen == [layout._DTYPES[dtype]]
+    assert seen == [compute._DTYPES[dtype]]
     assert torch.allclose(found, expected, atol=1e-5 if dtype == "float32" else 0.1)
