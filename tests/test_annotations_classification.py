@@ -10,7 +10,7 @@ from automl_images.annotations.checks import Checker
 from automl_images.annotations.labels import KINDS
 from automl_images.annotations.source import Source
 from automl_images.errors import UserError
-from automl_images.steps.convert import convert, said
+from automl_images.steps.convert import convert, summary_line
 from tests.conftest import azure, jsonl_lines, lay, ref, save_images
 
 ONE, SEVERAL = "image-classification", "image-classification-multilabel"
@@ -163,7 +163,7 @@ def test_a_folder_per_class(tree, tmp_path):
     assert summary["classes"] == {"big dog": 1, "cat": 2}
     found = [(os.path.relpath(r.image_url, tree), r.label.name, r.format) for r in read_records(str(tmp_path / "o"))]
     assert found == [("big dog/1.jpg", "big dog", "jpg"), ("cat/1.png", "cat", "png"), ("cat/more/2.PNG", "cat", "png")]
-    assert said(summary) == "3 images, 2 classes"
+    assert summary_line(summary) == "3 images, 2 classes"
 
 
 def test_a_folder_per_class_on_another_store(tree, tmp_path):

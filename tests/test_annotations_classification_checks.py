@@ -8,7 +8,7 @@ from automl_images.annotations import Box, Boxes, Classes, OneClass, Record, rea
 from automl_images.annotations.checks import Checker, check_training_classes
 from automl_images.annotations.split import split_random
 from automl_images.errors import UserError
-from automl_images.steps.convert import convert, convert_data, said
+from automl_images.steps.convert import convert, convert_data, summary_line
 from automl_images.steps.split import split_data
 from tests.conftest import save_images
 
@@ -91,7 +91,7 @@ def test_an_image_without_labels_is_kept_and_counted(tmp_path):
     assert [r.label.names() for r in checker.check(records)] == [[], ["a", "b"]]
     summary = checker.summary()
     assert (summary["images"], summary["labels"], summary["unlabelled_images"]) == (2, 2, 1)
-    assert said(summary) == "2 images, 2 labels, 2 classes; 1 unlabelled images"
+    assert summary_line(summary) == "2 images, 2 labels, 2 classes; 1 unlabelled images"
 
 
 def test_a_size_that_is_not_the_images_is_taken_from_it(tmp_path):
