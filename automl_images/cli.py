@@ -111,9 +111,7 @@ def plan(
     validation: Annotated[str, typer.Argument(help="Records to score on (JSONL).")],
     storage: Annotated[str, typer.Option(help="Where ledgers lie, if the experiment does not say.")] = "runs",
     ledger: Annotated[str | None, typer.Option(help="The ledger's address, instead of a derived one.")] = None,
-    fresh: Annotated[
-        str, typer.Option(metavar="NAME", help="Start another ledger of the same experiment, with this in its name.")
-    ] = "",
+    fresh: Annotated[str, typer.Option(metavar="NAME", help="Start another ledger, with this in its name.")] = "",
     run: Annotated[str | None, typer.Option(help="This submission's name; null: a new one.")] = None,
 ) -> None:
     """Open the sweep's ledger and print its lanes, one JSON object a line."""
