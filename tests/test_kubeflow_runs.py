@@ -131,7 +131,10 @@ def ended(err):
     return re.findall(r"^(\w+) +[\d.]+ s", err, re.M)
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+LONG = "quickstart", "sweep"  # as smoke, with larger models and more trials
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.full) if n in LONG else n for n in EXPERIMENTS])
 def test_each_example_ends_in_a_registered_model(submit, backend, name):
     code, out, err = submit(name)
     assert code == 0, err

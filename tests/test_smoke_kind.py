@@ -53,7 +53,7 @@ if "port-forward" in args:
     server = socket.create_server(("127.0.0.1", int(args[-1].partition(":")[0])))
     while True:
         server.accept()
-if "-c" in args and "import images" in line:
+if "-c" in args and "import steps" in line:
     print("a/light:1 a/gpu:1 a/serve:1")
 elif "-c" in args:
     print("a/gpu:1")

@@ -82,7 +82,7 @@ def test_it_is_shown_as_before(lay):
     expected = json.loads(json.dumps(OLD["plain"]["show"]).replace("LEDGER", ledger.url))
     assert shown(ledger) == expected
     assert list(shown(ledger)[0]) == list(expected[0]), "keys in the order that they had"
-    table = CliRunner().invoke(app, ["sweep", "show", ledger.url]).output
+    table = CliRunner().invoke(app, ["sweep", "show", ledger.url], env={"COLUMNS": "250"}).output
     assert "1 running, 1 completed, 1 terminated, 2 failed, 1 skipped; best: trial 0 (*)" in table
 
 
@@ -117,7 +117,9 @@ def test_a_peer_of_nine_digits_is_a_peer(lay):
 def test_aliases_are_read_under_their_own_names(lay, instant):
     ledger = lay("aliases")
     assert [set(t["sampled"]) for t in shown(ledger)] == [RATES, RATES]
-    assert "training_batch_size" in CliRunner().invoke(app, ["sweep", "show", ledger.url]).output
+    assert (
+        "training_batch_size" in CliRunner().invoke(app, ["sweep", "show", ledger.url], env={"COLUMNS": "250"}).output
+    )
     before = ledger.trial(1).settings
     assert before["number_of_epochs"] == 3
     train.train_lane(json.dumps({"ledger": ledger.url, "run": "before", "lane": 0, "lanes": 1}))

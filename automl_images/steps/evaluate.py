@@ -11,12 +11,12 @@ from typing import Any
 from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.errors import UserError
-from automl_images.evaluation import family, headline
+from automl_images.evaluation import family, headline, plots, scalars, summary_lines
 from automl_images.reports import Evaluation
 from automl_images.reports import Family as Reports
 from automl_images.tasks import get_task, part
 
-__all__ = ["evaluate_model", "headline"]
+__all__ = ["evaluate_model", "headline", "plots", "scalars", "summary_lines"]
 
 
 def evaluate_model(

@@ -42,8 +42,7 @@ def evaluate(
     data, part = (test, "test") if os.path.getsize(test.path) else (validation, "validation")  # noqa: PTH202
     command = [best["model"], address(data), neighbour(report, "evaluation"), "--title", f"{name}: evaluation"]
     with tempfile.TemporaryDirectory() as folder, step("evaluate", command):
-        from automl_images.evaluation import plots, scalars, summary_lines
-        from automl_images.steps.evaluate import evaluate_model
+        from automl_images.steps.evaluate import evaluate_model, plots, scalars, summary_lines
 
         lineage = {"trial": best["trial"], "epoch": best["epoch"], "set": part}
         result = evaluate_model(best["model"], data.path, folder, title=f"{name}: evaluation", lineage=lineage)
