@@ -98,7 +98,7 @@ class Checker:
         annotated = (record.width or size[0], record.height or size[1])
         label = record.label.check(record.image_url, annotated, size, self.rules)
         self.found["fixed_sizes"] += annotated != size
-        return Record(record.image_url, label, *size, opened.format, record.where)
+        return Record(record.image_url, label, *size, opened.format, record.where, opened.digest)
 
 
 def check_training_classes(classes: Collection[str], label: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import warnings
 from collections.abc import Iterator
@@ -27,10 +28,19 @@ _FORMATS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
 
 
 class Opened(NamedTuple):
-    """What an image file holds: the width and height in pixels as ``shown``, turned upright, and Azure's format."""
+    """What an image file holds.
+
+    Attributes:
+        shown: the width and height in pixels of the image as it is shown, turned upright.
+        turned: whether its EXIF orientation exchanges them.
+        format: as Azure names it: jpg, png, bmp, tif, ...
+        digest: of the file's bytes.
+    """
 
     shown: tuple[int, int]
+    turned: bool
     format: str
+    digest: str
 
 
 def open_image(url: str, decode: bool = True) -> Opened:
@@ -39,19 +49,20 @@ def open_image(url: str, decode: bool = True) -> Opened:
     Raises:
         UserError: as :func:`opened`.
     """
-    with opened(url) as image, warnings.catch_warnings():
+    with opened(url) as (image, data), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         width, height = image.size
         if decode:
             image.draft("L", (1, 1))
             image.load()
-        shown = (height, width) if orientation_of(image) >= 5 else (width, height)
-        return Opened(shown, _FORMATS.get(image.format or "", (image.format or "").lower()))
+        turned, format = orientation_of(image) >= 5, image.format or ""
+        shown = (height, width) if turned else (width, height)
+        return Opened(shown, turned, _FORMATS.get(format, format.lower()), digest_of(data))
 
 
 @contextlib.contextmanager
-def opened(url: str) -> Iterator[Image.Image]:
-    """Open an image for Pillow to read in the block.
+def opened(url: str) -> Iterator[tuple[Image.Image, bytes]]:
+    """Open an image for Pillow to read in the block; yield it with the file's bytes.
 
     Raises:
         UserError: it is missing, is not an image, or not a whole one.
@@ -60,7 +71,7 @@ def opened(url: str) -> Iterator[Image.Image]:
     try:
         data = storage.read_bytes(url)
         with Image.open(io.BytesIO(data)) as image:
-            yield image
+            yield image, data
     except FileNotFoundError:
         raise UserError(f"the image {storage.redact(url)} is not there") from None
     except UserError:
@@ -71,6 +82,11 @@ def opened(url: str) -> Iterator[Image.Image]:
             reason = "it is no image that Pillow knows" if data else "the file is empty"
         what = "cannot be read" if data is None else "does not open"
         raise UserError(f"the image {storage.redact(url)} {what}: {reason[:100]}") from None
+
+
+def digest_of(data: bytes) -> str:
+    """Return the first half of the SHA-256 of a file's bytes, as 32 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()[:32]
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import itertools
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from automl_images import storage
+from automl_images.annotations.imaging import digest_of
 from automl_images.annotations.records import Record
 
 _AT_ONCE, _THREADS, _NAME = 256, 16, 80
@@ -44,7 +44,7 @@ def put(path: str, root: str) -> tuple[str, bool]:
     """Copy a file below a root, under its digest and name, unless it is there with its size; return (address, sent)."""
     data = storage.read_bytes(path)
     name = re.sub(r"[^A-Za-z0-9._-]", "_", path.rstrip("/").rpartition("/")[2])[-_NAME:]
-    target = storage.join(root, f"{hashlib.sha256(data).hexdigest()[:32]}-{name}")
+    target = storage.join(root, f"{digest_of(data)}-{name}")
     files, there = storage.filesystem(target)
     with contextlib.suppress(FileNotFoundError):
         if files.size(there) == len(data):

@@ -22,7 +22,7 @@ from automl_images.errors import UserError
 
 def line_of(record: Record) -> str:
     """Return a record as one line of JSON, with the line's end."""
-    details = {"format": record.format, "width": record.width, "height": record.height}
+    details = {name: getattr(record, name) for name in ("format", "width", "height", "digest")}
     known = {key: value for key, value in details.items() if value is not None}
     item = {"image_url": record.image_url, "image_details": known, "label": record.label.to_json()}
     return json.dumps({key: value for key, value in item.items() if value != {}}, ensure_ascii=False) + "\n"
@@ -81,4 +81,5 @@ def read_records(url: str, kind: str | None = None) -> Iterator[Record]:
                     raise ValueError(image)
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise UserError(f"{where}: is not as `automl-images convert{task}` writes; convert first") from None
-            yield Record(image, label, details.get("width"), details.get("height"), details.get("format"), where)
+            width, height, format = (details.get(name) for name in ("width", "height", "format"))
+            yield Record(image, label, width, height, format, where, details.get("digest"))

@@ -24,6 +24,8 @@ class Record(Generic[L]):
         width, height: the size in pixels as annotated, or None where the source does not say.
         format: the image's format as Azure names it (``jpg``, ``png``, ...), or None.
         where: the place the record came from, for error lines: ``file.xml`` or ``file.jsonl, line 7``.
+        digest: of the image file's bytes, by :func:`automl_images.annotations.imaging.digest_of`; None where it is not
+            read.
     """
 
     image_url: str
@@ -32,6 +34,7 @@ class Record(Generic[L]):
     height: int | None = None
     format: str | None = None
     where: str = field(default="", compare=False)
+    digest: str | None = field(default=None, compare=False)
 
 
 def records_of(items: Iterable[tuple[str, T]], make: Callable[[T, str], Record], broken: Broken) -> Iterator[Record]:

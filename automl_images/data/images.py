@@ -49,7 +49,7 @@ def load_image(url: str, where: str = "", shorter: int | None = None) -> np.ndar
         UserError: the file is missing, or is not a whole image.
     """
     try:
-        with opened(url) as image:
+        with opened(url) as (image, _):
             if shorter:
                 image.draft(None, (shorter, shorter))
             return to_rgb(image)

@@ -107,7 +107,8 @@ def _box(value: Any, index: int) -> Box:
     if not isinstance(name, str | int) or isinstance(name, bool) or str(name).strip() == "":
         raise UserError(f"box {index} has no label")
     try:
-        return Box(str(name), *(number(value.get(c), c) for c in _CORNERS), flag(value.get("isCrowd"), "isCrowd"))
+        left, top, right, bottom = (number(value.get(key), key) for key in _CORNERS)
+        return Box(str(name), left, top, right, bottom, flag(value.get("isCrowd"), "isCrowd"))
     except UserError as error:
         raise UserError(f"box {index}: {error}") from None
 
@@ -135,7 +136,8 @@ def _checked(box: Box, index: int, size: Size, rules: Rules) -> Box | None:
         if inside[0] >= inside[2] or inside[1] >= inside[3]:
             rules.found["dropped_boxes"] += 1
             return None
-    return Box(box.label, *inside, box.isCrowd)
+    left, top, right, bottom = inside
+    return Box(box.label, left, top, right, bottom, box.isCrowd)
 
 
 def _described(box: Box, index: int, size: Size) -> str:
