@@ -72,14 +72,12 @@ def json_object(line: str) -> dict[str, Any]:
         UserError: the line holds none.
     """
     try:
-        item = json.loads(line)
-    except ValueError:
         try:
+            item = json.loads(line)
+        except ValueError:
             item = json.loads(_TRAILING_COMMA.sub(lambda m: m.group(1) or "", line))
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"is not JSON: {error}") from None
-    except RecursionError:
-        raise UserError("is not JSON: nested too deeply") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"is not JSON: {error}") from None
     if not isinstance(item, dict):
         raise UserError("is not a JSON object")
     return item

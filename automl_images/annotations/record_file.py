@@ -58,10 +58,8 @@ def replacing(url: str) -> Iterator[TextIO]:
 def read_records(url: str, kind: str | None = None) -> Iterator[Record]:
     """Yield the records of a file that ``convert`` or ``split`` wrote; its image addresses are absolute.
 
-    Args:
-        url: the file.
-        kind: the kind of label that the records must have, such as ``boxes``. None: any, told line by line, where the
-            label of an image with nothing on it is of any kind that may be empty.
+    ``kind`` is the kind of label that they must have, such as ``boxes``. None: any, told line by line, where the label
+    of an image with nothing on it is of any kind that may be empty.
 
     Raises:
         UserError: there is no such kind or file, a line is not as ``convert`` writes it, or its label is of another

@@ -34,7 +34,7 @@ def classes_of(records: Sequence[Record]) -> list[str]:
 
 
 def checked_boxes(record: Record, classes: Collection[str]) -> list[Box]:
-    """Return the boxes of a record.
+    """Return a record's boxes.
 
     Raises:
         UserError: it has another kind of label, or a class that is not among ``classes``; the line says which.

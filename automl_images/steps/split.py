@@ -23,15 +23,10 @@ def split_data(
     seed: int = 0,
     by: str = "random",
 ) -> dict[str, Any]:
-    """Write the training and the validation records; return how many images each has.
+    """Write the training and the validation records of ``data``; return how many images each has.
 
-    Args:
-        data: records (JSONL).
-        validation: records that validate; if there are any, both sets are kept as they are.
-        training_out, validation_out: the JSONL files to write.
-        ratio: in (0, 1), the share of ``data`` that validates.
-        seed: equal seeds split equally, on any machine.
-        by: ``random``.
+    If there are records in ``validation``, both sets are kept as they are. ``ratio``, in (0, 1), is the share that
+    validates; equal seeds split equally, on any machine; ``by`` is ``random``.
 
     Raises:
         UserError: the ratio is out of range, or there are too few images.

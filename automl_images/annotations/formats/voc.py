@@ -35,11 +35,9 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     anywhere below the image root, if only one has it. Where the source holds no image and no root is given, the root is
     the ``JPEGImages`` beside it.
     """
-    if not source.is_folder:
-        raise UserError(f"{source.shown}: no such folder")
     found = [f for f in source.listed if f.lower().endswith(".xml")]
-    if not found:
-        raise UserError(f"{source.shown}: holds no XML file")
+    if not source.is_folder or not found:
+        raise UserError(f"{source.shown}: {'holds no XML file' if source.is_folder else 'no such folder'}")
     root = source.root
     if source.images is None and not any(f.lower().endswith(IMAGE_SUFFIXES) for f in source.listed):
         beside = storage.join(posixpath.dirname(source.url), "JPEGImages")
