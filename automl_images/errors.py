@@ -5,14 +5,22 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import re
 from collections.abc import Iterable, Iterator
+
+# control characters, line ends of Unicode, changes of the writing direction, halves of characters
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class UserError(Exception):
     """Something the caller can mend: one line that says what, where and how.
 
-    Every entry point prints its text without a traceback and exits with code 2.
+    Every entry point prints its text without a traceback and exits with code 2. What would end the line, hide text or
+    not be printed, such as a line end in a file's name, is escaped.
     """
+
+    def __init__(self, text: str = ""):
+        super().__init__(_UNPRINTABLE.sub(lambda m: m[0].encode("unicode_escape").decode(), str(text)))
 
 
 class DiskFullError(UserError):

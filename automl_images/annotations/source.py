@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from automl_images import storage
-from automl_images.annotations.imageroot import ImageRoot, folder_of
+from automl_images.annotations.imageroot import ImageRoot, folder_of, is_image
 from automl_images.errors import UserError
 
 
@@ -71,6 +71,13 @@ class Source:
         """
         beside = "" if self.root.given else posixpath.relpath(folder_of(file), self.folder)
         return list(dict.fromkeys(["" if beside == "." else beside, "", "images"]))
+
+    def root_beside(self, usual: Sequence[str]) -> ImageRoot:
+        """Return the image root; where none is given and the folder has no image, the first of ``usual`` beside it."""
+        if self.images is None and not any(map(is_image, self.listed)):
+            beside = (storage.join(posixpath.dirname(self.folder), name) for name in usual)
+            return next((ImageRoot(folder) for folder in beside if storage.is_dir(folder)), self.root)
+        return self.root
 
     def image(self, name: Any, key: str, places: Sequence[str]) -> str:
         """Return the address of the image that a record names at its ``key``; see :meth:`ImageRoot.find`.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl_images import storage
-from automl_images.annotations import formats, record_file
+from automl_images.annotations import formats, read_records, record_file
 from automl_images.annotations.checks import Checker, check_training_classes
 from automl_images.annotations.labels import KINDS, kind_of
 from automl_images.annotations.reachable import copied
@@ -48,14 +48,19 @@ def convert(
     """
     label = get_task(task).label
     checker = Checker(on_error, classes, label=label)
-    records = checker.check(formats.read(source, format, images, checker.broken, label=label))
     counts = Counter(copied=0, present=0)
-    record_file.write(copied(records, copy_to, counts) if copy_to else records, out)
+    if record_file.is_same(source, out):
+        raise UserError(f"{storage.redact(out)}: is the source itself; name another file to write")
+    with record_file.replacing(out) as fresh:
+        found = fresh.with_name("found.jsonl")
+        record_file.write_here(checker.check(formats.read(source, format, images, checker.broken, label=label)), found)
+        records = checker.settled(lambda: read_records(str(found), label))
+        if not record_file.write_here(copied(records, copy_to, counts) if copy_to else records, fresh):
+            left_out = checker.found["skipped_images"]
+            raise UserError(f"{storage.redact(source)}: has no image that can be used ({left_out} were left out)")
     summary = checker.summary()
     if copy_to:
         summary |= {f"{what}_images": count for what, count in counts.items()}
-    if not summary["images"]:
-        raise UserError(f"{source}: has no image that can be used ({summary['skipped_images']} were left out)")
     return summary
 
 

@@ -24,7 +24,7 @@ from automl_images.annotations.labels import Classes, Label, OneClass
 from automl_images.annotations.lines import first_line, json_object, lines_of, parsed
 from automl_images.annotations.records import Record
 from automl_images.annotations.source import Source
-from automl_images.annotations.values import Broken, class_list, class_name
+from automl_images.annotations.values import Broken, class_list, class_name, shown
 from automl_images.errors import UserError
 
 _SOURCE = "source-ref"
@@ -101,7 +101,7 @@ class _Known:
     def several(self, item: dict[str, Any]) -> Classes:
         """Return the label of a line of several classes."""
         value = self._value(item)
-        listed, wrong = _listed(value), f"{self.what} is {json.dumps(value)[:60]}"
+        listed, wrong = _listed(value), f"{self.what} is {shown(value)}"
         if listed is None:
             raise UserError(f"{wrong}, and {Classes.task()} takes a list of classes; use task {OneClass.task()}")
         if any(isinstance(one, dict | list) for one in listed):
