@@ -20,7 +20,7 @@ from pipelines.kubeflow import Kubeflow
 from pipelines.rerun import in_container, rerun
 from pipelines.run import StepFailed
 from tests.conftest import draw_squares, write_voc
-from tests.fake_kubeflow import FakeKubeflow, executed_workflow
+from tests.helpers.fake_kubeflow import FakeKubeflow, executed_workflow
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,7 +15,7 @@ from automl_images.training import machine
 from automl_images.training.callbacks import Checkpoints
 from automl_images.training.fit import fit
 from automl_images.training.job import Job
-from tests.training_probe import PLAIN, PULLS, TASK, Journal, named, trainer
+from tests.helpers.training_probe import PLAIN, PULLS, TASK, Journal, named, trainer
 
 
 @pytest.fixture
