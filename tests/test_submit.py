@@ -67,7 +67,8 @@ class Cluster:
     def prepare(self, run):
         given = self.fake.parameters(run)
         out = {n: str(self.folder / f"{run['run_id']}-{n}.jsonl") for n in ("a", "b", "c", "training", "validation")}
-        convert_data(given["task"], json.loads(given["data"]), out["a"], out["b"], out["c"])
+        sets = {"training": out["a"], "validation": out["b"], "test": out["c"]}
+        convert_data(given["task"], json.loads(given["data"]), sets)
         split_data(out["a"], out["b"], out["training"], out["validation"])
         self.lanes[run["run_id"]] = plan_sweep(
             json.loads(given["experiment_json"]), out["training"], out["validation"], run=run["run_id"],
