@@ -44,12 +44,8 @@ class Detections(NamedTuple):
 def truth_arrays(boxes: Iterable[Box], classes: Sequence[str], size: tuple[int, int]) -> dict[str, Any]:
     """Return one image's ground truth as the metrics read it: ``boxes``, ``labels``, ``crowd`` and ``size``.
 
-    Boxes are pixels, float64: in float32 an overlap at the threshold could fall on either side of it.
-
-    Args:
-        boxes: the record's boxes (corners as fractions of the image).
-        classes: the class names; a label is its place in them.
-        size: width and height in pixels.
+    ``size`` is the width and height in pixels, of which a record's boxes are fractions. Boxes become pixels, float64:
+    in float32 an overlap at the threshold could fall on either side of it. A label becomes its place in ``classes``.
 
     Raises:
         KeyError: a box has a class that is not in ``classes``.
@@ -82,16 +78,14 @@ def flatten(
     """
     if len(truth) != len(detections):
         raise ValueError(f"ground truth of {len(truth)} images, but detections of {len(detections)}")
-    no_crowd = [t.get("crowd") if t.get("crowd") is not None else np.zeros(len(t["labels"]), bool) for t in truth]
-    boxes, labels, crowd, image = _join(truth, no_crowd, bool, len(classes), "ground truth")
-    d_boxes, d_labels, scores, d_image = _join(
-        detections, [d["scores"] for d in detections], np.float64, len(classes), "detections"
-    )
-    if not np.isfinite(scores).all():
-        raise ValueError(
-            f"detections: image {d_image[~np.isfinite(scores)][0]} has a score that is not a finite number"
-        )
-    return Truth(boxes, labels, crowd, image), Detections(d_boxes, d_labels, scores, d_image)
+    crowd = [t.get("crowd") if t.get("crowd") is not None else np.zeros(len(t["labels"]), bool) for t in truth]
+    joined = Truth(*_join(truth, crowd, bool, len(classes), "ground truth"))
+    scores = [d["scores"] for d in detections]
+    found = Detections(*_join(detections, scores, np.float64, len(classes), "detections"))
+    infinite = ~np.isfinite(found.scores)
+    if infinite.any():
+        raise ValueError(f"detections: image {found.image[infinite][0]} has a score that is not a finite number")
+    return joined, found
 
 
 def _join(images: Sequence[Mapping[str, Any]], extra: Sequence[Any], kind: Any, classes: int, what: str):
@@ -100,9 +94,8 @@ def _join(images: Sequence[Mapping[str, Any]], extra: Sequence[Any], kind: Any, 
     extra = [np.asarray(e, dtype=kind).reshape(-1) for e in extra]
     for n, (b, name, e) in enumerate(zip(boxes, labels, extra, strict=True)):
         if not len(b) == len(name) == len(e):
-            raise ValueError(
-                f"{what}: image {n} has {len(b)} boxes, {len(name)} labels and {len(e)} of the third array"
-            )
+            third = f"{len(e)} of the third array"
+            raise ValueError(f"{what}: image {n} has {len(b)} boxes, {len(name)} labels and {third}")
     image = np.repeat(np.arange(len(images)), [len(b) for b in boxes])
     box = np.concatenate([*boxes, np.zeros((0, 4))])
     label = np.concatenate([*labels, np.zeros(0, dtype=np.int64)])

@@ -6,7 +6,7 @@ a class that every image has. A class that images have and the model never names
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -111,8 +111,7 @@ def predicted_labels(probs: np.ndarray, multilabel: bool) -> np.ndarray:
 def curves(truth: Any, probs: Any, classes: Sequence[str], multilabel: bool) -> dict[str, Any]:
     """Return the ROC and precision-recall curves: of each class against the rest, and of all pairs of image and class.
 
-    Args:
-        truth, probs, classes, multilabel: see :func:`classification_metrics`.
+    The arguments are those of :func:`classification_metrics`.
 
     Returns:
         ``classes``: {class: {``roc``: {``fpr``, ``tpr``, ``threshold``} from (0, 0) to (1, 1), ``pr``: {``recall``,
@@ -130,23 +129,17 @@ def curves(truth: Any, probs: Any, classes: Sequence[str], multilabel: bool) -> 
     }
 
 
-def scalars(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the single figures among what :func:`classification_metrics` returned, in its order."""
-    return {k: v for k, v in metrics.items() if not isinstance(v, dict | list)}
-
-
 def _checked(truth: Any, probs: Any, classes: Sequence[str], multilabel: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the truth as bool [n, C] and the probabilities as floating [n, C]."""
     truth, probs = np.asarray(truth), np.asarray(probs)
     if probs.dtype.kind != "f":
         probs = probs.astype(np.float64)
     if probs.ndim != 2 or probs.shape[1] != len(classes) or not probs.size:
-        raise ValueError(
-            f"probabilities have the shape {probs.shape}, not [images, {len(classes)}] with images above 0"
-        )
-    wanted = probs.shape if multilabel else probs.shape[:1]
-    if truth.shape != wanted:
-        raise ValueError(f"truth has the shape {truth.shape}; it is {wanted}")
+        wanted = f"[images, {len(classes)}] with images above 0"
+        raise ValueError(f"probabilities have the shape {probs.shape}, not {wanted}")
+    shape = probs.shape if multilabel else probs.shape[:1]
+    if truth.shape != shape:
+        raise ValueError(f"truth has the shape {truth.shape}; it is {shape}")
     broken = ~np.isfinite(probs).all(1)
     if broken.any():
         raise ValueError(f"image {broken.argmax()} has a probability that is not a finite number")

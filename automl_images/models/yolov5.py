@@ -42,11 +42,9 @@ class YoloV5(Detector):
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any]) -> None:
         """Build the network.
 
-        Args:
-            classes: the class names; a label is an index into them.
-            settings: ``img_size`` (side of the square input in pixels, rounded up to a multiple of 32),
-                ``model_size`` (small, medium, large, xlarge; nano for tests), ``multi_scale`` (0 or 1),
-                ``nms_iou_thresh`` (0 to 1) and ``box_detections_per_img`` (absent: 300).
+        Of the settings it uses ``img_size`` (side of the square input in pixels, rounded up to a multiple of 32),
+        ``model_size`` (nano, for tests, to xlarge), ``multi_scale``, ``nms_iou_thresh`` and ``box_detections_per_img``
+        (absent: 300).
 
         Raises:
             UserError: ultralytics is not installed, or ``model_size`` is not known.

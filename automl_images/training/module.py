@@ -21,13 +21,9 @@ from automl_images.training.optimization import build_optimizer, build_scheduler
 
 
 class Module(pl.LightningModule):
-    """A network being trained. A family's own class has ``loss_parts``, ``validation_step`` and ``score``.
+    """A network being trained; ``batches`` is how many an epoch has in this process.
 
-    Args:
-        job: the trial.
-        model: the network, of :func:`automl_images.models.catalogue.initial`.
-        classes: the labels.
-        batches: how many an epoch has in this process.
+    A family's own class has ``loss_parts``, ``validation_step`` and ``score``.
     """
 
     def __init__(self, job: Job, model: nn.Module, classes: Sequence[str], batches: int):
@@ -69,10 +65,7 @@ class Module(pl.LightningModule):
         total: Any = sum(losses.values())
         return total * (full / here)
 
-    def on_train_epoch_end(self) -> None:  # noqa: D102
-        self._check_losses()
-
-    def _check_losses(self) -> None:
+    def on_train_epoch_end(self) -> None:
         """Refuse to go on once a loss is not a number; it is looked at once an epoch, so as not to wait for the GPU.
 
         All processes refuse together, whosever loss it is: one that went on would wait for the others.
@@ -91,7 +84,7 @@ class Module(pl.LightningModule):
         return {name: float(total) / max(1, self._batches) for name, total in self._losses.items()}
 
     def on_validation_epoch_start(self) -> None:  # noqa: D102
-        self._check_losses()  # before a model without use is scored and kept
+        self.on_train_epoch_end()  # before a model without use is scored and kept
         self._found = {}
 
     def on_validation_epoch_end(self) -> None:
@@ -111,9 +104,7 @@ class Prepared:
     """What a family makes of a job, ready for the loop.
 
     Attributes:
-        module: the network and what is learned of it.
-        training: the loader of batches that are learned from.
-        validation: the loader of what evaluations score, or None for none.
+        training, validation: the loaders of what is learned from, and of what evaluations score (None: nothing).
         compute: what it computes with, chosen in full.
         note: what its weights are and how it computes, for people.
     """
