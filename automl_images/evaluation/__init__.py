@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from automl_images.reports.trials import figure
 from automl_images.tasks import part
 
 if TYPE_CHECKING:
@@ -128,11 +129,6 @@ def plots(result: dict[str, Any]) -> tuple[list[str], list[list[int]] | None, di
 def columns(values: Sequence[float | None], first: int) -> str:
     """Return figures in the columns of a line of :func:`summary_lines`, the first one ``first`` characters wide."""
     return f"{figure(values[0]):>{first}} " + " ".join(f"{figure(value):>8}" for value in values[1:])
-
-
-def figure(value: float | None) -> str:
-    """Return a figure with four decimals, a dash for None."""
-    return "-" if value is None else f"{value:.4f}"
 
 
 def family(task: str) -> Family:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from automl_images.evaluation import Evaluated, columns, example, figure, outputs
+from automl_images.evaluation import Evaluated, columns, example, outputs
+from automl_images.reports.trials import figure
 
 if TYPE_CHECKING:
     from automl_images.annotations import Record

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from automl_images.evaluation import Evaluated, columns, example, figure, outputs
+from automl_images.evaluation import Evaluated, columns, example, outputs
+from automl_images.reports.trials import figure
 
 if TYPE_CHECKING:
     from automl_images.annotations import Record

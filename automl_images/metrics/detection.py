@@ -26,9 +26,8 @@ def detection_metrics(
     Args:
         truth, detections, classes: see `automl_images.metrics.arrays.flatten`. The detections should come before any
             cut by score: a cut truncates the precision-recall curve, and a trial would be ranked by its threshold.
-        metric_type: how average precision is measured at ``iou_threshold``: ``voc`` and ``coco_voc`` by VOC's all-point
-            area, ``coco`` by COCO's 101 points and at most 100 detections per image and class. The two with ``coco``
-            bring COCO's figures too.
+        metric_type: how average precision is measured: ``voc`` and ``coco_voc`` by VOC's all-point area, ``coco`` by
+            COCO's 101 points. The two with ``coco`` bring COCO's figures too.
         iou_threshold: in (0, 1]; from how much overlap a box is found.
         score_threshold: in [0, 1]; the detector's working point, for the figures that need one.
 

@@ -33,17 +33,11 @@ _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mi
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a trial came to.
+    """What a trial came to."""
 
-    Attributes:
-        best: ``metric``, ``value``, ``epoch`` and all ``metrics`` of the best evaluation; None without evaluations.
-        reason: why it ended before its last epoch, or None.
-        stopped: whether something outside the trial ended it (the journal), rather than its own early stopping.
-    """
-
-    best: dict[str, Any] | None
-    reason: str | None
-    stopped: bool
+    best: dict[str, Any] | None  # `metric`, `value`, `epoch` and all `metrics` of the best evaluation
+    reason: str | None  # why it ended before its last epoch
+    stopped: bool  # by the journal, rather than by its own early stopping
 
 
 def fit(job: Job, journal: Journal, callbacks: Sequence[pl.Callback] = ()) -> Fitted:
@@ -102,11 +96,11 @@ def _fit(
     job: Job, prepared: Prepared, journal: Journal, machine: Machine, scratch: Path, more: Sequence[pl.Callback]
 ) -> Fitted:
     module, settings = prepared.module, job.settings
-    metric, classes = module.primary_metric, module.classes
+    metric, described = module.primary_metric, {"task": job.task, "settings": settings, "classes": module.classes}
     evaluated, background = prepared.validation is not None, own.Background()
 
     def save(folder: Path, trained: Module, metrics: Mapping[str, Any]) -> None:
-        model_folder.save(folder, trained.model, task=job.task, settings=settings, classes=classes, metrics=metrics)
+        model_folder.save(folder, trained.model, **described, metrics=metrics)
 
     evaluations = own.Evaluations(journal, scratch / "model", save, settings["evaluation_frequency"], background)
     stopping = own.DelayedEarlyStopping(metric, settings)
@@ -122,7 +116,7 @@ def _fit(
         device, processes = trainer.strategy.root_device, machine.processes
         where = f"{processes} {device.type} processes" if processes > 1 else str(device)
         images = f"{len(job.training)} training and {len(job.validation) if evaluated else 0} validation images"
-        say(f"{settings['model_name']}: {images}, {len(classes)} classes, on {where}; {prepared.note}")
+        say(f"{settings['model_name']}: {images}, {len(module.classes)} classes, on {where}; {prepared.note}")
     trainer.fit(
         module,
         prepared.training,
