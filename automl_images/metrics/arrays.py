@@ -19,12 +19,14 @@ class Truth(NamedTuple):
         labels: [n] class indices.
         crowd: [n] whether a box is neither rewarded nor punished.
         image: [n] index of the image each box is on.
+        area: [n] pixels, by which COCO calls an object small, medium or large.
     """
 
     boxes: np.ndarray
     labels: np.ndarray
     crowd: np.ndarray
     image: np.ndarray
+    area: np.ndarray
 
 
 class Detections(NamedTuple):
@@ -42,7 +44,7 @@ class Detections(NamedTuple):
 
 
 def truth_arrays(boxes: Iterable[Box], classes: Sequence[str], size: tuple[int, int]) -> dict[str, Any]:
-    """Return one image's ground truth as the metrics read it: ``boxes``, ``labels``, ``crowd`` and ``size``.
+    """Return one image's ground truth as the metrics read it: ``boxes``, ``labels``, ``crowd``, ``area`` and ``size``.
 
     ``size`` is the width and height in pixels, of which a record's boxes are fractions. Boxes become pixels, float64:
     in float32 an overlap at the threshold could fall on either side of it. A label becomes its place in ``classes``.
@@ -53,12 +55,19 @@ def truth_arrays(boxes: Iterable[Box], classes: Sequence[str], size: tuple[int, 
     index = {name: i for i, name in enumerate(classes)}
     found = list(boxes)
     corners = [(b.topX, b.topY, b.bottomX, b.bottomY) for b in found]
+    pixels = np.array(corners, dtype=np.float64).reshape(-1, 4) * (*size, *size)
     return {
-        "boxes": np.array(corners, dtype=np.float64).reshape(-1, 4) * (*size, *size),
+        "boxes": pixels,
         "labels": np.array([index[b.label] for b in found], dtype=np.int64),
         "crowd": np.array([b.isCrowd for b in found], dtype=bool),
+        "area": np.array([a if b.area is None else b.area for a, b in zip(box_area(pixels), found, strict=True)]),
         "size": size,
     }
+
+
+def box_area(boxes: np.ndarray) -> np.ndarray:
+    """Return the areas [n] of boxes [n, 4]."""
+    return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
 
 
 def flatten(
@@ -68,7 +77,8 @@ def flatten(
 
     Args:
         truth: one mapping an image: ``boxes`` [n, 4] left, top, right, bottom in pixels, ``labels`` [n] places in
-            ``classes``, and optionally ``crowd`` [n] bool (default: none is). Other keys are not read.
+            ``classes``, and optionally ``crowd`` [n] bool (default: none is) and ``area`` [n] (default: the box's).
+            Other keys are not read.
         detections: one mapping for each of the same images: ``boxes``, ``scores`` [n], ``labels``.
         classes: the class names.
 
@@ -79,7 +89,10 @@ def flatten(
     if len(truth) != len(detections):
         raise ValueError(f"ground truth of {len(truth)} images, but detections of {len(detections)}")
     crowd = [t.get("crowd") if t.get("crowd") is not None else np.zeros(len(t["labels"]), bool) for t in truth]
-    joined = Truth(*_join(truth, crowd, bool, len(classes), "ground truth"))
+    boxes, labels, crowds, image = _join(truth, crowd, bool, len(classes), "ground truth")
+    given = [t["area"] if t.get("area") is not None else np.full(len(t["labels"]), np.nan) for t in truth]
+    area = np.concatenate([*given, np.zeros(0)])
+    joined = Truth(boxes, labels, crowds, image, np.where(np.isnan(area), box_area(boxes), area))
     scores = [d["scores"] for d in detections]
     found = Detections(*_join(detections, scores, np.float64, len(classes), "detections"))
     infinite = ~np.isfinite(found.scores)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from automl_images.metrics.arrays import Detections, Truth, flatten
+from automl_images.metrics.arrays import Detections, Truth, box_area, flatten
 
 # Written out as pycocotools' own linspace gives them: np.arange's are off in the last digit.
 IOU_THRESHOLDS = tuple(float(t) for t in np.linspace(0.5, 0.95, 10))
@@ -47,8 +47,8 @@ def coco_map(
 ) -> dict[str, Any]:
     """Return COCO's twelve figures and each class's average precision (https://cocodataset.org/#detection-eval).
 
-    A box is small below 32 x 32 pixels, large above 96 x 96. Crowd ground truth swallows any number of detections. Of
-    an image and class the 100 detections with the highest scores count.
+    An object is small below an area of 32 x 32 pixels, large above 96 x 96. Crowd ground truth swallows any number of
+    detections. Of an image and class the 100 detections with the highest scores count.
 
     Args:
         truth, detections, classes: see `automl_images.metrics.arrays.flatten`.
@@ -89,9 +89,12 @@ def accumulate(truth: Truth, detections: Detections, classes: int, thresholds: S
         "images": [{"id": i + 1} for i in range(images)],
         "categories": [{"id": c + 1, "name": str(c)} for c in range(classes)],
     }
+    both = (
+        _annotations(truth, truth.area, "iscrowd", truth.crowd.astype(int)),
+        _annotations(detections, box_area(detections.boxes), "score", detections.scores),
+    )
     evaluation = COCOeval_faster(
-        COCO({**frame, "annotations": _annotations(truth, "iscrowd", truth.crowd.astype(int))}, print_function=_silent),
-        COCO({**frame, "annotations": _annotations(detections, "score", detections.scores)}, print_function=_silent),
+        *(COCO({**frame, "annotations": rows}, print_function=_silent) for rows in both),
         iouType="bbox",
         print_function=_silent,
     )
@@ -104,9 +107,8 @@ def accumulate(truth: Truth, detections: Detections, classes: int, thresholds: S
     return Accumulated(tuple(thresholds), evaluation.eval["precision"], evaluation.eval["recall"])
 
 
-def _annotations(flat: Truth | Detections, key: str, values: np.ndarray) -> list[dict[str, Any]]:
-    sides = flat.boxes[:, 2:] - flat.boxes[:, :2]
-    boxes, areas = np.hstack([flat.boxes[:, :2], sides]), sides.prod(axis=1)
+def _annotations(flat: Truth | Detections, areas: np.ndarray, key: str, values: np.ndarray) -> list[dict[str, Any]]:
+    boxes = np.hstack([flat.boxes[:, :2], flat.boxes[:, 2:] - flat.boxes[:, :2]])
     columns = (a.tolist() for a in (flat.image + 1, flat.labels + 1, boxes, areas, values))
     return [
         {"id": n, "image_id": image, "category_id": label, "bbox": box, "area": area, key: value}

@@ -32,7 +32,6 @@ class Classifier(Freezable):
         UserError: the model does not take the size.
     """
 
-    gradient_clip: float | None = None
     mean: Tensor
     std: Tensor
     luma: Tensor

@@ -17,8 +17,6 @@ Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 class Detector(Freezable, ABC):
     """A detector over classes, of which a label is the index."""
 
-    gradient_clip: float | None = None  # the norm to which a gradient is cut
-
     @abstractmethod
     def losses(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Return the parts, scalars, whose sum is minimised.

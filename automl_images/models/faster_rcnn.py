@@ -49,5 +49,6 @@ class FasterRcnn(Detector):
 
     @torch.no_grad()
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:  # noqa: D102
-        found = self.network([image.float() / 255 for image in images])
+        # one by one: of a batch the smaller ones would be padded, which changes what is found at their edges
+        found = [self.network([image.float() / 255])[0] for image in images]
         return [{"boxes": f["boxes"], "scores": f["scores"], "labels": f["labels"] - 1} for f in found]

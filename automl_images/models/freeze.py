@@ -12,6 +12,8 @@ class Freezable(nn.Module):
     """A model whose frozen modules stay in evaluation mode when it is set to training: their norms keep statistics."""
 
     frozen: tuple[str, ...] = ()  # names of modules
+    gradient_clip: float | None = None  # the norm to which a gradient is cut
+    sums_batches = False  # its losses are the mean over a batch times its images, so that batches are added up
 
     def train(self, mode: bool = True) -> Freezable:  # noqa: D102
         super().train(mode)

@@ -105,7 +105,7 @@ class _Axis:
                 ticks = round_ticks(low, high, whole=all(isinstance(v, int) for v in values.values()))
             at = _shares(ticks[0], ticks[-1], float)
         self.places = {t: _down(at(v)) for t, v in values.items()}
-        self.ticks = [(_down(at(v)), v if kind == "text" else f"{v:g}") for v in ticks]
+        self.ticks = [(_down(at(v)), str(v) if kind == "text" else f"{v:g}") for v in ticks]
 
     def drawn(self) -> dict[str, Any]:
         letters = max(6, int(self.room / _LETTER))

@@ -72,6 +72,7 @@ class Evaluations(Callback):
         self.journal, self.scratch, self.save = journal, scratch, save
         self.frequency, self.background = frequency, background
         self.best: dict[str, Any] | None = None
+        self.epoch = 0  # the last that was evaluated
         self.values: list[float] = []
         self.reason: str | None = None
 
@@ -89,6 +90,7 @@ class Evaluations(Callback):
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:  # noqa: D102
         assert isinstance(module, Module)
         epoch, name = trainer.current_epoch + 1, module.primary_metric
+        self.epoch = epoch
         value = float(trainer.callback_metrics[name])
         self.values.append(value)
         if self.best is None or value > self.best["value"]:
@@ -127,7 +129,8 @@ class KeptEpochs(Callback):
         assert isinstance(module, Module)
         epoch, to = trainer.current_epoch + 1, self.evaluations
         if epoch % self.every == 0:
-            to.keep(module, {"epoch": epoch, **module.metrics}, lambda f: to.journal.save_epoch(f, epoch))
+            own = module.metrics if to.epoch == epoch else {}  # else they are of an epoch before
+            to.keep(module, {"epoch": epoch, **own}, lambda f: to.journal.save_epoch(f, epoch))
 
 
 class DelayedEarlyStopping(EarlyStopping):

@@ -32,8 +32,8 @@ from automl_images.training.module import Module, Prepared
 class ClassificationModule(Module):
     """A classifier being trained.
 
-    ``validation`` is the truth of the validation images, as `truth_of` returns it; ``weights`` float32 [C] is what a
-    class's loss is multiplied by; with ``channels_last`` images lie so in memory, as the network's weights do.
+    ``validation`` is the truth of the validation images, as `truth_of` returns it; ``weights`` is what
+    `class_weights` returns; with ``channels_last`` images lie so in memory, as the network's weights do.
     """
 
     def __init__(self, job: Job, *shared: Any, validation: np.ndarray, weights: Tensor | None, channels_last: bool):
@@ -48,7 +48,8 @@ class ClassificationModule(Module):
         logits = self.model(self._laid_out(augment_batch(images, kind)))
         weights = None if self.weights is None else self.weights.to(logits.device, non_blocking=True)
         if self.multilabel:
-            return {"loss": F.binary_cross_entropy_with_logits(logits, truth, pos_weight=weights)}
+            each = None if weights is None else torch.where(truth > 0, weights[1], weights[0])
+            return {"loss": F.binary_cross_entropy_with_logits(logits, truth, each)}
         # divided by the images rather than their weights, so that batches that are accumulated add up to their mean
         return {"loss": F.cross_entropy(logits, truth, weight=weights, reduction="sum") / len(truth)}
 

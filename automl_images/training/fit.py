@@ -96,6 +96,7 @@ def _fit(
     job: Job, prepared: Prepared, journal: Journal, machine: Machine, scratch: Path, more: Sequence[pl.Callback]
 ) -> Fitted:
     module, settings = prepared.module, job.settings
+    described: dict[str, Any]
     metric, described = module.primary_metric, {"task": job.task, "settings": settings, "classes": module.classes}
     evaluated, background = prepared.validation is not None, own.Background()
 

@@ -38,7 +38,7 @@ class Module(pl.LightningModule):
         self._batches = 0
 
     def loss_parts(self, batch: Any) -> dict[str, Tensor]:
-        """Return the parts whose sum is minimised, each the mean over the batch's images."""
+        """Return the parts whose sum is minimised, each the mean over the batch's images (see ``sums_batches``)."""
         raise NotImplementedError
 
     def score(self, found: Mapping[int, Any]) -> dict[str, Any]:
@@ -59,11 +59,12 @@ class Module(pl.LightningModule):
         for name, value in losses.items():
             self._losses[name] = self._losses.get(name, 0) + value.detach()
         self._batches += 1
-        # Lightning divides by the batches of a full step; an epoch's last step may have fewer, and is their average too
+        # Lightning divides by the batches of a full step and by the processes. An epoch's last step may have fewer
+        # batches; it is their average, or their sum, too
         full, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
         here = min(full, batches - index // full * full)
         total: Any = sum(losses.values())
-        return total * (full / here)
+        return total * (full * self.trainer.world_size if self.model.sums_batches else full / here)
 
     def on_train_epoch_end(self) -> None:
         """Refuse to go on once a loss is not a number; it is looked at once an epoch, so as not to wait for the GPU.
@@ -96,7 +97,7 @@ class Module(pl.LightningModule):
             found = {i: value for part in parts for i, value in part.items()}
         self.metrics = self.score(found)
         self._found = {}
-        self.log(self.primary_metric, torch.tensor(self.metrics[self.primary_metric] or 0.0, dtype=torch.float64))
+        self.log(self.primary_metric, torch.tensor(self.metrics[self.primary_metric], dtype=torch.float64))
 
 
 @dataclass
