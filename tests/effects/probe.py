@@ -74,7 +74,7 @@ def write_labels(path: Path, records: list[Record]) -> str:
 class Tiny(nn.Module):
     """A linear classifier of an image's mean colour."""
 
-    frozen, gradient_clip, architecture = (), None, ARCHITECTURES["resnet20"]
+    frozen, gradient_clip, sums_batches, architecture = (), None, False, ARCHITECTURES["resnet20"]
 
     def __init__(self, classes: int, zero: bool = False):
         super().__init__()

@@ -90,7 +90,8 @@ def _box(annotation: dict, label: str, width: int, height: int) -> Box:
         raise UserError("has no bbox of four numbers")
     x, y, w, h = map(number, bbox, ("bbox[0]", "bbox[1]", "bbox[2]", "bbox[3]"))
     crowd = flag(annotation.get("iscrowd"), "iscrowd")
-    return Box(label, x / width, y / height, (x + w) / width, (y + h) / height, crowd)
+    area = None if annotation.get("area") is None else number(annotation["area"], "area")
+    return Box(label, x / width, y / height, (x + w) / width, (y + h) / height, crowd, area)
 
 
 def _load(file: str, shown: str, broken: Broken) -> tuple[list, dict[Any, list[Annotation]]]:
