@@ -206,7 +206,7 @@ def test_where_the_launcher_fails_its_own_words_are_the_reason(submit, monkeypat
     """An output artifact that leaves the run's root: what Kubeflow refused of register, before it kept its URI."""
     original = storage.redact
     monkeypatch.setattr(
-        "automl_images.steps.artifacts.address", lambda a: (setattr(a, "uri", "s3://elsewhere/x"), original(a.uri))[1]
+        "automl_images.steps.repeat.address", lambda a: (setattr(a, "uri", "s3://elsewhere/x"), original(a.uri))[1]
     )
     code, _, err = submit("classification")
     assert code == 2

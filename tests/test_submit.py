@@ -287,6 +287,14 @@ def test_no_wait_does_not_look(fake, experiment, run):
     assert fake.looks == {}
 
 
+def test_what_is_not_followed_is_not_sent_again(fake, experiment, run):
+    code, _, err = run(experiment(), "--no-wait", "--resubmit", "2")
+    assert code == 2 and err == (
+        "error: --resubmit: is done while the run is followed, so it does not go with --no-wait\n"
+    )
+    assert fake.runs == {}
+
+
 def test_an_api_that_pauses_is_waited_for(fake, experiment, run):
     fake.broken = 3
     code, _, err = run(experiment())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from automl_images.annotations.labels.base import Label, Rules, Size
@@ -97,7 +97,7 @@ class Boxes(Label):
             elif (checked := _checked(box, i, annotated, rules)) is not None:
                 if checked.area is not None and annotated != size:  # pixels of another size
                     area = checked.area * (size[0] * size[1]) / (annotated[0] * annotated[1])
-                    checked = dataclasses.replace(checked, area=area)
+                    checked = replace(checked, area=area)
                 kept.append(checked)
         return type(self)(tuple(kept))
 
