@@ -245,14 +245,25 @@ def test_truth_and_classes(tmp_path):
 def test_weighted_loss_weighs_classes_by_their_rarity():
     truth = np.array([0] * 8 + [1] * 2)
     full = data.class_weights(truth, 2, 2)
-    assert full.tolist() == pytest.approx([0.4, 1.6])
+    assert full.tolist() == pytest.approx([10 / (2 * 8), 10 / (2 * 2)]), 'scikit-learn\'s "balanced"'
     root = data.class_weights(truth, 2, 1)
     assert (root[1] / root[0]).item() == pytest.approx(2)
-    assert root.mean().item() == pytest.approx(1)
     assert data.class_weights(truth, 2, 0) is None
     several = np.array([[True, False]] * 8 + [[True, True]] * 2)
-    assert data.class_weights(several, 2, 2).tolist() == pytest.approx([0.1, 4])
-    assert data.class_weights(several, 2, 1).tolist() == pytest.approx([0.1**0.5, 2])
+    full = data.class_weights(several, 2, 2)
+    assert full[:, 1].tolist() == pytest.approx([0.625, 2.5])
+    assert full[1, 0].item() == pytest.approx(1), "every image has the class, so there is nothing to weigh"
+
+
+@pytest.mark.parametrize("mode", [1, 2])
+@pytest.mark.parametrize("rare", [1, 10, 40, 50])
+def test_a_weighted_loss_has_a_mean_weight_of_one_over_the_training_images(rare, mode):
+    truth = np.array([0] * (100 - rare) + [1] * rare)
+    assert data.class_weights(truth, 2, mode)[torch.from_numpy(truth)].mean().item() == pytest.approx(1)
+    several = np.stack([truth, 1 - truth], axis=1).astype(bool)
+    weights = data.class_weights(several, 2, mode)
+    each = torch.where(torch.from_numpy(several), weights[1], weights[0])
+    assert each.mean(0).tolist() == pytest.approx([1, 1])
 
 
 def test_decoded_images_have_a_quarter_of_the_memory_that_a_container_is_given(tmp_path, monkeypatch):

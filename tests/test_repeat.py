@@ -11,7 +11,7 @@ from automl_images.annotations import read_records
 from automl_images.cli import app
 from automl_images.environment import CREDENTIALS, IMAGE, MOUNTS
 from automl_images.errors import UserError
-from automl_images.steps import artifacts, repeat
+from automl_images.steps import repeat
 from automl_images.steps.convert import commands, convert_data
 from automl_images.steps.train import train_lane
 from tests.conftest import draw_squares, write_voc
@@ -88,8 +88,8 @@ def test_a_users_error_is_one_line_and_exit_code_2(capsys):
 )
 def test_an_artifact_lies_at_its_uri_unless_it_is_here(uri, path, expected):
     artifact = type("Artifact", (), {"uri": uri, "path": path})
-    assert artifacts.address(artifact) == expected
-    assert artifacts.neighbour(artifact, "report") == expected.replace("all", "report")
+    assert repeat.address(artifact) == expected
+    assert repeat.neighbour(artifact, "report") == expected.replace("all", "report")
 
 
 def test_the_commands_of_convert_do_what_the_step_does(tmp_path, monkeypatch):

@@ -62,23 +62,18 @@ def truth_of(records: Sequence[Record], classes: Sequence[str], multilabel: bool
 
 
 def class_weights(truth: np.ndarray, count: int, mode: int) -> Tensor | None:
-    """Return what ``weighted_loss`` (0, 1 or 2) multiplies a class's loss by, float32 [count], or None for 0.
+    """Return what ``weighted_loss`` (0, 1 or 2) multiplies the loss by, float32, or None for 0.
 
-    Multi-class: images / (classes * images of the class), scaled to a mean of 1. Multi-label, for the positives alone:
-    negatives / positives. Mode 1 takes the square root of it. Azure's formula is not published; this is the usual one.
+    Inverse to the images: multi-class [count], of a class; multi-label [2, count], of the images without and with a
+    class. Mode 1 takes the square root. The mean over the training images is 1 (mode 2 is scikit-learn's "balanced"),
+    so that weights do not change how far a step goes. Azure's formula is not published; this is the usual one.
     ``truth`` is what :func:`truth_of` returned.
     """
     if not mode:
         return None
-    if truth.ndim == 2:
-        positives = truth.sum(axis=0).clip(1)
-        weights = (len(truth) - positives).clip(1) / positives
-    else:
-        weights = len(truth) / (count * np.bincount(truth, minlength=count).clip(1))
-    weights = np.sqrt(weights) if mode == 1 else weights
-    if truth.ndim == 1:
-        weights = weights / weights.mean()
-    return torch.tensor(weights, dtype=torch.float32)
+    images = np.array([(~truth).sum(0), truth.sum(0)]) if truth.ndim == 2 else np.bincount(truth, minlength=count)
+    weights = images.clip(1) ** (-mode / 2)
+    return torch.tensor(weights * len(truth) / (images * weights).sum(axis=0), dtype=torch.float32)
 
 
 def shape_of(settings: Mapping[str, Any]) -> tuple[int, int] | None:

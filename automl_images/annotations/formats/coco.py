@@ -6,6 +6,7 @@ numbers is above 1, and some are no whole numbers.
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 import re
 import sys
@@ -168,7 +169,8 @@ def _record(image: dict, found: Sequence[Annotation], url: str, where: str, frac
     boxes = []
     for position, annotation, label in found:
         try:
-            boxes.append(_box(annotation, label, *size))
+            box = _box(annotation, label, *size)
+            boxes.append(dataclasses.replace(box, area=None) if fractions else box)  # its area is none in pixels
         except UserError as error:
             raise UserError(f"{_named(position, annotation)}: {error}") from None
     return Record(url, Boxes(tuple(boxes)), width, height, None, where)
@@ -180,7 +182,8 @@ def _box(annotation: dict, label: str, width: int, height: int) -> Box:
         raise UserError("has no bbox of four numbers")
     x, y, w, h = map(number, bbox, ("bbox[0]", "bbox[1]", "bbox[2]", "bbox[3]"))
     crowd = flag(annotation.get("iscrowd"), "iscrowd")
-    return Box(label, x / width, y / height, (x + w) / width, (y + h) / height, crowd)
+    area = None if annotation.get("area") is None else number(annotation["area"], "area")
+    return Box(label, x / width, y / height, (x + w) / width, (y + h) / height, crowd, area)
 
 
 FORMAT = Format("coco", "COCO (.json)", (Boxes,), candidates, read)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from automl_images.annotations.labels.base import Label, Rules, Size
@@ -21,6 +21,7 @@ class Box:
         label: the class.
         topX, topY, bottomX, bottomY: left, top, right and bottom, each in [0, 1] once checked.
         isCrowd: a region that metrics neither reward nor punish (COCO's iscrowd, VOC's difficult).
+        area: of the object in pixels, where it is not the box's own (COCO's, of the outline).
     """
 
     label: str
@@ -29,10 +30,13 @@ class Box:
     bottomX: float
     bottomY: float
     isCrowd: bool = False
+    area: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the box as records have it in JSON."""
-        return {"label": self.label, **{c: getattr(self, c) for c in _CORNERS}, "isCrowd": int(self.isCrowd)}
+        area = {} if self.area is None else {"area": self.area}
+        corners = {c: getattr(self, c) for c in _CORNERS}
+        return {"label": self.label, **corners, "isCrowd": int(self.isCrowd), **area}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,9 @@ class Boxes(Label):
         """Return the label that :meth:`to_json` wrote."""
         if not isinstance(value, list):
             raise ValueError(value)
-        rows = [(b["label"], b["topX"], b["topY"], b["bottomX"], b["bottomY"], bool(b["isCrowd"])) for b in value]
-        return cls(tuple([Box(*row) for row in rows]))
+        corners = [(b["label"], b["topX"], b["topY"], b["bottomX"], b["bottomY"]) for b in value]
+        rest = [(bool(b["isCrowd"]), b.get("area")) for b in value]
+        return cls(tuple([Box(*row, *more) for row, more in zip(corners, rest, strict=True)]))
 
     def names(self) -> list[str]:
         """Return the class of each box."""
@@ -101,6 +106,9 @@ class Boxes(Label):
                     raise UserError(f"box {i} has {rules.unknown(box.label)}")
                 rules.found["dropped_boxes"] += 1
             elif (checked := _checked(box, i, annotated, rules)) is not None:
+                if checked.area is not None and annotated != size:  # pixels of another size
+                    area = checked.area * (size[0] * size[1]) / (annotated[0] * annotated[1])
+                    checked = replace(checked, area=area)
                 kept.append(checked)
         return self.joined([type(self)(tuple(kept))], rules)
 
@@ -123,8 +131,9 @@ def _box(value: Any, index: int) -> Box:
         raise UserError(f"box {index} is {shown(value)}, not an object with label, topX, topY, bottomX and bottomY")
     try:
         left, top, right, bottom = (number(value.get(key), key) for key in _CORNERS)
+        area = None if value.get("area") is None else number(value["area"], "area")
         name = class_name(value.get("label"))
-        return Box(name, left, top, right, bottom, flag(value.get("isCrowd"), "isCrowd"))
+        return Box(name, left, top, right, bottom, flag(value.get("isCrowd"), "isCrowd"), area)
     except UserError as error:
         raise UserError(f"box {index}: {error}") from None
 
