@@ -15,6 +15,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -41,6 +42,7 @@ def filesystem(url: str) -> tuple[Any, str]:
     if url.startswith("minio://"):
         url = "s3://" + url.removeprefix("minio://")
     try:
+        urlsplit(url if "://" in url else "")  # drivers raise what is wrong with a host whenever they come to it
         return fsspec.core.url_to_fs(url, **({"use_listings_cache": False} if "://" in url else {}))
     except (ImportError, ValueError) as error:
         raise UserError(f"{redact(url)}: cannot be opened: {error}") from error
