@@ -174,7 +174,7 @@ def damaged(text: str, name: str, rng: random.Random) -> bytes:
             return ("\n".join(rows) + "\n").encode(errors="surrogatepass")
         if name.endswith(".json"):
             return json.dumps(damaged_json(json.loads(text), rng)).encode(errors="surrogatepass")
-    except ValueError:  # an earlier change left no JSON
+    except (ValueError, RecursionError):  # an earlier change left no JSON
         return damaged_bytes(data, rng)
     mark = rng.choice([">", "\t", ",", "\n"])
     parts = text.split(mark)

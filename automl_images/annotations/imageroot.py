@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import posixpath
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
 from urllib.parse import unquote
@@ -19,6 +20,29 @@ from automl_images.errors import UserError
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 _STORES = {"s3", "s3a", "minio", "gs", "gcs", "az", "abfs", "abfss", "adl", "wasb", "wasbs"}
 _STORES |= {"oci", "oss", "hdfs", "webhdfs", "http", "https", "hf", "memory"}
+
+
+def check_name(path: str, what: str) -> None:
+    """Refuse a path that cannot be written down: with a NUL, or a byte or half a character that is not Unicode.
+
+    Raises:
+        UserError: it is one; the line says ``what`` has it.
+    """
+    if "\0" in path or any("\ud800" <= character <= "\udfff" for character in path):
+        raise UserError(f"{what}: the path '{storage.redact(path)[:200]}' is not UTF-8 text without NUL; rename it")
+
+
+@contextlib.contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Turn what a store's driver raises over an address that it cannot make sense of into a line.
+
+    Raises:
+        UserError: it raised so.
+    """
+    try:
+        yield
+    except (ValueError, NotImplementedError, TypeError) as error:
+        raise UserError(f"{storage.redact(url)}: is no address to read from: {error}") from None
 
 
 def is_image(name: str) -> bool:
@@ -55,8 +79,9 @@ class ImageRoot:
         Raises:
             UserError: the path leaves the root, chains file systems (``::``), or names an unknown kind of store.
         """
-        if "::" in path or any(c == "\0" or "\ud800" <= c <= "\udfff" for c in path):
+        if "::" in path:
             raise UserError(f"the image address '{storage.redact(path)}' is not plain: chained addresses are refused")
+        check_name(path, "the image")
         if self.prefix and _is_below(path, self.prefix):
             return self._mapped.join(path[len(self.prefix) :].lstrip("/"))
         scheme, found, rest = path.partition("://")
@@ -86,8 +111,7 @@ class ImageRoot:
         mapped = bool(self.prefix) and _is_below(plain, self.prefix)
         if mapped or "://" in plain or "::" in plain or (plain.startswith("/") and not self.given):
             return self.resolve(plain)
-        if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in plain):
-            raise UserError(f"the image's name '{path}' is no name of a file")
+        check_name(path, "the image")
         if plain.startswith("/"):
             try:
                 return self._absolute(plain)
@@ -144,7 +168,8 @@ class ImageRoot:
 
     @cached_property
     def _files(self) -> frozenset[str]:
-        return frozenset(self._listing())
+        with explained(self.root):
+            return frozenset(self._listing())
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from automl_images import storage
-from automl_images.annotations.imageroot import ImageRoot, folder_of, is_image
+from automl_images.annotations.imageroot import ImageRoot, check_name, explained, folder_of, is_image
 from automl_images.errors import UserError
 
 
@@ -24,6 +24,8 @@ class Source:
     """
 
     def __init__(self, url: str, images: str | None = None):
+        check_name(url, "the source")
+        check_name(images or "", "images")
         self.url = storage.absolute(url)
         self.shown = storage.redact(self.url)
         self.images = images
@@ -33,7 +35,8 @@ class Source:
     @cached_property
     def listed(self) -> list[str]:
         """The sorted paths of all files below the folder, relative to it; hidden ones are left out."""
-        return storage.files_below(self.folder)
+        with explained(self.folder):
+            return storage.files_below(self.folder)
 
     @cached_property
     def root(self) -> ImageRoot:

@@ -11,6 +11,7 @@ from typing import Any
 from automl_images import storage
 from automl_images.annotations import formats, read_records, record_file
 from automl_images.annotations.checks import Checker, check_training_classes
+from automl_images.annotations.imageroot import check_name
 from automl_images.annotations.labels import KINDS, kind_of
 from automl_images.annotations.reachable import copied
 from automl_images.errors import UserError
@@ -49,6 +50,8 @@ def convert(
     label = get_task(task).label
     checker = Checker(on_error, classes, label=label)
     counts = Counter(copied=0, present=0)
+    for path, what in ((source, "the source"), (out, "the file to write"), (copy_to or "", "copy_to")):
+        check_name(path, what)
     if record_file.is_same(source, out):
         raise UserError(f"{storage.redact(out)}: is the source itself; name another file to write")
     with record_file.replacing(out) as fresh:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from automl_images import storage
 from automl_images.annotations.formats.base import Format
-from automl_images.annotations.imageroot import Folder, is_image, passed_over
+from automl_images.annotations.imageroot import Folder, check_name, is_image, passed_over
 from automl_images.annotations.labels import Label, OneClass
 from automl_images.annotations.records import Record, records_of
 from automl_images.annotations.source import Source
@@ -60,8 +60,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
         name, inside, _ = file.partition("/")
         if not inside:
             raise UserError(f"lies in no class's folder; move it to {source.shown}/CLASS/")
-        if any("\ud800" <= c <= "\udfff" for c in file):
-            raise UserError("its path is not UTF-8; rename it")
+        check_name(file, "the image")
         return Record(folder.join(file), OneClass(class_name(name, "the folder's name")), where=where)
 
     places = (storage.redact(storage.join(source.url, file)) for file in found)
