@@ -13,7 +13,7 @@ from automl_images.annotations.labels import KINDS
 from automl_images.annotations.values import class_name
 from automl_images.data.images import load_image
 from automl_images.errors import UserError
-from automl_images.steps.convert import convert
+from automl_images.steps.convert import convert, convert_data
 from automl_images.steps.split import split_data
 from tests.conftest import jsonl_lines, save_images
 
@@ -132,6 +132,17 @@ def test_images_that_given_sets_share_are_said(tmp_path, capsys):
     record_file.write([Record(str(tmp_path / "c.png"), OneClass("x"))], paths[1])
     split_data(*paths)
     assert "split: 1 images that validate also train, by address or bytes" in capsys.readouterr().err
+
+
+def test_images_that_a_set_to_score_on_shares_with_training_are_said(tmp_path, capsys):
+    for part in ("training", "test"):
+        (tmp_path / part / "cat").mkdir(parents=True)
+        (tmp_path / part / "dog").mkdir()
+    squares(tmp_path, "training/cat/a.png", "training/dog/b.png", "test/cat/c.png", "test/dog/d.png")
+    (tmp_path / "test/dog/d.png").write_bytes((tmp_path / "training/dog/b.png").read_bytes())
+    data = {part: {"source": str(tmp_path / part)} for part in ("training", "test")}
+    convert_data("image-classification", data, {part: str(tmp_path / f"{part}.out") for part in data})
+    assert "test: 1 images also train, by their bytes" in capsys.readouterr().err.splitlines()
 
 
 def test_a_split_that_leaves_a_side_empty_is_refused(tmp_path):
@@ -591,6 +602,15 @@ def test_an_image_of_no_pictures_shape_is_refused_by_its_header(tmp_path, size):
     for open_it in (open_image, load_image):
         with pytest.raises(UserError, match=rf"a.png does not open: its {size[0]} x {size[1]} pixels are no picture's"):
             open_it(str(tmp_path / "a.png"))
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "x.jsonl").write_text(jsonl_lines({"image_url": "a.png", "label": "cat"}))
+    with pytest.raises(UserError, match="line 1: the image .*a.png(' is not there| is no regular file)"):
+        convert(str(tmp_path / "x.jsonl"), str(tmp_path / "o"), "image-classification")
+    with pytest.raises(UserError, match="a.png is no regular file"):
+        open_image(str(tmp_path / "a.png"))
 
 
 def test_a_bomb_is_refused_by_its_header(tmp_path):

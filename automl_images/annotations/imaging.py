@@ -74,6 +74,8 @@ def opened(url: str) -> Iterator[tuple[Image.Image, bytes]]:
     """
     data = None
     try:
+        if storage.is_local(url) and (path := storage.local_path(url)).exists() and not path.is_file():
+            raise UserError(f"the image {storage.redact(url)} is no regular file")  # a pipe would be waited for
         data = storage.read_bytes(url)
         with Image.open(io.BytesIO(data)) as image:
             if max(image.size) > _RATIO * min(image.size):

@@ -78,8 +78,8 @@ def convert_data(
         outs: the JSONL files to write, for ``training``, ``validation`` and ``test``.
 
     Returns:
-        {set: what :func:`convert` returns, and ``digest``, the SHA-256 of the records}. What a set lacks is said on
-        standard error.
+        {set: what :func:`convert` returns, and ``digest``, the SHA-256 of the records}. What a set lacks, or shares
+        with training, is said on standard error.
 
     Raises:
         UserError: as :func:`convert`, or the training classes are too few; the line begins with the set's place in the
@@ -99,6 +99,8 @@ def convert_data(
             print(f"{name}: {summary_line(summaries[name])}", file=sys.stderr)
             if name == "training":
                 check_training_classes(summaries[name]["classes"], label)
+            elif both := len(_digests(out) & _digests(outs["training"])):
+                print(f"{name}: {both} images also train, by their bytes", file=sys.stderr)
         except UserError as error:
             raise UserError(f"data.{name}: {error}") from None
         lacking = sorted(summaries["training"]["classes"].keys() - summaries[name]["classes"].keys())
@@ -120,6 +122,10 @@ def commands(
             words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)]
             found.append([data[name]["source"], out, *words])
     return found
+
+
+def _digests(records: str) -> set[str]:
+    return {record.digest for record in read_records(records) if record.digest}
 
 
 def _options(data: Mapping[str, Any], name: str, copy_to: str | None) -> dict[str, Any]:
