@@ -28,8 +28,10 @@ def check_name(path: str, what: str) -> None:
     Raises:
         UserError: it is one; the line says ``what`` has it.
     """
-    if "\0" in path or any("\ud800" <= character <= "\udfff" for character in path):
-        raise UserError(f"{what}: the path '{storage.redact(path)[:200]}' is not UTF-8 text without NUL; rename it")
+    with contextlib.suppress(UnicodeEncodeError):
+        if b"\0" not in path.encode():
+            return
+    raise UserError(f"{what}: the path '{storage.redact(path)[:200]}' is not UTF-8 text without NUL; rename it")
 
 
 @contextlib.contextmanager
@@ -122,10 +124,8 @@ class ImageRoot:
         inside = [place for place in places if not place.startswith("../")]
         if not inside and not self.given:
             return self._below.join(places[0])
-        for form in _forms(inside):
-            if self._is_there(form):
-                return self._below.join(form)
-        return self._below.join(self._like(path, plain, inside))
+        found = next(filter(self._is_there, inside), None) or next(filter(self._is_there, _forms(inside)), None)
+        return self._below.join(found or self._like(path, plain, inside))
 
     def _is_there(self, place: str) -> bool:
         if storage.is_local(self.root):  # without a listing, which a folder of a million files takes seconds for
