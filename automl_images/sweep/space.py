@@ -46,8 +46,8 @@ class Expression:
         """Return one value: an item, an int (``randint``: 0 up to, not including, its argument) or a float."""
         a = self.arguments
         if self.size:
-            drawn = int(rng.integers(self.size))
-            return a[drawn] if self.kind == "choice" else drawn
+            i = int(rng.integers(self.size))
+            return a[i] if self.kind == "choice" else i
         for _ in range(_CHECKED):
             value = rng.uniform(a[0], a[1]) if self.kind.endswith("uniform") else rng.normal(a[0], a[1])
             drawn = float(np.exp(value)) if "log" in self.kind else float(value)
@@ -70,8 +70,8 @@ class Expression:
         """Return the value below which a share ``u``, in [0, 1), of the draws lies."""
         a = self.arguments
         if self.size:
-            drawn = min(int(u * self.size), self.size - 1)
-            return a[drawn] if self.kind == "choice" else drawn
+            i = min(int(u * self.size), self.size - 1)
+            return a[i] if self.kind == "choice" else i
         if self.kind.endswith("uniform"):
             value = a[0] + u * (a[1] - a[0])
         else:
