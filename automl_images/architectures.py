@@ -31,7 +31,7 @@ class Architecture:
     multiple: int = 1  # of which both must be multiples
     one_size: bool = False  # it takes images of the size that it was built for alone
     channels_last: bool = True  # that memory layout may make it faster
-    head: str = "fc"  # the name of a classifier's last layer in the library's network
+    head: tuple[str, ...] = ("fc",)  # the layers in the library's network that depend on the classes
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET  # of each channel, in [0, 1]: mean, deviation
     # up to this side in pixels a training batch of one image is doubled, or a batch norm would see a single value a
     # channel, from which it cannot learn statistics
@@ -83,7 +83,7 @@ def _vit(name: str, network: str, weights: str, blocks: int, batch: int, rates: 
         multiple=16,
         one_size=True,
         channels_last=False,
-        head="head",
+        head=("head",),
         normalisation=HALF,
         doubled_to=0,
     )
@@ -107,6 +107,7 @@ def _faster_rcnn(depth: int, weights: str, weights_prefix: str = "network.") -> 
         weights_prefix=weights_prefix,
         frozen_norms=True,
         settings=("min_size", "max_size", "box_detections_per_img"),
+        head=("roi_heads.box_predictor",),
     )
 
 
@@ -119,7 +120,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "mobilenet_v2",
             "MobileNet_V2_Weights.IMAGENET1K_V2",
             groups=_numbered("network.features.", range(19)),
-            head="classifier.1",
+            head=("classifier.1",),
         ),
         _classifier("resnet18", "torchvision", "resnet18", "ResNet18_Weights.IMAGENET1K_V1"),
         _classifier("resnet34", "torchvision", "resnet34", "ResNet34_Weights.IMAGENET1K_V1"),
@@ -144,6 +145,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             _numbered("network.model.", range(10)),  # its backbone
             packages=("ultralytics", "opencv-python-headless"),
             settings=("img_size", "model_size", "multi_scale"),
+            head=tuple(f"model.24.cv3.{i}.2" for i in range(3)),
             defaults={
                 "number_of_epochs": 30,
                 "training_batch_size": 16,

@@ -34,6 +34,10 @@ class UserError(Exception):
     """
 
 
+class StepFailed(Exception):
+    """A step failed by a fault of ours; the text has the last lines of its log. Exit code 1."""
+
+
 class DiskFullError(UserError):
     """A write found no space left: the machine's lack, so that what it ended may resume."""
 

@@ -13,8 +13,9 @@ _ROWS = (
     choice(
         "weighted_loss",
         0,
-        "1 weighs each class in the loss by the square root of its rarity, 2 by its rarity (images / (classes * images "
-        "of the class), mean 1; multi-label: negatives / positives on the positives), 0 not.",
+        "2 weighs each image in the loss by the rarity of its class (1 / the images of the class; multi-label, for "
+        "each class: 1 / the images that have or lack it), 1 by its square root, 0 not; the mean over the training "
+        "images is 1.",
         choices=(0, 1, 2),
     ),
     count(

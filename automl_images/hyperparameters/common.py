@@ -37,7 +37,7 @@ ROWS: tuple[Hyperparameter, ...] = (
     count(
         "grad_accumulation_step",
         1,
-        "Batches whose gradients are averaged before the weights move once.",
+        "Batches that stand for one large one: the weights move once after so many.",
         aliases=("gradient_accumulation_step",),
     ),
     flag("early_stopping", 1, "1 ends a trial whose primary metric no longer improves.", defaults={("sagemaker",): 0}),
