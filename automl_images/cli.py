@@ -30,8 +30,8 @@ Settings = Annotated[list[str], typer.Option("--set", help="A hyperparameter, NA
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-def _print(result: Any, as_json: bool, line: str | None = None) -> None:
-    print(json.dumps(result, indent=1) if as_json or line is None else line)
+def _print(result: Any, as_json: bool, line: str) -> None:
+    print(json.dumps(result, indent=1) if as_json else line)
 
 
 def _settings(given: list[str]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def convert(
     images: Annotated[str | None, typer.Option(help="The images' root, or PREFIX=URL.")] = None,
     on_error: Annotated[str, typer.Option(help="What to do with flawed records: fail, skip or fix.")] = "fail",
     copy_to: Annotated[
-        str | None, typer.Option(help="Copy images of this machine there, any fsspec URL; records name the copies.")
+        str | None, typer.Option(help="Copy this machine's images there; records name the copies.")
     ] = None,
     classes_of: Annotated[str | None, typer.Option(help="Refuse a class that these records (JSONL) lack.")] = None,
     as_json: AsJson = False,
@@ -92,9 +92,7 @@ def split(
     validation: Annotated[str, typer.Argument(help="The JSONL file to write for validation.")],
     split_ratio: Annotated[float, typer.Option(min=0, max=1, help="The share that validates.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Equal seeds split equally, on any machine.")] = 0,
-    given: Annotated[
-        str | None, typer.Option(help="Records that validate; if it has any, nothing is split off.")
-    ] = None,
+    given: Annotated[str | None, typer.Option(help="Records that validate; if it has any, none are split off.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Split records into training and validation."""
@@ -140,32 +138,24 @@ def train(
     task: Task = DETECTION,
     settings: Settings = [],  # noqa: B006 (Typer's way)
     pretrained: Annotated[
-        bool | None, typer.Option(help="Start from the library's published weights; not given: if the model has some.")
+        bool | None, typer.Option(help="Published weights; not given: if the model has some.")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Start from this state_dict or model folder.")] = None,
     seed: Annotated[int, typer.Option(help="What is drawn depends on it.")] = 0,
     lane: Annotated[str | None, typer.Option(help="Run this lane of a sweep instead (a line of plan).")] = None,
     again: Annotated[
-        bool, typer.Option(help="Train the lane's trials once more, in a copy of the ledger below reruns.")
+        bool, typer.Option(help="Train its trials once more, in a copy of the ledger below reruns.")
     ] = False,
 ) -> None:
     """Train once, or run one lane of a sweep. Run again after an interruption, it resumes."""
     from automl_images.steps import train as step
 
     if lane:
-        print(step.train_lane(step.repeated(lane) if again else lane))
-        return
+        return print(step.train_lane(step.repeated(lane) if again else lane))
     if not (training and validation and model):
         raise UserError("train: give TRAINING, VALIDATION and MODEL, or a --lane")
-    result = step.train_once(
-        task,
-        training,
-        validation,
-        model,
-        settings=_settings(settings),
-        weights={"pretrained": pretrained, "source": weights},
-        seed=seed,
-    )
+    start = {"pretrained": pretrained, "source": weights}
+    result = step.train_once(task, training, validation, model, settings=_settings(settings), weights=start, seed=seed)
     print(json.dumps(result))
 
 
@@ -207,8 +197,7 @@ def register(
     name: Annotated[str, typer.Argument(help="The name to register it under.")],
     registry: Annotated[str, typer.Option(help="The registry's address.")] = "runs/registry",
     metrics: Annotated[
-        str | None,
-        typer.Option(help="metrics.json of an evaluation; - is standard input; null: the model folder's."),
+        str | None, typer.Option(help="A metrics.json; - is stdin; not given: the model folder's.")
     ] = None,
     lineage: Annotated[str, typer.Option(help="Where the model comes from, a JSON object.")] = "{}",
     as_json: AsJson = False,
@@ -266,7 +255,7 @@ def score(
     request: Annotated[Path, typer.Argument(help="An image, or a JSON request.")],
 ) -> None:
     """Run a model folder's own score file on a request, as an endpoint would."""
-    from automl_images.serving import run_score_file
+    from automl_images.serving.score import run_score_file
 
     print(json.dumps(run_score_file(model, request.read_bytes())))
 
@@ -295,8 +284,7 @@ def hyperparameters(
 
     rows = list_hyperparameters(task, model)
     if as_json:
-        print(json.dumps(rows, indent=1))
-        return
+        return print(json.dumps(rows, indent=1))
     from rich.console import Console
     from rich.table import Table
 
@@ -331,9 +319,8 @@ def sweep_show(ledger: LedgerAddress, as_json: AsJson = False) -> None:
     from automl_images.steps.watch import read_trials, show_trials
 
     if as_json:
-        _print(read_trials(ledger), as_json)
-    else:
-        show_trials(ledger)
+        return print(json.dumps(read_trials(ledger), indent=1))
+    show_trials(ledger)
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ those of :mod:`automl_images.steps`: for a release, name them by digest in the e
 bytes.
 """
 
-import importlib
 import sys
 import tempfile
 import zipfile
@@ -17,28 +16,20 @@ from kfp import compiler
 
 from automl_images import __version__
 from automl_images.steps import STEPS
-from components.readme import FOLDER
+from components.readme import FOLDER, component
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can tell
 
 
 def write_package(out: str | Path) -> None:
-    """Write the package.
-
-    Args:
-        out: the zip file to write; the folders above it are made.
-    """
+    """Write the package, a zip file; the folders above it are made."""
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as package:
         for step in STEPS:
             compiled = Path(folder, f"{step}.yaml")
-            component = getattr(importlib.import_module(f"components.{step}"), step)
-            compiler.Compiler().compile(component, package_path=str(compiled))
-            files = {
-                "component.yaml": compiled,
-                **{n: FOLDER / step / n for n in ("README.md", "metadata.yaml", "OWNERS")},
-            }
-            for name, file in files.items():
+            compiler.Compiler().compile(component(step), package_path=str(compiled))
+            files = {n: FOLDER / step / n for n in ("README.md", "metadata.yaml", "OWNERS")}
+            for name, file in {"component.yaml": compiled, **files}.items():
                 package.writestr(zipfile.ZipInfo(f"{step}/{name}", _EPOCH), file.read_bytes())
 
 

@@ -20,19 +20,24 @@ from automl_images.steps import STEPS
 FOLDER = Path(__file__).parent
 
 
+def component(step: str) -> Any:
+    """Return the component of a step."""
+    return getattr(importlib.import_module(f"components.{step}.component"), step)
+
+
 def readme(step: str) -> str:
     """Return the README of a component.
 
     Raises:
         ValueError: an input or output has no description in the component's docstring.
     """
-    component = getattr(importlib.import_module(f"components.{step}"), step)
-    documented = docstring_parser.parse(component.python_func.__doc__, docstring_parser.DocstringStyle.GOOGLE)
+    made = component(step)
+    documented = docstring_parser.parse(made.python_func.__doc__, docstring_parser.DocstringStyle.GOOGLE)
     texts = {p.arg_name: p.description or "" for p in documented.params}
     if documented.returns:
         texts["Output"] = documented.returns.description or ""  # KFP's name of what is returned
     metadata = yaml.safe_load((FOLDER / step / "metadata.yaml").read_text())
-    spec = component.component_spec
+    spec = made.component_spec
     inputs, outputs = spec.inputs or {}, spec.outputs or {}
     missing = [name for name in (*inputs, *outputs) if not texts.get(name)]
     if missing:
@@ -64,13 +69,13 @@ def _line(cells: tuple[str, ...]) -> str:
 def main() -> int:
     """Write or check all READMEs; return the exit code."""
     stale = [s for s in STEPS if not _path(s).exists() or _path(s).read_text() != readme(s)]
-    if "--check" in sys.argv[1:]:
-        for step in stale:
-            print(f"{_path(step)}: is stale; run python -m components.readme", file=sys.stderr)
-        return 1 if stale else 0
+    check = "--check" in sys.argv[1:]
     for step in stale:
-        _path(step).write_text(readme(step))
-    return 0
+        if check:
+            print(f"{_path(step)}: is stale; run python -m components.readme", file=sys.stderr)
+        else:
+            _path(step).write_text(readme(step))
+    return int(check and bool(stale))
 
 
 def _path(step: str) -> Path:

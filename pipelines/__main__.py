@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from automl_images.errors import UserError, explain_full_disk
+from automl_images.errors import StepFailed, UserError, explain_full_disk
 
 app = typer.Typer(
     add_completion=False,
@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 File = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file.")]
 Set = Annotated[list[str], typer.Option("--set", help="PATH=VALUE, such as sweep.iterations=4; may be repeated.")]
+Fresh = Annotated[bool, typer.Option(help="Start over, even if this experiment has run before.")]
+Token = Annotated[str | None, typer.Option(envvar="KF_PIPELINES_TOKEN", help="A bearer token.")]
 
 
 class Where(StrEnum):
@@ -32,15 +34,16 @@ class Where(StrEnum):
     docker = "docker"
 
 
+Runs = Annotated[Where, typer.Option(help="Where it runs: docker needs the images (make images).")]
+
+
 @app.command()
 def run(
     experiment: File,
     overrides: Set = [],  # noqa: B006 (Typer's way)
     root: Annotated[str, typer.Option(help="The folder of runs.")] = "runs",
-    fresh: Annotated[bool, typer.Option(help="Start over, even if this experiment has run before.")] = False,
-    runner: Annotated[
-        Where, typer.Option(help="Where steps run: docker needs the images (make images).")
-    ] = Where.subprocess,
+    fresh: Fresh = False,
+    runner: Runs = Where.subprocess,
     predict: Annotated[Path | None, typer.Option(help="Then predict this image.")] = None,
     predict_to: Annotated[Path, typer.Option(help="Where the predicted image is drawn.")] = Path("prediction.png"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -80,16 +83,17 @@ def submit(
     overrides: Set = [],  # noqa: B006
     host: Annotated[str | None, typer.Option(help="The Kubeflow Pipelines API; else cluster.endpoint.")] = None,
     namespace: Annotated[str | None, typer.Option(help="The runs' namespace; else cluster.namespace.")] = None,
-    token: Annotated[str | None, typer.Option(envvar="KF_PIPELINES_TOKEN", help="A bearer token.")] = None,
+    token: Token = None,
     wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = True,
-    fresh: Annotated[bool, typer.Option(help="Start over, even if this experiment has run before.")] = False,
+    fresh: Fresh = False,
     follow: Annotated[str | None, typer.Option(metavar="RUN", help="Send nothing; follow this run of it.")] = None,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="If a run of it still goes, end that one and go on with its trials.")
     ] = False,
     resubmit: Annotated[
-        int, typer.Option(min=0, max=100, help="How often to send it again, while followed, if a pod of its is lost.")
-    ] = 2,
+        int | None,
+        typer.Option(min=0, max=100, help="How often to send it again, while followed, if a pod of its is lost: 2."),
+    ] = None,
 ) -> None:
     """Send the pipeline to Kubeflow and follow it; submitted again, it goes on where it stopped."""
     from pipelines import submit as remote
@@ -98,15 +102,18 @@ def submit(
 
     if follow and (fresh or take_over or not wait):
         raise UserError("--follow: sends nothing, so it does not go with --fresh, --take-over or --no-wait")
+    if resubmit is not None and not wait:
+        raise UserError("--resubmit: is done while the run is followed, so it does not go with --no-wait")
+    again = 2 if resubmit is None else resubmit
     loaded = load(experiment, [*overrides, *([f"cluster.namespace={namespace}"] if namespace else [])])
     kubeflow = Kubeflow(host or loaded.cluster.endpoint, loaded.cluster.namespace, token)  # copying data takes long
     if follow:
-        return remote.follow(loaded, kubeflow, follow, resubmit)
+        return remote.follow(loaded, kubeflow, follow, again)
     draw_sample(loaded)
     run = remote.submit(loaded, kubeflow, fresh=fresh, take_over=take_over)
     print(f"run {run}: {kubeflow.link(run)}", flush=True)
     if wait:
-        remote.follow(loaded, kubeflow, run, resubmit)
+        remote.follow(loaded, kubeflow, run, again)
 
 
 @app.command()
@@ -114,13 +121,11 @@ def rerun(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or with --host a run's id on Kubeflow.")],
     step: Annotated[str, typer.Argument(metavar="STEP", help="The step to repeat, such as evaluate.")],
     lane: Annotated[int | None, typer.Option(min=0, help="Which lane of train; null: the first.")] = None,
-    runner: Annotated[Where, typer.Option(help="Where it runs: docker needs the images (make images).")] = Where.docker,
-    root: Annotated[
-        str, typer.Option(help="The folder of runs; what a run on Kubeflow is repeated to goes there.")
-    ] = "runs",
+    runner: Runs = Where.docker,
+    root: Annotated[str, typer.Option(help="Where a run on Kubeflow is repeated to.")] = "runs",
     host: Annotated[str | None, typer.Option(help="The Kubeflow Pipelines API that the run is on.")] = None,
     namespace: Annotated[str, typer.Option(help="The run's namespace.")] = "kubeflow",
-    token: Annotated[str | None, typer.Option(envvar="KF_PIPELINES_TOKEN", help="A bearer token.")] = None,
+    token: Token = None,
 ) -> None:
     """Repeat one step of a finished run with the same inputs; what it writes goes to a folder of its own."""
     from pipelines.kubeflow import Kubeflow
@@ -157,11 +162,7 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except Exception as error:
-        from pipelines.run import StepFailed
-
-        if not isinstance(error, StepFailed):
-            raise
+    except StepFailed as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 

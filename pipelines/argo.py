@@ -14,22 +14,17 @@ from typing import Any
 _ATTEMPT = re.compile(r"\(\d+(:[^)]*)?\)$")
 _STARTING = ("", "ContainerCreating", "PodInitializing")  # no reason to wait, but the way that every pod goes
 _MENDED = re.compile(  # by another run: what the kubelet, the node or the kernel did to a pod
-    r"exit code (137|143)\b|OOMKilled|evict|preempt|pod deleted|pod was deleted"
+    r"exit code (137|143)\b|signal: (killed|terminated)|OOMKilled|evict|preempt|pod deleted|pod was deleted"
     r"|node\w*.{0,40}\b(lost|shutdown|shutting down|not ready|unreachable|low on resource)|NodeLost|NodeShutdown",
     re.IGNORECASE | re.DOTALL,
 )
 _FATAL = re.compile(r"^F\d{4} [\d:.]+\s+\d+ [^ \]]+:\d+\] (.*)")  # glog's, of Kubeflow's launcher and driver
-_KILLED = re.compile(r"signal: (killed|terminated)")
 _TAIL = 20  # lines of a log
 _OWN_PROCESS = re.compile(r"exit status \d+|signal: \w+")  # the launcher's words for a component that failed
 
 
 class Workflow:
-    """A workflow's nodes.
-
-    Args:
-        manifest: the workflow as Kubeflow's API gives it, or an empty mapping.
-    """
+    """A workflow's nodes; ``manifest`` is the workflow as Kubeflow's API gives it, or an empty mapping."""
 
     def __init__(self, manifest: Mapping[str, Any]):
         self.name = str((manifest.get("metadata") or {}).get("name") or "")
@@ -80,27 +75,24 @@ class Workflow:
 
     def _mended(self, node: Mapping[str, Any]) -> bool:
         """Return whether another attempt at the pod's task did well, or still may."""
-        own = ""
+        own = "executor"
         while node["id"] in self._above:
             node = self._above[node["id"]]
-            name = _plain(node)
-            if name != "executor":
-                own = own or name
-                if name != own:
+            if _plain(node) not in ("executor", own):
+                if own != "executor":
                     break
+                own = _plain(node)
             if node["type"] == "Retry" and node.get("phase") in ("Succeeded", "Running"):
                 return True
         return False
 
 
-def mended_by_another_run(text: str) -> bool:
-    """Return whether a pod died of something that is not the component's own: killed, evicted, its node lost."""
-    return bool(_MENDED.search(text))
+def mended_by_another_run(message: str, log: str = "") -> bool:
+    """Return whether a pod died of something that is not the component's own: killed, evicted, its node lost.
 
-
-def killed(log: str) -> bool:
-    """Return whether a pod's log ends with the launcher's word that the component's process was killed."""
-    return any(_KILLED.search(line) for line in log.splitlines()[-_TAIL:] if _FATAL.match(_timeless(line)))
+    The pod's message says so, or the launcher's fatal line at the end of the log.
+    """
+    return any(map(_MENDED.search, [message, *_fatal(log.splitlines()[-_TAIL:])]))
 
 
 def reason(log: str) -> str | None:
@@ -110,12 +102,16 @@ def reason(log: str) -> str | None:
     traceback, else what the launcher says of the component's end.
     """
     lines = [_timeless(line) for line in log.splitlines()]
-    fatal = [found[1] for line in lines if (found := _FATAL.match(line))]
+    fatal = _fatal(lines)
     if fatal and not _OWN_PROCESS.search(fatal[-1]):
         return fatal[-1]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     raised = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b", line)]
     return next(reversed(errors or raised or fatal), None)
+
+
+def _fatal(lines: list[str]) -> list[str]:
+    return [found[1] for line in lines if (found := _FATAL.match(_timeless(line)))]
 
 
 def _timeless(line: str) -> str:

@@ -26,16 +26,13 @@ from kubernetes.utils.quantity import parse_quantity
 
 from automl_images.environment import CREDENTIALS, IMAGE
 from automl_images.errors import UserError
-from automl_images.steps import is_heavy
+from automl_images.steps import HEAVY
 from automl_images.steps.repeat import store_is_here
 from pipelines.local import Runner, Task, replaced
 
 
 class Containers(Runner):
-    """Runs a pipeline in containers of this machine's Docker engine.
-
-    Args:
-        folder, parallelism, resources, gpus, mounts: as for :class:`Runner`.
+    """Runs a pipeline in containers of this machine's Docker engine; its arguments are those of :class:`Runner`.
 
     Raises:
         UserError: no engine answers.
@@ -94,17 +91,16 @@ class Containers(Runner):
             "network_mode": "host" if store_is_here() else None,
             "labels": {"automl-images.run": str(self.folder), "automl-images.step": step},
         }
-        if not is_heavy(step):
+        if step not in HEAVY:
             return options
         if gpus:
             options["device_requests"] = [DeviceRequest(device_ids=gpus, capabilities=[["gpu"]])]
         if self.resources.cpu:
             cores = min(float(parse_quantity(self.resources.cpu)), os.cpu_count() or 1)
             options["nano_cpus"] = int(cores * 1e9)
-        if self.resources.memory:
-            options["mem_limit"] = int(parse_quantity(self.resources.memory))
-        if self.resources.shared_memory:
-            options["shm_size"] = int(parse_quantity(self.resources.shared_memory))
+        for option, quantity in (("mem_limit", self.resources.memory), ("shm_size", self.resources.shared_memory)):
+            if quantity:
+                options[option] = int(parse_quantity(quantity))
         return options
 
     def _end(self, child: Any) -> None:
@@ -138,6 +134,5 @@ def check_images(images: Iterable[str]) -> None:
         try:
             client.images.get(image)
         except NotFound:
-            raise UserError(
-                f"--runner docker: there is no image {image} here; make images, or docker pull it"
-            ) from None
+            how = "make images, or docker pull it"
+            raise UserError(f"--runner docker: there is no image {image} here; {how}") from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from pydantic import Field
 from automl_images import experiment as library
 from automl_images import steps
 from automl_images.errors import UserError
-from automl_images.experiment import Data
+from automl_images.experiment import Data, Source
 from automl_images.steps.plan import check_experiment
 from automl_images.sweep.schema import Block
+
+_BUDGET = ("iterations", "max_concurrent_iterations", "timeout_hours", "lanes")  # what may change within a ledger
 
 
 class Images(Block):
@@ -47,14 +51,21 @@ class Experiment(library.Experiment):
     data: Data
     cluster: Cluster = Cluster()
 
+    def trains_as(self, trained: Mapping[str, Any]) -> bool:
+        """Return whether another's ``trained()``, read from JSON, has this one's ledger: all is equal but budgets."""
+
+        def kept(trained: Mapping[str, Any]) -> dict[str, Any]:
+            return {**trained, "sweep": {k: v for k, v in trained["sweep"].items() if k not in _BUDGET}}
+
+        return kept(json.loads(json.dumps(self.trained()))) == kept(trained)
+
 
 def load(path: str | Path, overrides: list[str] | None = None) -> Experiment:
     """Return the experiment in a YAML file.
 
     Args:
         path: the file.
-        overrides: ``PATH=VALUE`` with dots in the path, such as ``data.training.source=s3://bucket/bccd``; the value is
-            YAML.
+        overrides: ``PATH=VALUE``, such as ``data.training.source=s3://bucket/bccd``; the value is YAML.
 
     Raises:
         UserError: the file is missing or no YAML; a key is unknown, a value wrong; the line names its path in the file.
@@ -78,11 +89,20 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Experiment:
     return experiment
 
 
+def sets(data: Data) -> list[Source]:
+    """Return the sets of images that there are: training, validation, test."""
+    return [part for part in (data.training, data.validation, data.test) if part]
+
+
+def addresses(part: Source) -> list[str]:
+    """Return the addresses that a set names: its source's, and its images' root if it has one."""
+    return [part.source, *([part.images.partition("=")[2] or part.images] if part.images else [])]
+
+
 def draw_sample(experiment: Experiment) -> None:
     """Draw the synthetic images that the examples name, in the folder ``sample``, if they are wanted and not there."""
-    data, sample = experiment.data, Path("sample")
-    named = [Path(part.source) for part in (data.training, data.validation, data.test) if part]
-    if sample.exists() or not any(path.parts[:1] == sample.parts for path in named):
+    sample = Path("sample")
+    if sample.exists() or not any(Path(part.source).parts[:1] == sample.parts for part in sets(experiment.data)):
         return
     from automl_images.sample_data import make_sample
 

@@ -15,7 +15,7 @@ from automl_images import storage
 from automl_images.errors import UserError
 from automl_images.reports import trials as figures
 from automl_images.steps import STEPS
-from automl_images.steps.artifacts import bucket_root
+from automl_images.steps.repeat import bucket_root
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.submission import Lane
 from automl_images.sweep.trial import best_trial
@@ -32,12 +32,8 @@ _SEARCHES = 3  # for the ledger; a store that is not to be reached takes its tim
 class Remote:
     """What a :class:`View` asks of a runner, told by the API of Kubeflow Pipelines.
 
-    Args:
-        kubeflow: the installation.
-        run: the run's id.
-        name: the experiment's name.
-        root: the root of ledgers; None: the bucket of the pipeline's artifacts.
-        every: seconds between two looks.
+    It looks at the run of that id every so many seconds, and for the ledger of the experiment of that name below
+    ``root``; None: the bucket of the pipeline's artifacts.
 
     Attributes:
         tasks: the steps and lanes.
@@ -102,14 +98,12 @@ class Remote:
         if not root:
             pipeline_root = run.runtime_config and run.runtime_config.pipeline_root
             root = bucket_root(pipeline_root or DEFAULT_ROOT)
-        try:
+        with contextlib.suppress(Exception):  # the driver's, of a store not to be read from here: no trials are shown
             names = storage.names(storage.join(root, "ledgers"))
             for ledger in (Ledger(storage.join(root, "ledgers", n)) for n in names if n.startswith(f"{self.name}-")):
                 if storage.exists(storage.join(ledger.url, "runs", f"{self.id}.json")):
                     count = ledger.run(self.id).lanes
                     self._lanes = [Lane(ledger.url, self.id, i, count).to_json() for i in range(count)]
-        except Exception:  # the driver's, of a store that is not to be read from here: then no trials are shown
-            return
 
 
 class RemoteView(View):
@@ -134,29 +128,27 @@ class RemoteView(View):
 
     def _note(self, step: str, outputs: Mapping[str, Any]) -> str:
         lanes = self.runner.output("plan")
+        best = best_trial(self._trials)
         if step in self.runner.cached:
             return "taken from an earlier run (Kubeflow's cache)"
         if step == "plan" and lanes:
             return f"{len(lanes)} lanes; ledger {storage.redact(Lane.of_json(lanes[0]).ledger)}"
         if step == "train" and lanes:
-            return f"{len(self._trials)} trials"
-        if step == "select" and self._trials:
-            best = best_trial(self._trials)
-            return f"trial {best.index}: {self.table.metric} {figures.figure(best.value)}" if best else ""
-        return ""
+            return super()._note(step, outputs)
+        return (
+            f"trial {best.index}: {self.table.metric} {figures.figure(best.value)}" if step == "select" and best else ""
+        )
 
 
 def _tasks(details: list[Any]) -> list[Task]:
     """Return the steps' tasks. Argo's nodes stand behind them: drivers, executors and loops are none of ours."""
     tasks = []
     for detail in details:
-        state = detail.state or "PENDING"
-        if detail.display_name not in STEPS or state == "SKIPPED":
+        if detail.display_name not in STEPS or detail.state == "SKIPPED":
             continue
         task = Task(detail.display_name, Path("/dev/null"), started=_seconds(detail.start_time))
-        if state in ENDED:
-            task.code = 0 if state == "SUCCEEDED" else 1
-            task.ended = _seconds(detail.end_time)
+        if detail.state in ENDED:
+            task.code, task.ended = int(detail.state != "SUCCEEDED"), _seconds(detail.end_time)
         tasks.append(task)
     states = {d.display_name or "": d.state for d in details}
     looping = any(n.startswith("for-loop") and "driver" not in n and s not in ENDED for n, s in states.items())

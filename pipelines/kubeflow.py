@@ -21,9 +21,9 @@ from urllib3.exceptions import HTTPError
 from automl_images import storage
 from automl_images.environment import IMAGE
 from automl_images.errors import UserError
-from pipelines.argo import Workflow, killed, mended_by_another_run, reason
+from pipelines.argo import Workflow, mended_by_another_run, reason
 
-OLDEST = (2, 17)
+OLDEST = "2.17"
 ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
 
 
@@ -31,14 +31,11 @@ ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
 class Failure:
     """What failed first in a run.
 
-    Attributes:
-        task: as people call it, such as ``train (lane 2)``.
-        reason: one line.
-        mends: whether another run of the same experiment may do well: the pod was killed, evicted, or lost its node.
+    ``mends`` tells whether another run may do well: the pod was killed, evicted, or lost its node.
     """
 
-    task: str
-    reason: str
+    task: str  # as people call it, such as ``train (lane 2)``
+    reason: str  # one line
     mends: bool
 
 
@@ -67,23 +64,19 @@ class Kubeflow:
     def __init__(self, host: str | None, namespace: str, token: str | None = None):
         self._token = token
         self.address = storage.redact(host or "the cluster")
-        if _version(kfp.__version__) < OLDEST:
-            raise UserError(f"kfp {kfp.__version__} is installed here; at least {_dotted(OLDEST)} is needed")
+        if _version(kfp.__version__) < _version(OLDEST):
+            raise UserError(f"kfp {kfp.__version__} is installed here; at least {OLDEST} is needed")
         with self._calls("cannot be reached"):
             self._client = _Client(host=host, namespace=namespace, existing_token=token)
             answer = self._client.healthzs.healthz_service_get_healthz(_preload_content=False)
             health = json.loads(answer.data)
         self.namespace = namespace if health.get("multi_user") else None
         tag = str(health.get("tag_name") or "")
-        if tag[:1].isdigit() and _version(tag) < OLDEST:
-            raise UserError(f"{self.address}: Kubeflow Pipelines {tag}; at least {_dotted(OLDEST)} is needed")
+        if tag[:1].isdigit() and _version(tag) < _version(OLDEST):
+            raise UserError(f"{self.address}: Kubeflow Pipelines {tag}; at least {OLDEST} is needed")
 
     def upload(self, package: Path, name: str) -> tuple[str, str]:
-        """Upload a package as a version of the pipeline of that name, unless it has this version already.
-
-        Returns:
-            The pipeline's and the version's id.
-        """
+        """Upload a package as a version of the pipeline of that name, unless it is there; return both ids."""
         version = hashlib.sha256(package.read_bytes()).hexdigest()[:12]
         with self._calls("does not take the pipeline"):
             listed = self._client.list_pipelines(filter=_named(name), namespace=self.namespace).pipelines
@@ -104,16 +97,10 @@ class Kubeflow:
         """Create a run of an uploaded version in the experiment of that name; return the run's id."""
         pipeline, version = uploaded
         with self._calls("does not take the run"):
-            group = self._client.create_experiment(experiment, namespace=self.namespace)
-            run = self._client.run_pipeline(
-                group.experiment_id,
-                name,
-                pipeline_id=pipeline,
-                version_id=version,
-                params=params,
-                service_account=account,
-            )
-            return run.run_id
+            group = self._client.create_experiment(experiment, namespace=self.namespace).experiment_id
+            return self._client.run_pipeline(
+                group, name, pipeline_id=pipeline, version_id=version, params=params, service_account=account
+            ).run_id
 
     def run(self, run: str) -> Any:
         """Return the run as the API has it now (``kfp_server_api.V2beta1Run``)."""
@@ -126,13 +113,12 @@ class Kubeflow:
             groups = self._client.list_experiments(filter=_named(experiment), namespace=self.namespace).experiments
             if not groups:
                 return []
-            runs = self._client.list_runs(
-                page_size=100, sort_by="created_at desc", experiment_id=groups[0].experiment_id
-            ).runs
+            group = groups[0].experiment_id
+            runs = self._client.list_runs(page_size=100, sort_by="created_at desc", experiment_id=group).runs
         return [r.run_id for r in runs or [] if r.state not in ENDED]
 
     def parameters(self, run: str) -> dict[str, Any]:
-        """Return what a run was started with: its own parameters, and the package's defaults for the others."""
+        """Return a run's parameters: its own, and the package's defaults for the others."""
         found = self.run(run)
         version = found.pipeline_version_reference
         with self._calls("does not tell of the pipeline"):
@@ -143,7 +129,7 @@ class Kubeflow:
         return {**{n: d.get("defaultValue") for n, d in declared.items()}, **given}
 
     def start_like(self, run: str, name: str) -> str:
-        """Start the same version of the pipeline with the parameters of a run, as that was; return the new run's id."""
+        """Start again what a run was: its version of the pipeline, with its parameters; return the new run's id."""
         before = self.run(run)
         version = before.pipeline_version_reference
         with self._calls("does not take the run"):
@@ -166,11 +152,7 @@ class Kubeflow:
         return storage.redact(f"{self._client._get_url_prefix()}/#/runs/details/{run}")
 
     def failure(self, run: str) -> Failure | None:
-        """Return what failed first in a run, or None where that is not to be had.
-
-        The workflow behind the run tells the pod, the pod's log the reason: the error's line, else what the cluster
-        says.
-        """
+        """Return what failed first in a run, by its workflow and the pod's log; None where that is not to be had."""
         with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
             workflow = self.workflow(run)
             first = workflow.failed()
@@ -179,9 +161,8 @@ class Kubeflow:
             message, log = str(first.get("message") or first["phase"]), ""
             with contextlib.suppress(UserError), self._calls("does not give the log"):
                 log = self._get(f"/apis/v1alpha1/runs/{run}/nodes/{workflow.pod(first)}/log", "str")
-            mends = mended_by_another_run(message) or killed(log)
             told = message if mended_by_another_run(message) else reason(log) or message
-            return Failure(workflow.task(first), self._clean(told), mends)
+            return Failure(workflow.task(first), self._clean(told), mended_by_another_run(message, log))
         return None
 
     def workflow(self, run: str) -> Workflow:
@@ -191,17 +172,10 @@ class Kubeflow:
         return Workflow(json.loads((found.get("pipeline_runtime") or {}).get("workflow_manifest") or "{}"))
 
     def task(self, run: str, step: str, lane: int) -> dict[str, Any]:
-        """Return what repeats a task of a run: ``command``, ``variables``, ``resources``.
-
-        The workflow behind the run has the pods' commands; Kubeflow keeps it as long as the run.
-
-        Args:
-            run: the run's id.
-            step: the component's name.
-            lane: which lane, of ``train``.
+        """Return what repeats a task of a run, from its workflow: ``command``, ``variables``, ``resources``.
 
         Raises:
-            UserError: there is no such run, or the step has not run in it.
+            UserError: there is no such run, or the step (the lane, of ``train``) has not run in it.
         """
         for container in self.workflow(run).containers():
             kept = _command(container, step, lane)
@@ -211,15 +185,8 @@ class Kubeflow:
 
     def _get(self, path: str, kind: str) -> Any:
         api = self._client.runs.api_client
-        headers = {"Accept": "application/json"}
-        return api.call_api(
-            path,
-            "GET",
-            header_params=headers,
-            response_type=kind,
-            auth_settings=["Bearer"],
-            _return_http_data_only=True,
-        )
+        how = {"header_params": {"Accept": "application/json"}, "auth_settings": ["Bearer"]}
+        return api.call_api(path, "GET", response_type=kind, _return_http_data_only=True, **how)
 
     @contextlib.contextmanager
     def _calls(self, trouble: str) -> Iterator[None]:
@@ -268,10 +235,6 @@ def _named(name: str) -> str:
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in re.findall(r"\d+", text)[:2])
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
 
 
 def _message(error: kfp_server_api.ApiException) -> str:

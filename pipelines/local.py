@@ -73,8 +73,7 @@ class Runner:
     """Runs a pipeline in subprocesses of this interpreter.
 
     Args:
-        folder: the run's folder: kfp's files go to ``steps`` below it, logs to ``logs``, what repeats a task to
-            ``tasks``.
+        folder: the run's: kfp's files go to ``steps`` below it, logs to ``logs``, what repeats a task to ``tasks``.
         parallelism: how many lanes run at a time.
         resources: what train and evaluate are given; of them a subprocess has the GPUs.
         gpus: the names of this machine's GPUs for CUDA.
@@ -137,18 +136,18 @@ class Runner:
         GPUs for itself while it runs.
         """
         described = json.loads(command[command.index("--executor_input") + 1])
-        step = command[command.index("--function_to_execute") + 1]
+        step = name = command[command.index("--function_to_execute") + 1]
         variables = {"PYTHONUNBUFFERED": "1", MOUNTS: "\n".join(self.mounts), **(variables or {})}
         lane, slot, each = None, None, self.resources.count
         gpus = self.gpus[:each]
         if step == "train":
             plan = json.loads(described["inputs"]["parameterValues"]["lane"])
             lane = int(plan["lane"])
+            name = f"train-{lane}"
             variables[LANES_HERE] = str(min(self.parallelism, int(plan["lanes"])))
             with self._lock:
                 slot = self._slots.pop(0)
             gpus = self.gpus[slot * each :][:each]
-        name = step + (f"-{lane}" if lane is not None else "")
         kept = {"command": command, "variables": variables, "resources": self.resources.model_dump()}
         storage.write(str(self.folder / "tasks" / f"{name}.json"), json.dumps(kept))
         task = Task(step, self.logs / f"{name}.log", lane)
@@ -198,8 +197,7 @@ class Runner:
 
     def output(self, step: str) -> Any:
         """Return the one output parameter of a step that has ended well, or None."""
-        found = [t.outputs.get("Output") for t in self.tasks if t.step == step and t.code == 0]
-        return found[-1] if found else None
+        return next((t.outputs.get("Output") for t in reversed(self.tasks) if t.step == step and t.code == 0), None)
 
 
 @contextlib.contextmanager

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 from automl_images import storage
 from automl_images.annotations import formats
 from automl_images.errors import UserError
 from automl_images.experiment import Source
 from automl_images.tasks import get_task
-from pipelines.experiment import Experiment
+from pipelines.experiment import Experiment, addresses, sets
 
 
 def mounts(experiment: Experiment, root: str) -> list[str]:
@@ -25,9 +26,8 @@ def mounts(experiment: Experiment, root: str) -> list[str]:
     for folder in written:
         with contextlib.suppress(FileExistsError, NotADirectoryError):  # the step that writes there says so
             folder.mkdir(parents=True, exist_ok=True)
-    parts = [p for p in (experiment.data.training, experiment.data.validation, experiment.data.test) if p]
-    read = [a for part in parts for a in (part.source, part.images and part.images.rpartition("=")[2])]
-    settings = experiment.settings
+    parts, settings = sets(experiment.data), experiment.settings
+    read: list[Any] = [address for part in parts for address in addresses(part)]
     read += [experiment.weights.source, settings.get("checkpoint_run_id"), settings.get("checkpoint_dataset_id")]
     folders = {_folder(a) for a in read if a and storage.is_local(str(a))}
     folders |= {f for part in parts for f in _beside(part, get_task(experiment.task).label)}

@@ -10,15 +10,15 @@ from kubernetes.utils.quantity import parse_quantity
 
 from automl_images.environment import IMAGE
 from automl_images.experiment import LightResources, Resources
-from automl_images.steps import is_heavy
-from components.convert import convert
-from components.evaluate import evaluate
-from components.plan import plan
-from components.register import register
-from components.select import select
-from components.serve import serve
-from components.split import split
-from components.train import train
+from automl_images.steps import HEAVY
+from components.convert.component import convert
+from components.evaluate.component import evaluate
+from components.plan.component import plan
+from components.register.component import register
+from components.select.component import select
+from components.serve.component import serve
+from components.split.component import split
+from components.train.component import train
 from pipelines.experiment import Cluster, Experiment
 
 RETRIES = 2  # of a pod that was deleted; Kubeflow's controller retries no container that ended by itself or was killed
@@ -27,12 +27,7 @@ LEAST = {"cpu": "100m", "memory": "256Mi"}  # what a light step's pod asks for
 OBJECT_STORE = "http://seaweedfs.kubeflow:9000"  # what Kubeflow Pipelines 2.17 installs, for every namespace
 
 
-def build(
-    experiment: Experiment,
-    *,
-    here: int | None = None,
-    keyed: bool = False,
-) -> Any:
+def build(experiment: Experiment, *, here: int | None = None, keyed: bool = False) -> Any:
     """Return the pipeline of an experiment.
 
     Caching is off: Kubeflow's key has parameters and the names of artifacts, and an address does not tell what lies
@@ -44,7 +39,6 @@ def build(
     would come back as a float.
 
     Args:
-        experiment: the experiment.
         here: how many lanes run at once on this machine; None: the pipeline is for a cluster, which has credentials,
             brings a step's deleted pod back, and whose machines share images by a store alone.
         keyed: whether the run gives ``digest``, so that Kubeflow may take the records that an earlier run converted.
@@ -53,7 +47,7 @@ def build(
     registered, served = experiment.register_, experiment.serve
 
     def place(task: dsl.PipelineTask) -> dsl.PipelineTask:
-        heavy = is_heavy(task.name)
+        heavy = task.name in HEAVY
         image = cluster.images.gpu if heavy else cluster.images.light
         task.set_container_image(image).set_env_variable(IMAGE, image).set_caching_options(False)
         if not here:
@@ -75,57 +69,24 @@ def build(
     ):
         converted = place(convert(task=task, data=data, storage=storage, copy_images=copy_images, digest=digest))
         converted.set_caching_options(keyed)
-        parts = place(
-            split(
-                data=data,
-                converted=converted.outputs["Output"],
-                records=converted.outputs["training"],
-                given=converted.outputs["validation"],
-            )
-        ).set_caching_options(True)
-        planned = place(
-            plan(
-                experiment=experiment_json,
-                storage=storage,
-                run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-                fresh=fresh,
-                training=parts.outputs["training"],
-                validation=parts.outputs["validation"],
-            )
-        )
-        with dsl.ParallelFor(planned.outputs["Output"], parallelism=here or experiment.lanes()) as lane:
+        records, given, test = (converted.outputs[name] for name in ("training", "validation", "test"))
+        parts = place(split(data=data, converted=converted.outputs["Output"], records=records, given=given))
+        parts.set_caching_options(True)
+        training, validation = parts.outputs["training"], parts.outputs["validation"]
+        run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+        sweep = {"experiment": experiment_json, "storage": storage, "run": run, "fresh": fresh}
+        lanes = place(plan(**sweep, training=training, validation=validation)).outputs["Output"]
+        with dsl.ParallelFor(lanes, parallelism=here or experiment.lanes()) as lane:
             trained = place(train(lane=lane))
-        chosen = place(
-            select(
-                name=experiment.name,
-                lanes=planned.outputs["Output"],
-                trained=dsl.Collected(trained.output),
-            )
-        )
-        evaluated = place(
-            evaluate(
-                name=experiment.name,
-                chosen=chosen.outputs["Output"],
-                validation=parts.outputs["validation"],
-                test=converted.outputs["test"],
-            )
-        )
-        model = chosen.outputs["Output"]
+        selected = place(select(name=experiment.name, lanes=lanes, trained=dsl.Collected(trained.output)))
+        model = chosen = selected.outputs["Output"]
+        evaluated = place(evaluate(name=experiment.name, chosen=chosen, validation=validation, test=test))
         if registered:
-            version = place(
-                register(
-                    name=register_name,
-                    registry=registry,
-                    chosen=chosen.outputs["Output"],
-                    evaluation=evaluated.outputs["Output"],
-                    experiment=experiment_json,
-                )
-            )
-            model = version.outputs["Output"]
+            of = {"chosen": chosen, "evaluation": evaluated.outputs["Output"], "experiment": experiment_json}
+            model = place(register(name=register_name, registry=registry, **of)).outputs["Output"]
         if served:
-            place(
-                serve(name=serve_name, model=model, image=cluster.images.serve, resources=_json(served.resources))
-            ).after(evaluated)
+            limits = _json(served.resources)
+            place(serve(name=serve_name, model=model, image=cluster.images.serve, resources=limits)).after(evaluated)
 
     return pipeline
 
@@ -133,10 +94,7 @@ def build(
 def compile_package(experiment: Experiment, path: str | Path, *, keyed: bool = False) -> None:
     """Write the pipeline's package for Kubeflow (YAML); the same experiment gives the same bytes.
 
-    Args:
-        experiment: the experiment.
-        path: the file to write.
-        keyed: as for :func:`build`; a package that is kept should not be: what its sources hold may change.
+    ``keyed`` is as for :func:`build`; a package that is kept should not be: what its sources hold may change.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(build(experiment, keyed=keyed), package_path=str(path))

@@ -11,14 +11,13 @@ from typing import Any
 
 from automl_images import storage
 from automl_images.environment import IMAGE, MOUNTS
-from automl_images.errors import UserError, nearest
+from automl_images.errors import StepFailed, UserError, nearest
 from automl_images.experiment import Resources
 from automl_images.steps import STEPS
 from automl_images.steps.repeat import docker_line, folders
 from automl_images.steps.train import gpus, repeated
 from pipelines.kubeflow import Kubeflow
-from pipelines.local import Runner
-from pipelines.run import StepFailed, explain, new_folder
+from pipelines.run import explain, new_folder, runner_class
 
 
 def rerun(
@@ -36,12 +35,11 @@ def rerun(
     is changed; a registry has the same model once, however often it is registered.
 
     Args:
-        run: the folder of a run on this machine, or the id of a run on Kubeflow.
+        run: the folder of a run on this machine, or the id of a run on ``kubeflow``.
         step: the component's name, such as ``evaluate``.
         lane: which lane, of ``train`` alone; None: the first.
         runner: ``docker`` or ``subprocess``.
         root: below it goes what a step of a run on Kubeflow writes, to ``reruns/<id>``.
-        kubeflow: the installation that the run is on; None: ``run`` is a folder.
 
     Returns:
         ``folder``, where outputs are; ``log``; ``outputs``, the step's output parameters.
@@ -65,10 +63,14 @@ def rerun(
         parameters = inputs["inputs"]["parameterValues"]
         parameters["lane"] = repeated(parameters["lane"], str(folder / "ledger"))
     kept["command"][at] = json.dumps(inputs)
-    place = _place(runner, folder, kept)
+    variables = kept["variables"]
+    mounts = variables.pop(MOUNTS, "").splitlines()
+    kind = runner_class(runner, variables[IMAGE])
+    place = kind(folder, 1, Resources(**kept["resources"]), gpus(), mounts)
+    place.logs.mkdir()
     print(f"{name}: {place.logs / name}.log", file=sys.stderr)
     try:
-        code = place.execute(kept["command"], kept["variables"])
+        code = place.execute(kept["command"], variables)
     except BaseException:
         place.stop()
         raise
@@ -105,27 +107,8 @@ def _redirected(inputs: dict[str, Any], folder: Path) -> dict[str, Any]:
     return inputs
 
 
-def _place(runner: str, folder: Path, kept: dict[str, Any]) -> Runner:
-    variables = kept["variables"]
-    mounts = variables.pop(MOUNTS, "").splitlines()
-    resources = Resources(**kept["resources"])
-    kind: type[Runner] = Runner
-    if runner == "docker":
-        from pipelines.containers import Containers, check_images
-
-        check_images([variables[IMAGE]])
-        kind = Containers
-    place = kind(folder, 1, resources, gpus(), mounts)
-    place.logs.mkdir()
-    return place
-
-
 def in_container(name: str, arguments: list[str]) -> int:
-    """Run a command of ``automl-images`` in its image, with the local folders that its arguments name mounted.
-
-    Args:
-        name: the command, such as ``train``.
-        arguments: its arguments; local paths absolute or as seen from here.
+    """Run a command of ``automl-images`` in its image, the local folders that its arguments name mounted.
 
     Returns:
         The container's exit code.

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from automl_images import storage
 from automl_images.annotations import read_records
-from automl_images.errors import UserError
+from automl_images.errors import StepFailed, UserError
 from automl_images.evaluation import summary_lines
 from automl_images.steps.train import gpus
 from automl_images.sweep.ledger import Ledger
@@ -28,14 +28,10 @@ from pipelines.pipeline import build
 from pipelines.view import View, tail
 
 
-class StepFailed(Exception):
-    """A step failed by a fault of ours; the text has the last lines of its log."""
-
-
 def run(
     experiment: Experiment, *, root: str = "runs", fresh: bool = False, runner: str = "subprocess"
 ) -> dict[str, Any]:
-    """Run all steps on this machine, and write ``<root>/<name>/<time>/summary.json``.
+    """Run all steps on this machine, and write ``<root>/<name>/<time>/summary.json``; return what it has.
 
     Args:
         experiment: the experiment.
@@ -43,16 +39,12 @@ def run(
         fresh: start another ledger even if there is one of this experiment.
         runner: ``subprocess``, or ``docker``: each step in its container.
 
-    Returns:
-        The summary: experiment, task, seconds, trials, best, evaluation, registered, model, report, leaderboard, logs,
-        folder.
-
     Raises:
         UserError: a step says what the user can mend.
         StepFailed: a step failed otherwise.
     """
     started = time.monotonic()
-    kind = _runner(runner, experiment)
+    kind = runner_class(runner, experiment.cluster.images.light, experiment.cluster.images.gpu)
     folder = new_folder(Path(root).absolute() / experiment.name)
     visible, each = gpus(), experiment.resources.count
     here = max(1, len(visible) // each) if visible and each else os.cpu_count() or 1
@@ -101,28 +93,22 @@ def new_folder(parent: Path, prefix: str = "") -> Path:
     raise RuntimeError(f"{parent}: a thousand runs began in one second")
 
 
-def _runner(name: str, experiment: Experiment) -> type[Runner]:
-    """Return the runner of that name, once it is sure that it can run the experiment's steps."""
+def runner_class(name: str, *images: str) -> type[Runner]:
+    """Return the runner of that name, once it is sure that the images that it runs are here."""
     if name == "subprocess":
         return Runner
     from pipelines.containers import Containers, check_images
 
-    check_images((experiment.cluster.images.light, experiment.cluster.images.gpu))
+    check_images(images)
     return Containers
 
 
 def explain(runner: Runner, fault: BaseException) -> None:
-    """Raise what a run's first failed task says.
-
-    Raises:
-        UserError: the task ended with a user's error.
-        StepFailed: it failed otherwise; the text has the last lines of its log.
-    """
+    """Raise what a run's first failed task says: a UserError, or a StepFailed with the last lines of its log."""
     task = runner.failed()
     if task is None:
         raise fault
-    known = task.error()
-    if known:
+    if known := task.error():
         raise UserError(f"{task.step}: {known}")
     lines = "\n".join(f"  {line}" for line in tail(task))
     raise StepFailed(f"{task.step} failed with exit code {task.code}; the end of {task.log}:\n{lines}")

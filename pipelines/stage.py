@@ -16,16 +16,15 @@ from automl_images.errors import UserError
 from automl_images.experiment import Data, Source
 from automl_images.steps.convert import convert, summary_line
 from automl_images.tasks import get_task
-from pipelines.experiment import Experiment
+from pipelines.experiment import Experiment, addresses, sets
 
 _STAMPS = (
-    "ETag",
     "etag",
-    "md5Hash",
+    "md5hash",
     "content_md5",
     "generation",
     "mtime",
-    "LastModified",
+    "lastmodified",
     "last_modified",
     "updated",
     "created",
@@ -42,21 +41,16 @@ def stage(experiment: Experiment) -> Experiment:
         UserError: the data has a flaw; or an address is this machine's and cannot be copied: the line says why.
     """
     registry = experiment.register_.registry if experiment.register_ else None
-    for place, address in (("storage", experiment.storage), ("register.registry", registry)):
-        if address and storage.is_local(address):
-            raise UserError(
-                f"{place}: pods do not reach '{address}' on this machine; name a store, such as s3://bucket"
-            )
-    for name in ("checkpoint_run_id", "checkpoint_dataset_id"):
-        address = experiment.settings.get(name)
+    named = [("storage", experiment.storage), ("register.registry", registry)]
+    named += [(f"settings.{n}", experiment.settings.get(n)) for n in ("checkpoint_run_id", "checkpoint_dataset_id")]
+    for place, address in named:
         if address and storage.is_local(str(address)):
-            raise UserError(
-                f"settings.{name}: pods do not reach '{address}' on this machine; name its model in weights.source"
-            )
+            mend = "its model in weights.source" if place.startswith("settings.") else "a store, such as s3://bucket"
+            raise UserError(f"{place}: pods do not reach '{address}' on this machine; name {mend}")
     data, known = experiment.data, None
     for name in ("training", "validation", "test"):
         part: Source | None = getattr(data, name)
-        address = _local(part) if part else None
+        address = next(filter(storage.is_local, addresses(part)), None) if part else None
         if part and address:
             root = _root(experiment, f"data.{name}", address)
             try:
@@ -72,23 +66,10 @@ def stage(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"data": data, "weights": weights})
 
 
-def _local(part: Source) -> str | None:
-    """Return the address of a set that is this machine's, or None."""
-    images = _images(part)
-    return next((a for a in (part.source, images) if a and storage.is_local(a)), None)
-
-
-def _images(part: Source) -> str | None:
-    """Return the address of the images' root, if one is named."""
-    return part.images and (part.images.partition("=")[2] or part.images)
-
-
 def _root(experiment: Experiment, place: str, address: str) -> str:
     if not experiment.storage:
-        raise UserError(
-            f"{place}: pods do not reach '{address}' on this machine, and there is no store to copy it to; "
-            "name one in storage, such as s3://bucket/folder"
-        )
+        lacks = f"pods do not reach '{address}' on this machine, and there is no store to copy it to"
+        raise UserError(f"{place}: {lacks}; name one in storage, such as s3://bucket/folder")
     return experiment.storage.rstrip("/")
 
 
@@ -96,16 +77,8 @@ def _data(experiment: Experiment, part: Source, root: str, known: list[str] | No
     print(f"copying {part.source} to {storage.redact(root)}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, f"{experiment.name}.jsonl")
-        summary = convert(
-            part.source,
-            str(out),
-            experiment.task,
-            format=part.format,
-            images=part.images,
-            on_error=experiment.data.on_error,
-            classes=known,
-            copy_to=f"{root}/images",
-        )
+        how = {"format": part.format, "images": part.images, "on_error": experiment.data.on_error}
+        summary = convert(part.source, str(out), experiment.task, **how, classes=known, copy_to=f"{root}/images")
         print(f"{part.source}: {summary_line(summary)}", file=sys.stderr)
         if known is None:
             check_training_classes(summary["classes"], get_task(experiment.task).label)
@@ -134,21 +107,16 @@ def _weights(source: str, root: str) -> str:
 def source_digest(data: Data) -> str | None:
     """Return a digest of what the sources hold, by their listings: names, sizes, and the store's stamps of content.
 
-    Returns:
-        None if it cannot be told: a source is not to be read from here, its store has no stamps, or flawed records are
-        left out of a file of annotations, which may name images that the listing does not have.
+    It is None where that cannot be told: a source is not to be read from here, its store has no stamps, or flawed
+    records are left out of a file of annotations, which may name images that the listing does not have.
     """
     digest = hashlib.sha256(f"{__version__} {data.model_dump_json()}".encode())
-    for part in (data.training, data.validation, data.test):
-        if part is None:
-            continue
-        images = _images(part)
+    for part in sets(data):
         try:
-            if not images and data.on_error != "fail" and not storage.is_dir(part.source):
+            if not part.images and data.on_error != "fail" and not storage.is_dir(part.source):
                 return None
-            for address in filter(None, (part.source, images)):
-                for line in _listing(address):
-                    digest.update(line.encode() + b"\0")
+            for line in (line for address in addresses(part) for line in _listing(address)):
+                digest.update(line.encode() + b"\0")
         except Exception:  # a store's driver raises whatever it meets; the run then reads the sources itself
             return None
     return digest.hexdigest()
@@ -160,7 +128,8 @@ def _listing(address: str) -> list[str]:
     found: dict[str, Any] = {path: single} if single["type"] == "file" else files.find(path, detail=True)
     lines = []
     for name, info in found.items():
-        stamps = [str(info[key]) for key in _STAMPS if info.get(key)]
+        known = {key.lower(): value for key, value in info.items()}
+        stamps = [str(known[key]) for key in _STAMPS if known.get(key)]
         if not stamps:
             raise LookupError(name)
         lines.append(json.dumps([name, info.get("size"), stamps[0]]))

@@ -7,9 +7,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -22,32 +20,21 @@ from pipelines.pipeline import compile_package, pipeline_name
 from pipelines.stage import source_digest, stage
 
 EVERY = 5.0  # seconds between two looks at a run
-_BUDGET = ("iterations", "max_concurrent_iterations", "timeout_hours", "lanes")  # what may change within a ledger
 
 
 class PodLostError(UserError):
     """A run failed because a pod of its was killed, evicted or lost its node; another run may do well."""
 
 
-def submit(
-    experiment: Experiment,
-    kubeflow: Kubeflow,
-    *,
-    fresh: bool = False,
-    take_over: bool = False,
-) -> str:
-    """Copy what only this machine has, upload the pipeline's package and start a run of it.
+def submit(experiment: Experiment, kubeflow: Kubeflow, *, fresh: bool = False, take_over: bool = False) -> str:
+    """Copy what only this machine has, upload the pipeline's package and start a run of it; return the run's id.
 
     Submitted again, an experiment whose data and settings are the same has the same ledger, and goes on.
 
     Args:
-        experiment: the experiment.
-        kubeflow: the installation.
+        experiment, kubeflow: what is run where.
         fresh: start another ledger even if there is one of this experiment, and convert the data again.
         take_over: end a run of the same experiment that still goes; its trials go on in this one.
-
-    Returns:
-        The run's id.
 
     Raises:
         UserError: an address is a path of this machine and cannot be copied, the experiment is running already, or
@@ -82,31 +69,18 @@ def _running(staged: Experiment, kubeflow: Kubeflow, digest: str) -> list[str]:
     for run in kubeflow.active(staged.name):
         try:
             given = kubeflow.parameters(run)
-            other = json.loads(given["experiment_json"])
             same_data = json.loads(given["data"]) == staged.data.model_dump() and (
                 not digest or given.get("digest") in ("", None, digest)
             )
-            own_ledger = given.get("fresh") not in ("", None, False)
+            if same_data and not given.get("fresh") and staged.trains_as(json.loads(given["experiment_json"])):
+                found.append(run)
         except (LookupError, TypeError, ValueError):  # another program's run, or one of another version
             continue
-        if same_data and not own_ledger and _but_budget(other) == _but_budget(staged.trained()):
-            found.append(run)
     return found
 
 
-def _but_budget(trained: Mapping[str, Any]) -> dict[str, Any]:
-    sweep = {k: v for k, v in trained["sweep"].items() if k not in _BUDGET}
-    return json.loads(json.dumps({**trained, "sweep": sweep}))
-
-
 def follow(experiment: Experiment, kubeflow: Kubeflow, run: str, resubmit: int = 0) -> None:
-    """Show a run to its end; when a pod was lost, start the same again, which keeps all that is finished.
-
-    Args:
-        experiment: the experiment.
-        kubeflow: the installation.
-        run: the run's id.
-        resubmit: how often to start again at most. What the user can mend is never started again.
+    """Show a run to its end; when a pod was lost, start it again, ``resubmit`` times at most, which keeps what is done.
 
     Raises:
         UserError: a run failed, was terminated or cancelled, or Kubeflow no longer tells of it.
@@ -130,7 +104,7 @@ def _follow(experiment: Experiment, kubeflow: Kubeflow, run: str) -> None:
 
     Raises:
         PodLostError: the run failed by what another run may mend.
-        UserError: it failed otherwise, was terminated or cancelled, or Kubeflow no longer tells of it.
+        UserError: as :func:`follow`.
     """
     remote = Remote(kubeflow, run, experiment.name, experiment.storage, EVERY)
     view = RemoteView(remote, get_task(experiment.task).primary_metric, Console(stderr=True))

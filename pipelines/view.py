@@ -22,13 +22,7 @@ _LONGEST = 15.0  # seconds between two listings of a ledger, however slow its st
 
 
 class View:
-    """Follows a runner on standard error: live on a terminal, plain lines elsewhere.
-
-    Args:
-        runner: what runs.
-        metric: the primary metric.
-        console: where to write.
-    """
+    """Follows a runner on a console: live on a terminal, plain lines elsewhere; ``metric`` is the primary one."""
 
     def __init__(self, runner: Runner, metric: str, console: Console):
         self.runner, self.console = runner, console
@@ -40,25 +34,24 @@ class View:
     def follow(self, running: Callable[[], bool]) -> None:
         """Show steps and trials until ``running`` says no."""
         live: Live | None = None
-        listed, cost = 0.0, 0.0
+        listed, cost, on = 0.0, 0.0, True
         try:
-            while True:
+            while on:
                 on = running()
-                if self._training() and live is None and self.console.is_terminal:
+                training = self._training()
+                if training and live is None and self.console.is_terminal:
                     live = Live(console=self.console, refresh_per_second=4, transient=True)
                     live.start()
-                if self._training() and time.monotonic() - listed > min(_LONGEST, max(1.0, 20 * cost)):
+                if training and time.monotonic() - listed > min(_LONGEST, max(1.0, 20 * cost)):
                     begun = time.monotonic()
                     self._show_trials(live)
                     listed = time.monotonic()
                     cost = listed - begun
-                if not self._training() and live is not None:
+                if not training and live is not None:
                     live.stop()
                     live = None
                 self._show_steps()
-                if not on:
-                    return
-                time.sleep(0.05 if not self._training() else 0.25)
+                time.sleep(0.25 if training else 0.05)
         finally:
             if live is not None:
                 live.stop()

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from automl_images import memory
 from automl_images.annotations import Classes, OneClass, Record
 from automl_images.data import classification as data
 from automl_images.data import store as store_module
@@ -285,13 +286,13 @@ def test_the_centre_of_a_thin_image_is_seen():
 
 
 def test_decoded_images_have_a_quarter_of_the_memory_that_a_container_is_given(tmp_path, monkeypatch):
-    limits = tmp_path / "v2", tmp_path / "v1"
-    monkeypatch.setattr(store_module, "_LIMITS", limits)
+    monkeypatch.setattr(memory, "ROOT", tmp_path)
     monkeypatch.delenv("AUTOML_IMAGES_LANES_HERE", raising=False)
     whole = store_module.memory_budget()
-    limits[0].write_text("max\n")
+    for name, text in {"max": "max\n", "current": "0\n", "stat": "anon 0\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(text)
     assert store_module.memory_budget() == whole
-    limits[1].write_text(f"{1 << 20}\n")
+    (tmp_path / "memory.max").write_text(f"{1 << 20}\n")
     assert store_module.memory_budget() == 1 << 18
     monkeypatch.setenv("AUTOML_IMAGES_LANES_HERE", "2")
     assert store_module.memory_budget() == 1 << 17

@@ -14,7 +14,7 @@ from automl_images.architectures import ARCHITECTURES, has_published, models_of
 from automl_images.errors import UserError
 from automl_images.models.catalogue import initial
 from automl_images.models.published import published
-from tests.test_models_classifier import CLASSES, TASK, made, settings_of
+from tests.helpers.classifiers import CLASSES, TASK, made, settings_of
 
 
 def plain(name):

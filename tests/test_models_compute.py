@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from automl_images.models import compute
-from tests.test_models_classifier import CPU, made, noise
+from tests.helpers.classifiers import CPU, made, noise
 
 
 def test_a_probe_leaves_the_model_and_the_random_state_as_they_were():

@@ -13,8 +13,8 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve
 from automl_images.models.catalogue import initial
-from tests.test_models import CLASSES, RCNN, TASK, made, settings_of
-from tests.test_models_folder import pickled_trap, saved_trap
+from tests.helpers.detectors import CLASSES, RCNN, TASK, made, settings_of
+from tests.helpers.traps import pickled_trap, saved_trap
 
 
 @pytest.mark.parametrize("kind", ["pt", "safetensors", "nested", "folder"])

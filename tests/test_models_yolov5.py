@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from tests.test_models import made, noise
+from tests.helpers.detectors import made, noise
 
 CODE = """
 import os, numpy, torch

@@ -12,15 +12,14 @@ import pytest
 from automl_images import steps, storage
 from automl_images.annotations import Boxes, Record, read_records, record_file
 from automl_images.environment import IMAGE, MOUNTS
-from automl_images.errors import UserError
+from automl_images.errors import StepFailed, UserError
 from automl_images.sweep.ledger import Ledger
-from components.split import split
-from components.train import train
+from components.split.component import split
+from components.train.component import train
 from pipelines.kubeflow import Kubeflow
 from pipelines.rerun import in_container, rerun
-from pipelines.run import StepFailed
 from tests.conftest import draw_squares, write_voc
-from tests.fake_kubeflow import FakeKubeflow, executed_workflow
+from tests.helpers.fake_kubeflow import FakeKubeflow, executed_workflow
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,30 +11,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from automl_images import storage
+from automl_images import steps, storage
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve
 from automl_images.prediction import load_model
-from automl_images.serving import kserve, run_score_file
+from automl_images.serving import kserve
 from automl_images.serving.requests import answer, find_model
+from automl_images.serving.score import run_score_file
 from automl_images.steps.serve import serve_manifest
-
-TASK = "image-object-detection"
-SMALL = {"model_name": "fasterrcnn_resnet18_fpn", "min_size": 64, "max_size": 96, "box_score_thresh": 0.0}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    import torch
-
-    from automl_images.models import catalogue, folder
-
-    torch.manual_seed(0)
-    settings, classes = resolve(TASK, SMALL), ["red", "blue"]
-    path = tmp_path_factory.mktemp("model")
-    network = catalogue.build(TASK, settings, classes)
-    folder.save(path, network, task=TASK, settings=settings, classes=classes, metrics={"epoch": 1})
-    return path
 
 
 @pytest.fixture(scope="module", params=["image-classification", "image-classification-multilabel"])
@@ -232,7 +216,7 @@ def test_the_step_writes_a_manifest_a_request_and_a_smoke_test(model, images, ex
     container = service["spec"]["predictor"]["containers"][0]
     assert {"name": "STORAGE_URI", "value": str(model)} in container["env"]
     assert container["args"] == ["--model_dir", "/mnt/models", "--model_name", "blood-cells-v2"]
-    assert container["image"] == kserve.IMAGE
+    assert container["image"] == steps.SERVE
     assert container["securityContext"]["runAsNonRoot"] and container["securityContext"]["readOnlyRootFilesystem"]
     assert run_score_file(model, Path(written["request"]).read_bytes()) == {"predictions": [expected[1]]}
     smoke = Path(written["smoke"])
@@ -283,11 +267,10 @@ def test_the_step_works_on_stores_and_without_an_example(model, tmp_path, capsys
     ],
 )
 def test_a_note_says_what_a_cluster_cannot_read(capsys, uri, written, note):
-    made = kserve.manifest("cells", uri, resources={"limits": {"nvidia.com/gpu": "1"}}, labels={"team": "lab"})
+    made = kserve.manifest("cells", uri, "mine:1", resources={"limits": {"nvidia.com/gpu": "1"}})
     container = made["spec"]["predictor"]["containers"][0]
     assert container["env"][0] == {"name": "STORAGE_URI", "value": written}
     assert container["resources"] == {"limits": {"nvidia.com/gpu": "1"}}
-    assert made["metadata"]["labels"]["team"] == "lab"
     assert bool(capsys.readouterr().err) == note
 
 

@@ -16,8 +16,8 @@ from automl_images.training import machine
 from automl_images.training.callbacks import Checkpoints
 from automl_images.training.fit import fit
 from automl_images.training.job import Job
-from tests import training_probe
-from tests.training_probe import PLAIN, PULLS, TASK, Journal, Probe, named, trainer
+from tests.helpers import training_probe
+from tests.helpers.training_probe import PLAIN, PULLS, TASK, Journal, Probe, named, trainer
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from automl_images import __version__, storage
+from automl_images import storage
 from automl_images.errors import UserError
 
-IMAGE = f"automl-images/serve:{__version__}"
 RESOURCES = {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"cpu": "2", "memory": "4Gi"}}
 # what KServe's storage initializer downloads, or mounts, without further set-up
 _SCHEMES = ("s3", "gs", "pvc", "hdfs", "webhdfs", "http", "https", "hf")
+_SCRATCH = {"name": "scratch", "emptyDir": {}}
 _LONGEST = 63 - len("-predictor")  # KServe names a service after the predictor, a DNS label
 
 
@@ -32,9 +32,8 @@ def kubernetes_name(name: str) -> str:
 def manifest(
     name: str,
     model_uri: str,
-    image: str = IMAGE,
+    image: str,
     resources: Mapping[str, Any] | None = None,
-    labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return a KServe InferenceService that serves a model folder.
 
@@ -42,11 +41,10 @@ def manifest(
     privileges and writes to ``/tmp`` alone; the image's user must be numeric and not root.
 
     Args:
-        name: the service's and the model's name; see :func:`kubernetes_name`.
+        name: the service's and the model's name, made to fit.
         model_uri: the model folder, where the cluster reaches it; if it cannot, a line on standard error says so.
         image: the container image, with this package and its ``serve`` extra.
         resources: Kubernetes' ``requests`` and ``limits``; None for 1 to 2 CPUs and 2 to 4 GiB.
-        labels: further labels of the InferenceService.
 
     Raises:
         UserError: the name cannot be one, or ``resources`` has other keys.
@@ -82,12 +80,6 @@ def manifest(
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "automl-images", **(labels or {})}},
-        "spec": {
-            "predictor": {
-                "minReplicas": 1,
-                "containers": [container],
-                "volumes": [{"name": "scratch", "emptyDir": {}}],
-            }
-        },
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "automl-images"}},
+        "spec": {"predictor": {"minReplicas": 1, "containers": [container], "volumes": [_SCRATCH]}},
     }

@@ -7,50 +7,18 @@ from __future__ import annotations
 
 import importlib
 import os
-from dataclasses import dataclass
 from typing import Any
 
 from automl_images import __version__, environment
 
-
-@dataclass(frozen=True)
-class Step:
-    """One step of the pipeline.
-
-    Attributes:
-        name: the component's, the command's and this package's module.
-        heavy: whether it trains or predicts: it runs in the image GPU, with what ``resources`` asks for.
-    """
-
-    name: str
-    heavy: bool = False
-
-
-STEPS = {
-    step.name: step
-    for step in (
-        Step("convert"),
-        Step("split"),
-        Step("plan"),
-        Step("train", heavy=True),
-        Step("select"),
-        Step("evaluate", heavy=True),
-        Step("register"),
-        Step("serve"),
-    )
-}
-_PREDICTING = ("predict", "score")  # commands that are no steps
+STEPS = ("convert", "split", "plan", "train", "select", "evaluate", "register", "serve")
+HEAVY = ("train", "evaluate", "predict", "score")  # commands that compute with torch: in the image GPU, with resources
 
 # the images' names, in this one place; a variable replaces one when the components are imported, an experiment's
 # cluster.images when its pipeline is built
 LIGHT = os.environ.get(environment.LIGHT_IMAGE, f"automl-images/light:{__version__}")
 GPU = os.environ.get(environment.GPU_IMAGE, f"automl-images/gpu:{__version__}")
 SERVE = os.environ.get(environment.SERVE_IMAGE, f"automl-images/serve:{__version__}")
-
-
-def is_heavy(command: str) -> bool:
-    """Return whether a step, or another command of ``automl-images``, computes with torch."""
-    return command in _PREDICTING or (command in STEPS and STEPS[command].heavy)
 
 
 def headline(step: str, result: Any) -> str:

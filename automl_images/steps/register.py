@@ -20,15 +20,8 @@ def register_model(
 ) -> dict[str, Any]:
     """Register a model folder; a retry with the same weights returns the version that they have already.
 
-    Args:
-        model: the address of a model folder.
-        name: letters, digits, ``.``, ``_`` and ``-``.
-        registry: the registry's address.
-        metrics: what the model reached; ``champion`` is chosen by the primary metric of the model's task.
-        lineage: where the model comes from.
-
-    Returns:
-        ``name``, ``version``, ``uri``, ``aliases``.
+    Args and returns are those of :meth:`automl_images.registry.Registry.register`; ``registry`` is its address, and
+    ``champion`` is chosen by the primary metric of the model's task.
 
     Raises:
         UserError: ``model`` is not a model folder, or the name is not allowed.

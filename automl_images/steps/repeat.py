@@ -1,4 +1,4 @@
-"""What a component does around its step: say how to repeat it, and end with one line when the user can mend it."""
+"""What a component does around its step: find its artifacts, say how to repeat it, end with one line for the user."""
 
 from __future__ import annotations
 
@@ -14,23 +14,19 @@ from urllib.parse import urlsplit
 from automl_images import storage
 from automl_images.environment import CREDENTIALS, IMAGE, MOUNTS, lanes_here
 from automl_images.errors import UserError, explain_full_disk
-from automl_images.steps import GPU, LIGHT, is_heavy
+from automl_images.steps import GPU, HEAVY, LIGHT
 
 
 @contextlib.contextmanager
 def step(name: str, *commands: Sequence[str], stdin: str | None = None) -> Iterator[None]:
     """Log the ``docker run`` lines that repeat a step by itself, then run it.
 
-    A :class:`UserError` ends the process with exit code 2 and one line on standard error.
-
-    Args:
-        name: the sub-command of ``automl-images``.
-        commands: its arguments; several if it takes several commands to do what the step does.
-        stdin: what the command reads from standard input.
+    A :class:`UserError` ends the process with exit code 2 and one line on standard error. ``commands`` are arguments of
+    ``automl-images <name>``: several where it takes several to do what the step does; they read ``stdin``.
     """
     for arguments in commands:
         print(f"repeat with: {docker_line(name, arguments, stdin=stdin)}", file=sys.stderr, flush=True)
-    if is_heavy(name):
+    if name in HEAVY:
         limit_threads(os.environ)
     try:
         with explain_full_disk():
@@ -43,8 +39,8 @@ def step(name: str, *commands: Sequence[str], stdin: str | None = None) -> Itera
 def limit_threads(environment: MutableMapping[str, str]) -> Any:
     """Set ``OMP_NUM_THREADS`` to the cores that a step may use, unless it is set; return the environment.
 
-    These are its share of a machine that runs ``AUTOML_IMAGES_LANES_HERE`` lanes, and no more than its container's
-    limit: a thread for each core of a large node would wait for the few that the pod is given.
+    These are its share of a machine that runs several lanes, and no more than its container's limit: a thread for each
+    core of a large node would wait for the few that the pod is given.
     """
     from joblib import cpu_count  # knows of limits
 
@@ -58,14 +54,10 @@ def limit_threads(environment: MutableMapping[str, str]) -> Any:
 def docker_line(name: str, arguments: Sequence[str], *, stdin: str | None = None) -> str:
     """Return the shell line that runs one step in its container.
 
-    The container is given this machine's folders that the step's caller named in ``AUTOML_IMAGES_MOUNTS`` (``docker
-    run -v``'s values, one a line), or else those that the arguments name; what it writes there is this user's.
-    Credentials are passed on by name: the line has no value of theirs.
-
-    Args:
-        name, arguments, stdin: as for :func:`step`.
+    The container is given the folders that the step's caller named in ``AUTOML_IMAGES_MOUNTS``, or else those that the
+    arguments name; what it writes there is this user's. Credentials are passed on by name: the line has no value.
     """
-    gpu = is_heavy(name)
+    gpu = name in HEAVY
     image = os.environ.get(IMAGE) or (GPU if gpu else LIGHT)
     mounts = os.environ.get(MOUNTS, "").splitlines()
     words = ["docker", "run", "--rm", *(["-i"] if stdin is not None else [])]
@@ -86,7 +78,7 @@ def docker_line(name: str, arguments: Sequence[str], *, stdin: str | None = None
 
 def folders(arguments: Sequence[str]) -> list[str]:
     """Return the folders of this machine that a command's arguments name by absolute paths."""
-    local = [a for a in map(_address, arguments) if a.startswith("/")]
+    local = [a for a in map(_named, arguments) if a.startswith("/")]
     return sorted({a if storage.is_dir(a) else os.path.dirname(a) for a in local})  # noqa: PTH120
 
 
@@ -95,10 +87,26 @@ def store_is_here() -> bool:
     return urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname in ("localhost", "127.0.0.1", "::1")
 
 
-def _address(argument: str) -> str:
+def _named(argument: str) -> str:
     """Return the path or URL that an argument is, or names: a lane names its ledger."""
-    try:
-        named = json.loads(argument)["ledger"] if argument.startswith("{") else argument
-    except (ValueError, KeyError):
-        return ""
-    return str(named)
+    if not argument.startswith("{"):
+        return argument
+    with contextlib.suppress(ValueError, KeyError):
+        return str(json.loads(argument)["ledger"])
+    return ""
+
+
+def address(artifact: Any) -> str:
+    """Return where a KFP artifact lies: its path here, or on a cluster its URI, as the path is its pod's alone."""
+    return artifact.path if storage.is_local(artifact.uri) else artifact.uri
+
+
+def neighbour(artifact: Any, name: str) -> str:
+    """Return the address of a file or folder beside a KFP artifact."""
+    return f"{address(artifact).rpartition('/')[0]}/{name}"
+
+
+def bucket_root(uri: str) -> str:
+    """Return where ledgers and models lie when no storage is named: the bucket (or folder) that an artifact is in."""
+    scheme, found, rest = uri.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}/automl-images" if found else os.path.dirname(uri)  # noqa: PTH120

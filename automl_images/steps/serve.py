@@ -15,6 +15,7 @@ from automl_images import storage
 from automl_images.errors import UserError
 from automl_images.models.score import score_file
 from automl_images.serving import kserve
+from automl_images.steps import SERVE
 from automl_images.steps.register import check_model_folder
 
 _SMOKE = """#!/bin/sh
@@ -48,21 +49,18 @@ def serve_manifest(
 
     Args:
         model: the address of a model folder, which the cluster should reach.
-        name: the InferenceService's name, made to fit Kubernetes.
+        name, image, resources: as for :func:`automl_images.serving.kserve.manifest`.
         output: the folder to write, local or on any store.
-        image: the container image that serves; None for this version's.
         example: the path or URL of the request's image; None for a small drawn one.
-        resources: Kubernetes' ``requests`` and ``limits``; None for the defaults.
 
     Returns:
-        The addresses of ``manifest``, ``request``, ``smoke`` and ``score``; the last is None if a model folder on a
-        store has no score file.
+        The addresses of ``manifest``, ``request``, ``smoke`` and ``score``; the last is None where there is none.
 
     Raises:
         UserError: ``model`` is not a model folder, ``example`` is not an image, or the name cannot be one.
     """
     check_model_folder(model)
-    service = kserve.manifest(name, model, image or kserve.IMAGE, resources)
+    service = kserve.manifest(name, model, image or SERVE, resources)
     encoded = base64.b64encode(_read(example) if example else _drawn()).decode()
     files = {
         "manifest": ("inferenceservice.yaml", yaml.safe_dump(service, sort_keys=False)),

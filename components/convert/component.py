@@ -34,17 +34,15 @@ def convert(
     """
     import json
 
-    from automl_images.steps.artifacts import address, bucket_root
-    from automl_images.steps.convert import commands
-    from automl_images.steps.repeat import step
+    from automl_images.steps.convert import commands, convert_data, counted
+    from automl_images.steps.repeat import address, bucket_root, step
 
     blocks = json.loads(data)
     sets = {"training": training, "validation": validation, "test": test}
+    paths = {name: artifact.path for name, artifact in sets.items()}
     to = (storage.rstrip("/") or bucket_root(training.uri)) + "/images" if copy_images else None
     with step("convert", *commands(task, blocks, {k: address(v) for k, v in sets.items()}, to)):
-        from automl_images.steps.convert import convert_data, counted
-
-        summary = convert_data(task, blocks, training.path, validation.path, test.path, copy_to=to)
+        summary = convert_data(task, blocks, paths, to)
         for name, artifact in sets.items():
             artifact.metadata.update(counted(summary.get(name, {})))
         return json.dumps(summary)

@@ -35,8 +35,7 @@ def evaluate(
     import shutil
     import tempfile
 
-    from automl_images.steps.artifacts import address, neighbour
-    from automl_images.steps.repeat import step
+    from automl_images.steps.repeat import address, neighbour, step
 
     best = json.loads(chosen)
     data, part = (test, "test") if os.path.getsize(test.path) else (validation, "validation")  # noqa: PTH202

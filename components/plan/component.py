@@ -31,8 +31,7 @@ def plan(
     """
     import json
 
-    from automl_images.steps.artifacts import address, bucket_root
-    from automl_images.steps.repeat import step
+    from automl_images.steps.repeat import address, bucket_root, step
 
     root = storage or bucket_root(summary.uri)
     options = ["--storage", root, "--run", run, *(["--fresh", fresh] if fresh else [])]

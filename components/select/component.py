@@ -27,8 +27,7 @@ def select(
     """
     import json
 
-    from automl_images.steps.artifacts import address
-    from automl_images.steps.repeat import step
+    from automl_images.steps.repeat import address, step
 
     described = json.loads(lanes[0])
     options = ["--run", described["run"], "--report", address(leaderboard), "--title", name]

@@ -1,5 +1,0 @@
-"""The serve component."""
-
-from components.serve.component import serve
-
-__all__ = ["serve"]

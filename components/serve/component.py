@@ -27,8 +27,7 @@ def serve(
     """
     import json
 
-    from automl_images.steps.artifacts import address
-    from automl_images.steps.repeat import step
+    from automl_images.steps.repeat import address, step
 
     described = json.loads(model)
     folder = described.get("uri") or described["model"]

@@ -29,8 +29,7 @@ def split(
     """
     import json
 
-    from automl_images.steps.artifacts import address
-    from automl_images.steps.repeat import step
+    from automl_images.steps.repeat import address, step
 
     block = json.loads(data)
     how = {"by": "random", "seed": 0, **(block.get("split") or {})}

@@ -1,5 +1,0 @@
-"""The train component."""
-
-from components.train.component import train
-
-__all__ = ["train"]

@@ -19,7 +19,7 @@ from automl_images.training import classification as trial_module
 from automl_images.training.classification import ClassificationModule
 from automl_images.training.fit import fit
 from automl_images.training.job import Job
-from tests.training_probe import Journal
+from tests.helpers.training_probe import Journal
 
 SINGLE, MULTI = "image-classification", "image-classification-multilabel"
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}

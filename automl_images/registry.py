@@ -29,12 +29,7 @@ class Registry:
         self.url = storage.absolute(url)
 
     def register(
-        self,
-        name: str,
-        model: str,
-        metrics: Mapping[str, Any],
-        lineage: Mapping[str, Any],
-        metric: str,
+        self, name: str, model: str, metrics: Mapping[str, Any], lineage: Mapping[str, Any], metric: str
     ) -> dict[str, Any]:
         """Copy a model folder into the registry as the next version of ``name``.
 
