@@ -282,7 +282,7 @@ def test_the_centre_of_a_thin_image_is_seen():
     image = np.zeros((2, 8000, 3), np.uint8)
     image[:, 4000:] = 200
     seen = data.evaluation_image(image, settings(model_name="resnet20"))
-    assert (seen[:, :56].max(), seen[:, -56:].min()) == (0, 200)
+    assert seen[:, :8].max() < 30 and seen[:, -8:].min() > 170 and abs(seen.mean() - 100) < 2
 
 
 def test_decoded_images_have_a_quarter_of_the_memory_that_a_container_is_given(tmp_path, monkeypatch):
