@@ -226,9 +226,9 @@ class EvaluationBatches(Dataset):
     def __len__(self) -> int:
         return len(self.store)
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, list[int]]:
         """Return images uint8 [B, 3, H, W], laid out with channels last, and their indices."""
-        return _stacked([self.store.image(i) for i in indices]), torch.tensor(indices)
+        return _stacked([self.store.image(i) for i in indices]), indices
 
 
 def as_it_is(batch: Any) -> Any:
