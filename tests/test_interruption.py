@@ -24,8 +24,8 @@ from automl_images.sweep.trial import State
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
 ROOT = Path(__file__).parents[1]
-EPOCHS = 150
-SETTINGS = {"model_name": "resnet20", "number_of_epochs": EPOCHS, "training_batch_size": 4, "number_of_workers": 0}
+EPOCHS = 6
+SETTINGS = {"model_name": "resnet20", "number_of_epochs": EPOCHS, "training_batch_size": 4, "early_stopping": 0}
 KFP = re.compile(r"Executing task|Streamed logs|outputs:|Artifact\(|Dataset\(|metadata=|Task '|-{30}|Running pipeline")
 
 
@@ -196,6 +196,7 @@ def test_a_run_that_is_killed_takes_its_lanes_and_trials_along(workplace):
 
 
 def test_ctrl_c_of_a_single_training_resumes(workplace):
+    task = ["--task", "image-classification"]
     convert = [
         sys.executable,
         "-m",
@@ -203,8 +204,7 @@ def test_ctrl_c_of_a_single_training_resumes(workplace):
         "convert",
         "data",
         "all.jsonl",
-        "--task",
-        "image-classification",
+        *task,
     ]
     subprocess.run(convert, cwd=workplace, env=environment(workplace), check=True, capture_output=True)
     options = [w for name, value in SETTINGS.items() for w in ("--set", f"{name}={value}")]
