@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -14,6 +15,7 @@ Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_PASSING = 10.0  # seconds that a body which nobody reads may take
 log = logging.getLogger("automl_images.serving")
 _PREDICT = re.compile(r"/v1/models/[^/]+:predict")
 
@@ -65,9 +67,10 @@ class Gate:
             finally:
                 self.requests, self.bytes = self.requests - 1, self.bytes - taken
         except Refused as refused:
-            await self._refuse(scope, refused, send)
+            await self._refuse(scope, refused, receive, send)
         except TimeoutError:
-            await self._refuse(scope, Refused(408, f"no whole body in {self.queue.seconds:.0f} s"), send)
+            late = Refused(408, f"no whole body in {self.queue.seconds:.0f} s")
+            await self._refuse(scope, late, None, send)
 
     def _admit(self, scope: Message) -> int:
         """Return how many bytes are kept for a request's body.
@@ -78,9 +81,9 @@ class Gate:
         if scope["method"] != "POST" or not _PREDICT.fullmatch(scope["path"]):
             raise Refused(403, "nothing but POST /v1/models/NAME:predict is taken")
         length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
-        size = int(length) if length.isdecimal() and len(length) < 19 else self.queue.body
-        if size > self.queue.body or (length and not length.isdecimal()):
+        if length and (not length.isdecimal() or len(length) > 18 or int(length) > self.queue.body):
             raise Refused(413, f"the body is larger than {self.queue.body} bytes")
+        size = int(length or self.queue.body)
         if self.requests >= self.queue.requests or self.bytes + size > self.queue.bodies:
             raise Refused(503, f"{self.requests} requests wait; come again")
         return size
@@ -124,7 +127,15 @@ class Gate:
             hanging_up.cancel()
             answering.cancel()
 
-    async def _refuse(self, scope: Message, refused: Refused, send: Send) -> None:
+    async def _refuse(self, scope: Message, refused: Refused, receive: Receive | None, send: Send) -> None:
+        """Answer, once the body has been passed over: a client that is still sending would not read the answer."""
+        if receive and b"expect" not in dict(scope["headers"]):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PASSING):
+                    size, more = 0, True
+                    while more and size <= self.queue.bodies:
+                        message = await receive()
+                        size, more = size + len(message.get("body", b"")), message.get("more_body", False)
         log.warning("%s %s: %s: %s", scope["method"], one_line(scope["path"]), refused.status, refused)
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         if refused.status == 503:
