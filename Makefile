@@ -32,7 +32,7 @@ run: setup
 	$(BIN)/python -m pipelines run $(EXPERIMENT) --predict sample/JPEGImages/000000.jpg $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not full" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not full" $(ARGS)
 
 test-full: setup
 	$(BIN)/python -m pytest $(ARGS)

@@ -13,48 +13,28 @@ HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # what timm's augreg ViTs were trained 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One model.
+    """One model."""
 
-    Attributes:
-        name: the settings' ``model_name``.
-        family: the tasks' family whose models it is one of.
-        builder: ``module:Class``, called with the classes and the settings.
-        library, network: whose network it is, and what it is called there.
-        groups: what ``layers_to_freeze`` counts, first layers first: names of modules and parameters.
-        weights: the library's name of its published weights: torchvision's entry, timm's tag; None: there are none
-            that load without pickle.
-        weights_prefix: what comes before a published tensor's name in our state_dict.
-        frozen_norms: its builder takes ``frozen_norms``: batch norms keep the statistics of the weights that they got.
-        packages: what a model folder's requirements pin beside torch and torchvision.
-        settings: the hyperparameters that it has beside its family's.
-        defaults: hyperparameters' defaults that are not its task's; a value or a mapping of tasks.
-        least_side, multiple: of its input's height and width, in pixels.
-        one_size: it takes images of the size that it was built for alone.
-        channels_last: that memory layout may make it faster.
-        head: the name of a classifier's last layer in the library's network.
-        normalisation: mean and standard deviation of a classifier's input, of each channel, in [0, 1].
-        doubled_to: up to this side in pixels a training batch of one image is doubled, or a batch norm would see a
-            single value a channel, from which it cannot learn statistics.
-    """
-
-    name: str
-    family: str
-    builder: str
-    library: str
-    network: str
-    groups: tuple[tuple[str, ...], ...]
-    weights: str | None = None
-    weights_prefix: str = "network."
-    frozen_norms: bool = False
-    packages: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    least_side: int = 1
-    multiple: int = 1
-    one_size: bool = False
-    channels_last: bool = True
-    head: str = "fc"
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
+    name: str  # the settings' model_name
+    family: str  # the tasks' family whose models it is one of
+    builder: str  # "module:Class", called with the classes and the settings
+    library: str  # whose network it is
+    network: str  # what it is called there
+    groups: tuple[tuple[str, ...], ...]  # what layers_to_freeze counts, first layers first: modules and parameters
+    weights: str | None = None  # the library's name of published weights; None: none that load without pickle
+    weights_prefix: str = "network."  # what comes before a published tensor's name in our state_dict
+    frozen_norms: bool = False  # its builder takes `frozen_norms`: batch norms keep the statistics that they got
+    packages: tuple[str, ...] = ()  # what a model folder's requirements pin beside torch and torchvision
+    settings: tuple[str, ...] = ()  # the hyperparameters that it has beside its family's
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # not its task's; a value or a mapping of tasks
+    least_side: int = 1  # of its input's height and width, in pixels
+    multiple: int = 1  # of which both must be multiples
+    one_size: bool = False  # it takes images of the size that it was built for alone
+    channels_last: bool = True  # that memory layout may make it faster
+    head: tuple[str, ...] = ("fc",)  # the layers in the library's network that depend on the classes
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET  # of each channel, in [0, 1]: mean, deviation
+    # up to this side in pixels a training batch of one image is doubled, or a batch norm would see a single value a
+    # channel, from which it cannot learn statistics
     doubled_to: float = 0
 
 
@@ -103,7 +83,7 @@ def _vit(name: str, network: str, weights: str, blocks: int, batch: int, rates: 
         multiple=16,
         one_size=True,
         channels_last=False,
-        head="head",
+        head=("head",),
         normalisation=HALF,
         doubled_to=0,
     )
@@ -127,6 +107,7 @@ def _faster_rcnn(depth: int, weights: str, weights_prefix: str = "network.") -> 
         weights_prefix=weights_prefix,
         frozen_norms=True,
         settings=("min_size", "max_size", "box_detections_per_img"),
+        head=("roi_heads.box_predictor",),
     )
 
 
@@ -139,7 +120,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "mobilenet_v2",
             "MobileNet_V2_Weights.IMAGENET1K_V2",
             groups=_numbered("network.features.", range(19)),
-            head="classifier.1",
+            head=("classifier.1",),
         ),
         _classifier("resnet18", "torchvision", "resnet18", "ResNet18_Weights.IMAGENET1K_V1"),
         _classifier("resnet34", "torchvision", "resnet34", "ResNet34_Weights.IMAGENET1K_V1"),
@@ -164,6 +145,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             _numbered("network.model.", range(10)),  # its backbone
             packages=("ultralytics", "opencv-python-headless"),
             settings=("img_size", "model_size", "multi_scale"),
+            head=tuple(f"model.24.cv3.{i}.2" for i in range(3)),
             defaults={
                 "number_of_epochs": 30,
                 "training_batch_size": 16,

@@ -1,10 +1,11 @@
-"""The errors that are meant for people."""
+"""What people are told: errors that they can mend, and lines of progress."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
 import errno
+import sys
 from collections.abc import Iterable, Iterator
 
 
@@ -21,6 +22,11 @@ class StepFailed(Exception):
 
 class DiskFullError(UserError):
     """A write found no space left: the machine's lack, so that what it ended may resume."""
+
+
+def say(line: str) -> None:
+    """Print one line of progress on standard error."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

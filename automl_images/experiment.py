@@ -12,7 +12,7 @@ from automl_images.errors import UserError, nearest
 from automl_images.sweep.canonical import canonical_settings, canonical_space
 from automl_images.sweep.curated import AUTO
 from automl_images.sweep.sampling import Sampling, as_written
-from automl_images.sweep.sampling.random import Random
+from automl_images.sweep.sampling.independent import Random
 from automl_images.sweep.schema import Block, Real, Whole, given
 from automl_images.sweep.space import parse_space
 from automl_images.sweep.termination import Rule, Unstopped
@@ -161,8 +161,7 @@ class Experiment(Block):
     sweep: Sweep = Sweep()
     resources: Resources = Resources()
     storage: str | None = Field(
-        None,
-        description="The root of ledgers, copied data, models; null: ./runs here, on a cluster Kubeflow's bucket.",
+        None, description="The root of ledgers, copied data, models; null: ./runs here, on a cluster Kubeflow's bucket."
     )
     cluster: Any = Field(None, description="What the pipelines alone read: where they are submitted.")
     register_: Register | None = Field(Register(), alias="register", description="null: not at all.")

@@ -22,23 +22,14 @@ _LONGEST, _SHORTEST = 0.25, 0.005  # seconds between two looks
 
 @dataclass(frozen=True)
 class Memory:
-    """A container's memory.
+    """A container's memory, in bytes."""
 
-    Attributes:
-        used: bytes that the kernel cannot take back at once: all but the cache of files.
-        limit: bytes that it may use.
-    """
-
-    used: int
-    limit: int
+    used: int  # what the kernel cannot take back at once: all but the cache of files
+    limit: int  # what it may use
 
 
 def container(root: Path | None = None) -> Memory | None:
-    """Return the memory of this process's container, or None where it has no limit of its own.
-
-    Args:
-        root: where control groups are mounted; None: ``/sys/fs/cgroup``. Read is cgroup v2, or v1 below ``memory``.
-    """
+    """Return the memory of this process's container by cgroup v2, or v1 below ``memory``; None: it has no limit."""
     root = root or ROOT
     v2 = (root / "memory.max").exists()
     folder = root if v2 else root / "memory"
@@ -60,20 +51,17 @@ def container(root: Path | None = None) -> Memory | None:
 
 @dataclass
 class Guard:
-    """What :func:`guarded` did: ``ended`` is None, or the memory at which it ended the process."""
+    """What :func:`guarded` did."""
 
-    ended: Memory | None = None
+    ended: Memory | None = None  # the memory at which it ended the process
     over: threading.Event = field(default_factory=threading.Event)
 
 
 @contextlib.contextmanager
 def guarded(process: int, lanes: int = 1, root: Path | None = None) -> Iterator[Guard]:
-    """End a process and all that it started before its container's memory is used up, while the block runs.
+    """End a process, by its id, and all that it started before its container's memory is used up.
 
-    Args:
-        process: its id.
-        lanes: how many such processes share the container; one that holds little is not ended.
-        root: as for :func:`container`.
+    ``lanes`` such processes share the container; one that holds little is not ended. ``root``: see :func:`container`.
     """
     guard = Guard()
     watch = threading.Thread(target=_watch, args=(guard, process, lanes, root), daemon=True)
@@ -94,7 +82,9 @@ def _watch(guard: Guard, process: int, lanes: int, root: Path | None) -> None:
         room = memory.limit * (1 - _MARGIN) - memory.used
         if room <= 0 and _held(process) > memory.used * _OWN / lanes:
             guard.ended = memory
-            _end(process)
+            for each in _tree(process):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each, 9)
             return
         pause = min(_LONGEST, max(_SHORTEST, room / _FASTEST))
 
@@ -116,9 +106,3 @@ def _held(process: int) -> int:
         with contextlib.suppress(psutil.Error):
             held += psutil.Process(each).memory_info().rss
     return held
-
-
-def _end(process: int) -> None:
-    for each in _tree(process):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(each, 9)

@@ -79,11 +79,7 @@ def is_dir(url: str) -> bool:
 
 
 def read_bytes(url: str) -> bytes:
-    """Return a file's bytes.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
+    """Return a file's bytes; raises FileNotFoundError if there is none."""
     fs, path = filesystem(url)
     return fs.cat_file(path)
 

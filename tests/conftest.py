@@ -1,6 +1,8 @@
 """Small data that tests make for themselves."""
 
 import dataclasses
+import functools
+import inspect
 import json
 import os
 from pathlib import Path
@@ -14,6 +16,8 @@ from PIL import Image, ImageDraw
 
 from automl_images.annotations import Box, Boxes, Record
 
+# kfp asks for the stack 56 times a compiled pipeline; with lines of source that takes 3 s below pytest, without 0.2 s
+inspect.stack = functools.partial(inspect.stack, 0)
 pytest.register_assert_rewrite("tests.effects")  # their asserts say what differs
 
 IMAGES = ["a.png", "b.png", "c.png"]
@@ -143,3 +147,16 @@ def squares(tmp_path_factory):
     folder = tmp_path_factory.mktemp("squares")
     records = draw_squares(folder, 16)
     return records[:12], records[12:]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Return the model folder of a small untrained detector, not to be written to."""
+    from automl_images.models import folder
+    from tests.helpers.detectors import RCNN, TASK, made, settings_of
+
+    path = tmp_path_factory.mktemp("model")
+    given = {"max_size": 96, "box_score_thresh": 0.0}
+    network, classes = made(RCNN, ["red", "blue"], **given), ["red", "blue"]
+    folder.save(path, network, task=TASK, settings=settings_of(RCNN, **given), classes=classes, metrics={"epoch": 1})
+    return path

@@ -232,9 +232,9 @@ def test_a_class_only_in_validation_is_refused(tmp_path, drawn):
         "training": {"source": str(tmp_path / "annotations.jsonl")},
         "validation": {"source": str(other / "annotations.jsonl"), "images": str(tmp_path)},
     }
-    outs = [str(tmp_path / f"{n}.out") for n in ("t", "v", "e")]
+    outs = {name: str(tmp_path / f"{name}.out") for name in ("training", "validation", "test")}
     with pytest.raises(UserError, match=r"data.validation: .*line 1: box 1 has the class 'bleu'.*'blue'"):
-        convert_data(TASK, data, *outs)
+        convert_data(TASK, data, outs)
 
 
 def records_of(labels):

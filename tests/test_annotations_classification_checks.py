@@ -160,18 +160,19 @@ def test_what_is_enough_to_train(capsys):
 def sets(tmp_path, **folders):
     for name, files in folders.items():
         save_images(tmp_path / name, files)
-    return {name: {"source": str(tmp_path / name)} for name in folders}, [str(tmp_path / f"{n}.out") for n in "tve"]
+    outs = {name: str(tmp_path / f"{name}.out") for name in ("training", "validation", "test")}
+    return {name: {"source": str(tmp_path / name)} for name in folders}, outs
 
 
 def test_one_class_in_training_is_refused(tmp_path):
     data, outs = sets(tmp_path, training=["cat/1.png", "cat/2.png"])
     with pytest.raises(UserError, match="data.training: the training data has one class alone, 'cat'"):
-        convert_data(ONE, data, *outs)
+        convert_data(ONE, data, outs)
 
 
 def test_a_class_without_an_image_in_validation_is_said(tmp_path, capsys):
     data, outs = sets(tmp_path, training=["cat/1.png", "dog/1.png", "emu/1.png"], validation=["dog/2.png"])
-    summaries = convert_data(ONE, data, *outs)
+    summaries = convert_data(ONE, data, outs)
     assert summaries["validation"]["classes"] == {"dog": 1}
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
@@ -184,8 +185,8 @@ def test_a_class_without_an_image_in_validation_is_said(tmp_path, capsys):
 def test_a_class_only_in_validation_is_refused_or_left_out(tmp_path):
     data, outs = sets(tmp_path, training=["cat/1.png", "dog/1.png"], validation=["dog/2.png", "emu/1.png"])
     with pytest.raises(UserError, match="data.validation: .*emu/1.png: has the class 'emu', which the training"):
-        convert_data(ONE, data, *outs)
-    assert convert_data(ONE, {**data, "on_error": "skip"}, *outs)["validation"]["classes"] == {"dog": 1}
+        convert_data(ONE, data, outs)
+    assert convert_data(ONE, {**data, "on_error": "skip"}, outs)["validation"]["classes"] == {"dog": 1}
 
 
 def labelled(labels):

@@ -69,7 +69,7 @@ def frozen_at_each_count(model, name):
         assert frozen > before, f"group {count} ({names[-1]}) matches no parameter of its own"
         before = frozen
     rest = {n.removeprefix("network.") for n, p in model.named_parameters() if p.requires_grad}
-    after = {*AFTER_GROUPS[ARCHITECTURES[name].builder.partition(":")[2]], ARCHITECTURES[name].head}
+    after = {*AFTER_GROUPS[ARCHITECTURES[name].builder.partition(":")[2]], *ARCHITECTURES[name].head}
     assert rest
     assert all(any(n.startswith(part + ".") for part in after) for n in rest)
     for refused in (lambda n: freeze(model, name, n), lambda n: check_layers(name, n)):

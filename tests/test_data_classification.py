@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from automl_images import memory
 from automl_images.annotations import Classes, OneClass, Record
 from automl_images.data import classification as data
 from automl_images.data import store as store_module
@@ -244,24 +245,35 @@ def test_truth_and_classes(tmp_path):
 def test_weighted_loss_weighs_classes_by_their_rarity():
     truth = np.array([0] * 8 + [1] * 2)
     full = data.class_weights(truth, 2, 2)
-    assert full.tolist() == pytest.approx([0.4, 1.6])
+    assert full.tolist() == pytest.approx([10 / (2 * 8), 10 / (2 * 2)]), 'scikit-learn\'s "balanced"'
     root = data.class_weights(truth, 2, 1)
     assert (root[1] / root[0]).item() == pytest.approx(2)
-    assert root.mean().item() == pytest.approx(1)
     assert data.class_weights(truth, 2, 0) is None
     several = np.array([[True, False]] * 8 + [[True, True]] * 2)
-    assert data.class_weights(several, 2, 2).tolist() == pytest.approx([0.1, 4])
-    assert data.class_weights(several, 2, 1).tolist() == pytest.approx([0.1**0.5, 2])
+    full = data.class_weights(several, 2, 2)
+    assert full[:, 1].tolist() == pytest.approx([0.625, 2.5])
+    assert full[1, 0].item() == pytest.approx(1), "every image has the class, so there is nothing to weigh"
+
+
+@pytest.mark.parametrize("mode", [1, 2])
+@pytest.mark.parametrize("rare", [1, 10, 40, 50])
+def test_a_weighted_loss_has_a_mean_weight_of_one_over_the_training_images(rare, mode):
+    truth = np.array([0] * (100 - rare) + [1] * rare)
+    assert data.class_weights(truth, 2, mode)[torch.from_numpy(truth)].mean().item() == pytest.approx(1)
+    several = np.stack([truth, 1 - truth], axis=1).astype(bool)
+    weights = data.class_weights(several, 2, mode)
+    each = torch.where(torch.from_numpy(several), weights[1], weights[0])
+    assert each.mean(0).tolist() == pytest.approx([1, 1])
 
 
 def test_decoded_images_have_a_quarter_of_the_memory_that_a_container_is_given(tmp_path, monkeypatch):
-    limits = tmp_path / "v2", tmp_path / "v1"
-    monkeypatch.setattr(store_module, "_LIMITS", limits)
+    monkeypatch.setattr(memory, "ROOT", tmp_path)
     monkeypatch.delenv("AUTOML_IMAGES_LANES_HERE", raising=False)
     whole = store_module.memory_budget()
-    limits[0].write_text("max\n")
+    for name, text in {"max": "max\n", "current": "0\n", "stat": "anon 0\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(text)
     assert store_module.memory_budget() == whole
-    limits[1].write_text(f"{1 << 20}\n")
+    (tmp_path / "memory.max").write_text(f"{1 << 20}\n")
     assert store_module.memory_budget() == 1 << 18
     monkeypatch.setenv("AUTOML_IMAGES_LANES_HERE", "2")
     assert store_module.memory_budget() == 1 << 17

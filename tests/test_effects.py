@@ -15,8 +15,8 @@ from tests.effects.lab import EFFECTS, Lab
 from tests.effects.probe import (
     SINGLE,
 )
-from tests.test_models import settings_of
-from tests.training_probe import Journal
+from tests.helpers.detectors import settings_of
+from tests.helpers.training_probe import Journal
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ from automl_images.training.fit import fit
 from automl_images.training.job import Job
 from tests.conftest import write_jsonl
 from tests.effects.probe import SMALL, draw_classes, write_labels
-from tests.training_probe import Journal
+from tests.helpers.training_probe import Journal
 
 BUILT = [task for task in TASKS.values() if task.default_model]
 FAMILIES = sorted({task.family for task in BUILT})

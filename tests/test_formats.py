@@ -285,8 +285,8 @@ def missing(kind):
         for name, text in (("t", "image,label\na.png,cat\nb.png,dog\n"), ("v", "image,label\na.png,cat\n")):
             (tmp_path / f"{name}.csv").write_text(text)
         data = {n: {"source": str(tmp_path / f"{n[0]}.csv")} for n in ("training", "validation")}
-        outs = [str(tmp_path / f"{n}.out") for n in "tve"]
-        convert_data(KINDS[kind].task(), {**data, "on_error": policy}, *outs)
+        outs = {name: str(tmp_path / f"{name}.out") for name in data}
+        convert_data(KINDS[kind].task(), {**data, "on_error": policy}, outs)
         return "said" if "validation: no image has the class dog" in capsys.readouterr().err else "nothing"
 
     return outcome

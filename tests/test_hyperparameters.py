@@ -14,7 +14,6 @@ from automl_images.hyperparameters import (
     without_effect,
 )
 from automl_images.hyperparameters.number import number
-from automl_images.hyperparameters.resolve import PROFILES
 from automl_images.tasks import TASKS
 
 TASK = "image-object-detection"
@@ -51,7 +50,7 @@ def test_the_default_model_is_yolov5_and_every_row_has_a_value():
 def test_every_default_is_within_its_range_and_described(row):
     for model, architecture in ARCHITECTURES.items():
         for task in (t for t in TASKS.values() if t.family == architecture.family and row.applies_to(model)):
-            for profile in PROFILES:
+            for profile in ("azure", "sagemaker"):
                 default = row.default_for(task.name, model, profile)
                 assert row.check(default) == default
     assert len(row.effect) > 20

@@ -18,11 +18,11 @@ from automl_images.steps import train
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State
 from benchmarks.ledger_scale import s3_server
-from pipelines import __main__ as command
 from pipelines import follow
 from pipelines import submit as module
-from tests.fake_cluster import Backend, ByThread, Terminated
-from tests.fake_kubeflow import FakeKubeflow
+from tests.helpers import command
+from tests.helpers.fake_cluster import Backend, ByThread, Terminated
+from tests.helpers.fake_kubeflow import FakeKubeflow
 
 EXPERIMENTS = {p.stem: p for p in sorted((Path(__file__).parents[1] / "pipelines/experiments").glob("*.yaml"))}
 SMALL = ["settings.number_of_epochs=1", "settings.evaluation_frequency=1"]
@@ -88,13 +88,7 @@ def submit(fake, data, monkeypatch, capsys, tmp_path, request):
                 monkeypatch.setattr(sys, stream, ByThread(getattr(sys, stream)))
         overrides = [x for o in [*SHORTER[name], f"storage={root}"] for x in ("--set", o)]
         arguments = ["submit", str(EXPERIMENTS[name]), "--host", fake.url, *overrides, *options]
-        monkeypatch.setattr(sys, "argv", ["pipelines", *arguments])
-        code = 0
-        try:
-            command.main()
-        except SystemExit as end:
-            code = end.code or 0
-        return code, *capsys.readouterr()
+        return command.call(monkeypatch, capsys, *arguments)
 
     call.root = root
     return call

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from automl_images.metrics import classification_metrics
-from automl_images.metrics.classification import curves, predicted_labels, scalars
+from automl_images.metrics.classification import curves, predicted_labels
 
 AVERAGES = ("macro", "micro", "weighted")
 
@@ -284,7 +284,7 @@ def test_a_point_of_a_curve_is_what_its_threshold_gives():
 
 def test_single_figures_are_picked_out():
     found = classification_metrics([0, 1], np.array([[0.6, 0.4], [0.3, 0.7]]), ["a", "b"], False, 2)
-    single = scalars(found)
+    single = {k: v for k, v in found.items() if not isinstance(v, dict | list)}
     assert next(iter(single)) == "accuracy"
     assert set(found) - set(single) == {"per_label_metrics", "confusion_matrix"}
 

@@ -28,8 +28,11 @@ def by_pycocotools(truth, detections, classes):
     def annotations(images, key, name):
         rows = []
         for n, one in enumerate(images):
+            before = len(rows)
             for (x0, y0, x1, y1), label, value in zip(one["boxes"].tolist(), one["labels"], one[key], strict=True):
                 side = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0)}
+                if "area" in one:
+                    side["area"] = one["area"][len(rows) - before]
                 row = {"id": len(rows) + 1, "image_id": n + 1, "category_id": int(label) + 1, name: float(value)}
                 rows.append({**row, **side} | ({"iscrowd": int(value)} if name == "iscrowd" else {"iscrowd": 0}))
         return rows
@@ -64,6 +67,8 @@ def random_scene(seed, images, most):
             corner, side = corner.round(), side.round()
         boxes, labels = np.hstack([corner, corner + side]), rng.integers(0, 3, n)
         truth.append(image(boxes, labels, crowd=rng.random(n) < 0.2))
+        if seed % 2:  # of an outline, which is smaller than its box
+            truth[-1]["area"] = side.prod(1) * np.random.default_rng(seed).uniform(0.2, 1, n)
         copies = rng.integers(0, 3, n)
         shifted = np.repeat(boxes, copies, axis=0)
         sides = np.repeat(side, copies, axis=0)
@@ -126,20 +131,21 @@ def test_edge_cases(truth, detections, figure):
     assert found["per_class"]["c"] == {"map": None, "map_50": None}
 
 
-def test_only_the_asked_thresholds_count():
-    truth, detections = [image([[0, 0, 100, 100]], [0])], [image([[0, 0, 100, 60]], [0], scores=[1.0])]
-    assert coco_map(truth, detections, CLASSES, iou_thresholds=[0.5])["map"] == 1
-    strict = coco_map(truth, detections, CLASSES, iou_thresholds=[0.7, 0.8])
-    assert (strict["map"], strict["map_50"], strict["map_75"]) == (0, None, None)
-
-
 def test_only_so_many_detections_count():
     far = [[x, 200, x + 10, 210] for x in range(0, 100, 10)]
     truth = [image([BOX], [0])]
     detections = [image([*far, BOX], [0] * 11, scores=[0.9] * 10 + [0.1])]
-    assert coco_map(truth, detections, CLASSES, max_detections=11)["mar_11"] == 1
-    assert coco_map(truth, detections, CLASSES, max_detections=10)["mar_10"] == 0
-    assert coco_map(truth, detections, CLASSES, max_detections=2)["mar_2"] == 0
+    found = coco_map(truth, detections, CLASSES)
+    assert (found["mar_100"], found["mar_10"], found["mar_1"]) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(("area", "found"), [(None, "medium"), (900.0, "small"), (1600.0, "medium"), (9500.0, "large")])
+def test_an_objects_size_is_its_annotated_area(area, found):
+    truth = image([BOX], [0]) | ({} if area is None else {"area": np.array([area])})
+    figures = coco_map([truth], [image([BOX], [0], scores=[0.9])], CLASSES)
+    assert {size: figures[f"map_{size}"] for size in ("small", "medium", "large")} == {
+        size: pytest.approx(1) if size == found else None for size in ("small", "medium", "large")
+    }
 
 
 def test_nothing_is_printed(capfd):

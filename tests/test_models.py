@@ -2,35 +2,16 @@
 
 import sys
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torchvision.ops import box_iou
 
 from automl_images.errors import UserError
-from automl_images.hyperparameters import resolve
 from automl_images.models.catalogue import build
+from tests.helpers.detectors import CLASSES, RCNN, TASK, made, noise, settings_of
 
-TASK = "image-object-detection"
-CLASSES = ["blue", "red"]
-RCNN = "fasterrcnn_resnet18_fpn"
 NO_BOX = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-
-
-def settings_of(name, **given):
-    sizes = {"img_size": 64} if name == "yolov5" else {"min_size": 64, "max_size": 64}
-    settings = resolve(TASK, {"model_name": name, **sizes, **given})
-    return settings | ({"model_size": "nano"} if name == "yolov5" and "model_size" not in given else {})
-
-
-def made(name, classes=CLASSES, **given):
-    torch.manual_seed(0)
-    return build(TASK, settings_of(name, **given), classes).eval()
-
-
-def noise(height, width, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, 255, (3, height, width), dtype=np.uint8))
 
 
 def shapes_seen(module, work, times=1):
@@ -70,6 +51,15 @@ def test_faster_rcnn_keeps_so_many_boxes_and_no_overlapping_ones():
     for label in (0, 1):
         boxes = some["boxes"][some["labels"] == label]
         assert (box_iou(boxes, boxes) - torch.eye(len(boxes))).max() <= 0.2
+
+
+@pytest.mark.parametrize("name", [RCNN, "yolov5"])
+def test_what_is_found_on_an_image_does_not_depend_on_its_batch(name):
+    model, small, wide = made(name), noise(48, 40), noise(64, 128, seed=1)
+    alone, together = model.predict([small])[0], model.predict([wide, small])[1]
+    assert len(alone["scores"])
+    for key, tensor in alone.items():
+        torch.testing.assert_close(together[key], tensor, rtol=1e-5, atol=1e-5)
 
 
 class Scripted(nn.Module):

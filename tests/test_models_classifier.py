@@ -5,7 +5,6 @@ import subprocess
 import sys
 from copy import deepcopy
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,26 +16,7 @@ from automl_images.models import folder as model_folder
 from automl_images.models.catalogue import build
 from automl_images.models.classifier import Classifier
 from automl_images.models.resnet_cifar import CifarResNet
-
-TASK = "image-classification"
-CLASSES = ["ant", "bee", "cat"]
-CPU = torch.device("cpu")
-
-
-def settings_of(name, size=32, **given):
-    sizes = {"train_crop_size": size, "valid_crop_size": size, "valid_resize_size": size}
-    return {"model_name": name, "image_shape": None, **sizes, **given}
-
-
-def made(name, size=32, classes=CLASSES, **given):
-    torch.manual_seed(0)
-    return build(TASK, settings_of(name, size, **given), classes)
-
-
-def noise(count=2, height=32, width=None, seed=0):
-    shape = (count, 3, height, width or height)
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
-
+from tests.helpers.classifiers import CLASSES, TASK, made, noise, settings_of
 
 SMALL = ["mobilenetv2", "resnet18", "resnest50", "vits16r224", "resnet20"]
 

@@ -12,9 +12,9 @@ from torchvision.models import ResNet18_Weights, mobilenet_v2, resnet18
 
 from automl_images.architectures import ARCHITECTURES, has_published, models_of
 from automl_images.errors import UserError
-from automl_images.models import weights
 from automl_images.models.catalogue import initial
-from tests.test_models_classifier import CLASSES, TASK, made, settings_of
+from automl_images.models.published import published
+from tests.helpers.classifiers import CLASSES, TASK, made, settings_of
 
 
 def plain(name):
@@ -30,7 +30,7 @@ def test_weights_load_under_the_librarys_names_and_under_ours(tmp_path, name, pr
     save_file({prefix + k: v for k, v in state.items()}, source)
     model, said = initial(TASK, settings_of(name), CLASSES, {"source": str(source), "pretrained": True})
     assert all(torch.equal(v, state[k]) for k, v in model.network.state_dict().items())
-    assert said == f"weights: {source}: {len(state)} tensors; 0 start afresh"
+    assert said == f"weights: {len(state)} tensors from {source}; 0 start afresh"
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,9 @@ def test_the_head_is_kept_for_the_same_classes_alone(tmp_path, labels, kept):
 def test_tensors_that_do_not_fit_are_counted_and_said(tmp_path):
     torch.save({**resnet18(num_classes=9).state_dict(), "odd": torch.ones(1)}, tmp_path / "a.pt")
     said = initial(TASK, settings_of("resnet18"), CLASSES, {"source": str(tmp_path / "a.pt")})[1]
+    assert said.startswith("weights: 120 tensors from ")
     assert said.endswith(
-        "120 tensors; 2 start afresh, such as network.fc.bias; 3 of the file's are not used, such as network.fc.bias"
+        "; 2 start afresh, such as network.fc.bias; 3 of the file's are not used, such as network.fc.bias"
     )
     torch.save({"odd": torch.ones(1)}, tmp_path / "b.pt")
     with pytest.raises(UserError, match="no tensor of the file fits the model"):
@@ -81,7 +82,7 @@ def test_published_weights_fill_all_but_the_head_even_where_it_would_fit(monkeyp
     model, said = initial(TASK, settings_of("resnet18"), CLASSES, {"pretrained": True})
     assert torch.equal(model.network.conv1.weight, state["conv1.weight"])
     assert not torch.equal(model.network.fc.weight, state["fc.weight"])
-    assert said.startswith("weights: the library: 120 tensors; 2 start afresh")
+    assert said.startswith("weights: 120 tensors from the library; 2 start afresh")
     with pytest.raises(UserError, match="image_shape: 1,32,32 is grey"):
         initial(TASK, settings_of("resnet18", image_shape="1,32,32"), CLASSES, {"pretrained": True})
 
@@ -92,7 +93,7 @@ def test_weights_that_were_put_into_torchs_cache_are_used(monkeypatch, tmp_path,
     (tmp_path / "checkpoints").mkdir()
     row = ARCHITECTURES[name]
     save_file({"fc.bias": torch.ones(3)}, tmp_path / "checkpoints" / f"{row.network}.{row.weights}.safetensors")
-    assert list(weights.published(name)) == ["network.fc.bias"]
+    assert list(published(name)) == ["network.fc.bias"]
 
 
 @pytest.mark.parametrize("name", models_of("classification"))
@@ -123,4 +124,4 @@ def test_a_silent_server_is_given_up_on(monkeypatch, tmp_path):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
         monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
         with pytest.raises(UserError, match="seresnext50_32x4d.racm_in1k.safetensors cannot be fetched .*timed out"):
-            weights.published("seresnext")
+            published("seresnext")

@@ -7,15 +7,9 @@ import pytest
 import torch
 
 from automl_images.models import compute
-from tests.test_models_classifier import CPU, made, noise
+from tests.helpers.classifiers import CPU, made, noise
 
 
-@pytest.fixture
-def fresh_cache(monkeypatch):
-    monkeypatch.setattr(compute, "_cache", {})
-
-
-@pytest.mark.usefixtures("fresh_cache")
 def test_a_probe_leaves_the_model_and_the_random_state_as_they_were():
     model, batch = made("mobilenetv2").train(), noise(2)  # it has a dropout, which draws
     for parameter in model.parameters():
@@ -29,7 +23,6 @@ def test_a_probe_leaves_the_model_and_the_random_state_as_they_were():
     assert "times as fast" in choice["note"]
 
 
-@pytest.mark.usefixtures("fresh_cache")
 @pytest.mark.parametrize(
     ("name", "layouts"),
     [("resnest50", {False}), ("resnest101", {False}), ("vits16r224", {False}), ("resnet50", {False, True})],
@@ -44,7 +37,6 @@ def test_a_resnest_and_a_vit_are_never_channels_last(monkeypatch, name, layouts)
     assert {t["channels_last"] for t in tried} == layouts
 
 
-@pytest.mark.usefixtures("fresh_cache")
 @pytest.mark.parametrize(
     ("has", "precision", "dtypes"),
     [
@@ -69,14 +61,8 @@ def test_the_precision_that_was_asked_for_is_kept_and_the_fastest_is_chosen(monk
     assert {t["dtype"] for t in tried} == dtypes
     assert {k: choice[k] for k in ("channels_last", "dtype")} == tried[fast]
     assert ("float16 is bfloat16 on a CPU" in choice["note"]) is (precision == "float16")
-    count = len(tried)
-    assert compute.fastest(model, noise(4), CPU, steps=10_000, precision=precision) == choice
-    assert len(tried) == count  # found once in a process
-    compute.fastest(model, noise(4, 16), CPU, steps=10_000, precision=precision)
-    assert len(tried) == 2 * count
 
 
-@pytest.mark.usefixtures("fresh_cache")
 def test_a_layout_that_is_hardly_faster_stays_plain(monkeypatch):
     monkeypatch.setattr(compute, "_probe", lambda *a: [1.0] + [0.95] * (len(a[3]) - 1))
     choice = compute.fastest(made("resnet20"), noise(4, seed=1), CPU, steps=10_000)
@@ -84,7 +70,6 @@ def test_a_layout_that_is_hardly_faster_stays_plain(monkeypatch):
     assert "times as fast" in choice["note"]
 
 
-@pytest.mark.usefixtures("fresh_cache")
 @pytest.mark.parametrize(
     ("name", "has", "precision", "expected"),
     [
@@ -106,7 +91,6 @@ def test_a_trial_too_short_to_probe_computes_with_what_is_known(monkeypatch, nam
     assert "not probed" in choice["note"]
 
 
-@pytest.mark.usefixtures("fresh_cache")
 @pytest.mark.parametrize(
     ("steps", "milliseconds", "images"), [(10**6, 1, 16), (10**6, 40, 8), (10**6, 900, 4), (300, 1, 8)]
 )

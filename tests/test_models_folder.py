@@ -1,11 +1,9 @@
 """The model folder: all that prediction needs, and nothing that runs by being read."""
 
-import pickle
 import subprocess
 import sys
 import zipfile
 from email.parser import HeaderParser
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +16,8 @@ from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve
 from automl_images.models import folder as model_folder
 from automl_images.models.catalogue import build
-from tests.test_models import CLASSES, RCNN, TASK, made, settings_of
+from tests.helpers.detectors import CLASSES, RCNN, TASK, made, settings_of
+from tests.helpers.traps import pickled_trap, saved_trap
 
 
 def write(folder):
@@ -34,24 +33,6 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("folder")
     write(path)
     return path
-
-
-class Trap:
-    """Unpickling it writes a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-def pickled_trap(path):
-    path.write_bytes(pickle.dumps(Trap(path.parent / "sprung"), 2))
-
-
-def saved_trap(path):
-    torch.save({"weight": Trap(path.parent / "sprung")}, path)
 
 
 def test_the_wheel_in_a_model_folder_installs_and_predicts_without_training_packages(folder, tmp_path):

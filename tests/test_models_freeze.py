@@ -7,7 +7,7 @@ from torch import nn
 from automl_images.architectures import models_of
 from automl_images.models.catalogue import build
 from automl_images.models.freeze import freeze
-from tests.test_models import settings_of
+from tests.helpers.detectors import settings_of
 
 
 def made(name):

@@ -1,5 +1,6 @@
 """The weights that training starts from: published ones, or tensors from a file."""
 
+import json
 from urllib.error import URLError
 
 import pytest
@@ -12,8 +13,8 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve
 from automl_images.models.catalogue import initial
-from tests.test_models import CLASSES, RCNN, TASK, made, settings_of
-from tests.test_models_folder import pickled_trap, saved_trap
+from tests.helpers.detectors import CLASSES, RCNN, TASK, made, settings_of
+from tests.helpers.traps import pickled_trap, saved_trap
 
 
 @pytest.mark.parametrize("kind", ["pt", "safetensors", "nested", "folder"])
@@ -36,10 +37,31 @@ def test_a_head_for_other_classes_starts_afresh(tmp_path):
     source = tmp_path / "a.pt"
     torch.save(made(RCNN).state_dict(), source)
     model, said = initial(TASK, settings_of(RCNN), ["x", "y", "z"], {"source": str(source)})
-    assert said.endswith("; 4 start afresh, such as network.roi_heads.box_predictor.bbox_pred.bias")
+    assert "; 4 start afresh, such as network.roi_heads.box_predictor.bbox_pred.bias; 4 of the file's are" in said
     assert model.state_dict()["network.roi_heads.box_predictor.cls_score.weight"].shape[0] == 4
     body = "network.backbone.body.conv1.weight"
     assert torch.equal(model.state_dict()[body], made(RCNN).state_dict()[body])
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [(RCNN, "network.roi_heads.box_predictor.cls_score.bias"), ("yolov5", "network.model.24.cv3.0.2.bias")],
+)
+@pytest.mark.parametrize(
+    ("labels", "kept"),
+    [(CLASSES, True), (None, True), (CLASSES[::-1], False), (["x", "y"], False)],
+    ids=["same", "unknown", "another order", "as many others"],
+)
+def test_a_detectors_head_is_kept_for_the_same_classes_alone(tmp_path, name, head, labels, kept):
+    state = {k: v + 1 if v.is_floating_point() else v for k, v in made(name).state_dict().items()}
+    torch.save(state, tmp_path / "model.pt")
+    if labels:
+        (tmp_path / "labels.json").write_text(json.dumps(labels))
+    model, _ = initial(TASK, settings_of(name), CLASSES, {"source": str(tmp_path)})
+    loaded = model.state_dict()
+    assert torch.equal(loaded[head], state[head]) is kept
+    first = next(k for k in state if "conv1.weight" in k or "conv.weight" in k)
+    assert torch.equal(loaded[first], state[first])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
-"""YOLOv5's package stays in its place."""
+"""YOLOv5's package stays in its place; its losses grow with the batch."""
 
 import subprocess
 import sys
+
+import torch
+
+from tests.helpers.detectors import made, noise
 
 CODE = """
 import os, numpy, torch
@@ -26,3 +30,17 @@ def test_importing_ultralytics_leaves_other_packages_as_they_were(tmp_path):
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "[True, True, True, True]"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_repeated_has_the_gradient_of_its_repetitions_summed():
+    model, image = made("yolov5", multi_scale=0, img_size=256).train(), noise(256, 256)
+    # boxes as a fresh network predicts them, 15 strides wide: of others the loss would be divided by 1 at least
+    corner = torch.cartesian_prod(torch.arange(0, 130, 16.0), torch.arange(0, 130, 16.0))
+    target = {"boxes": torch.cat([corner, corner + 120], 1), "labels": torch.ones(len(corner), dtype=torch.int64)}
+    gradients = []
+    for count in (1, 2):
+        model.zero_grad()
+        sum(model.losses([image] * count, [target] * count).values()).backward()
+        gradients.append(model.network.model[9].cv1.conv.weight.grad.clone())
+    assert model.sums_batches
+    torch.testing.assert_close(gradients[1], 2 * gradients[0], rtol=1e-3, atol=1e-5)

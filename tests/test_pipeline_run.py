@@ -176,7 +176,7 @@ def test_a_killed_trial_resumes_and_ends_the_same(tmp_path):
 
     again = subprocess.run([*command, "killed", *options], cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    assert "resuming trial 0 after epoch " in again.stderr
+    assert "trial 0: resuming after epoch " in again.stderr
     results = [json.loads(done.stdout) for done in (whole, again)]
     assert results[1]["trials"][0]["attempt"] == 2
     assert results[1]["value"] == pytest.approx(results[0]["value"], abs=1e-6)

@@ -98,20 +98,16 @@ def test_the_commands_of_convert_do_what_the_step_does(tmp_path, monkeypatch):
     for name in ("train", "test"):
         write_voc(tmp_path / name, draw_squares(tmp_path / name / "JPEGImages", 4))
     data = {"training": {"source": "train", "format": "voc"}, "test": {"source": "test"}, "on_error": "skip"}
-    convert_data("image-object-detection", data, "a.jsonl", "b.jsonl", "c.jsonl", copy_to=f"{tmp_path}/copies")
-    made = commands(
-        "image-object-detection",
-        data,
-        {"training": "x.jsonl", "validation": "y.jsonl", "test": "z.jsonl"},
-        f"{tmp_path}/copies",
-    )
-    assert [m[:2] for m in made] == [["train", "x.jsonl"], ["test", "z.jsonl"]]
+    outs, others = (dict(zip(("training", "validation", "test"), letters, strict=True)) for letters in ("abc", "xyz"))
+    convert_data("image-object-detection", data, outs, f"{tmp_path}/copies")
+    made = commands("image-object-detection", data, others, f"{tmp_path}/copies")
+    assert [m[:2] for m in made] == [["train", "x"], ["test", "z"]]
     assert "--classes-of" in made[1] and "--classes-of" not in made[0]
     for arguments in made:
         app(["convert", *arguments], standalone_mode=False)
     for a, b in (("a", "x"), ("c", "z")):
-        assert (tmp_path / f"{a}.jsonl").read_bytes() == (tmp_path / f"{b}.jsonl").read_bytes()
-    assert all("/copies/" in r.image_url for r in read_records("x.jsonl"))
+        assert (tmp_path / a).read_bytes() == (tmp_path / b).read_bytes()
+    assert all("/copies/" in r.image_url for r in read_records("x"))
 
 
 def test_convert_refuses_a_class_that_other_records_lack(tmp_path, monkeypatch):

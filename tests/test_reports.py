@@ -127,7 +127,7 @@ PIXELS = [20, 10, 60, 30]  # the same of 80 x 40
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
 def test_boxes_are_drawn_where_they_are(mode):
     image = Image.new(mode, (80, 40))
-    drawn = draw_boxes(image, [PIXELS], ["a"], [0.9])
+    drawn = draw_boxes(image, [PIXELS], ["a"], class_colours("a"), [0.9])
     assert drawn.size == (640, 320)
     answer = draw_answer(image, {"boxes": [BOX]}, "image-object-detection", ["a"])
     assert np.array_equal(np.asarray(answer), np.asarray(drawn))
@@ -142,14 +142,14 @@ def test_boxes_are_drawn_where_they_are(mode):
 
 def test_large_images_keep_their_size_and_their_pixels():
     image = Image.new("RGB", (900, 700))
-    drawn = draw_boxes(image, [PIXELS, [90, 70, 360, 280]], ["a", "b"])
+    drawn = draw_boxes(image, [PIXELS, [90, 70, 360, 280]], ["a", "b"], class_colours("ab"))
     assert drawn.size == image.size
     assert drawn.getbbox() and not image.getbbox()
 
 
 def test_of_a_label_wider_than_the_image_the_beginning_is_seen():
     image = Image.new("RGB", (60, 700))
-    one, other = (np.asarray(draw_boxes(image, [PIXELS], [a + "long" * 9], colours={})) for a in "HL")
+    one, other = (np.asarray(draw_boxes(image, [PIXELS], [a + "long" * 9], {})) for a in "HL")
     assert (one != other).any()
 
 

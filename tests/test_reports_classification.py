@@ -136,5 +136,5 @@ def test_labels_are_written_one_below_the_other():
     assert at["a"][:, 0].min() == 0 and at["a"][:, 1].min() == at["b"][:, 1].min() == 0
     assert at["a"][:, 0].max() < at["b"][:, 0].min() + 2
     assert not drawn[at["b"][:, 0].max() + 1 :].any()
-    few = np.asarray(draw_labels(Image.new("RGB", (640, 40)), [(str(i), 0.5) for i in range(30)]))
+    few = np.asarray(draw_labels(Image.new("RGB", (640, 40)), [(str(i), 0.5) for i in range(30)], {}))
     assert few.shape == (40, 640, 3) and few.any()

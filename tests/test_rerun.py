@@ -19,7 +19,7 @@ from components.train.component import train
 from pipelines.kubeflow import Kubeflow
 from pipelines.rerun import in_container, rerun
 from tests.conftest import draw_squares, write_voc
-from tests.fake_kubeflow import FakeKubeflow, executed_workflow
+from tests.helpers.fake_kubeflow import FakeKubeflow, executed_workflow
 
 ROOT = Path(__file__).parents[1]
 

@@ -22,23 +22,6 @@ from automl_images.serving.requests import answer, find_model
 from automl_images.serving.score import run_score_file
 from automl_images.steps.serve import serve_manifest
 
-TASK = "image-object-detection"
-SMALL = {"model_name": "fasterrcnn_resnet18_fpn", "min_size": 64, "max_size": 96, "box_score_thresh": 0.0}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    import torch
-
-    from automl_images.models import catalogue, folder
-
-    torch.manual_seed(0)
-    settings, classes = resolve(TASK, SMALL), ["red", "blue"]
-    path = tmp_path_factory.mktemp("model")
-    network = catalogue.build(TASK, settings, classes)
-    folder.save(path, network, task=TASK, settings=settings, classes=classes, metrics={"epoch": 1})
-    return path
-
 
 @pytest.fixture(scope="module", params=["image-classification", "image-classification-multilabel"])
 def classifier(request, tmp_path_factory):

@@ -24,9 +24,8 @@ from automl_images.steps.serve import serve_manifest
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State
 from pipelines.__main__ import app
+from tests.helpers.package import Package
 from tests.kind import check
-from tests.test_pipeline_package import Package
-from tests.test_serving import model  # noqa: F401 (a fixture: a small untrained detector)
 
 ROOT = Path(__file__).parents[1]
 KIND = ROOT / "tests" / "kind"
@@ -113,7 +112,7 @@ def test_scripts_are_sound(script):
     assert script.name == "settings.sh" or os.access(script, os.X_OK)
 
 
-def test_the_smoke_test_that_the_serve_step_writes_is_sound(model, tmp_path):  # noqa: F811
+def test_the_smoke_test_that_the_serve_step_writes_is_sound(model, tmp_path):
     written = serve_manifest(str(model), "cells", str(tmp_path))
     linted = subprocess.run([BIN / "shellcheck", written["smoke"]], capture_output=True, text=True)
     assert linted.returncode == 0, linted.stdout
@@ -195,7 +194,7 @@ def test_the_experiment_as_it_is_submitted(lane, tools, tmp_path):
     assert package.container("train")["image"] == steps.GPU
 
 
-def registered(folder, model, states=(State.COMPLETED, State.COMPLETED), figure=0.4):  # noqa: F811
+def registered(folder, model, states=(State.COMPLETED, State.COMPLETED), figure=0.4):
     """Register a model as a pipeline does, its ledger beside the registry; return the registry's address."""
     ledger = Ledger(str(folder / "ledgers" / "smoke-1"))
     ledger.open({"primary_metric": METRIC})
@@ -207,7 +206,7 @@ def registered(folder, model, states=(State.COMPLETED, State.COMPLETED), figure=
     return registry.url
 
 
-def test_the_registered_model_is_checked(model, tmp_path, capsys):  # noqa: F811
+def test_the_registered_model_is_checked(model, tmp_path, capsys):
     assert check.main(["model", registered(tmp_path, model), "smoke"]) == 0
     assert "smoke version 1: mean_average_precision 0.4000, trial 1 of 2" in capsys.readouterr().out
 
@@ -222,7 +221,7 @@ def test_the_registered_model_is_checked(model, tmp_path, capsys):  # noqa: F811
         ({"states": (State.COMPLETED,)}, "the trials are"),
     ],
 )
-def test_a_model_that_is_not_right_is_told(changes, says, model, tmp_path, capsys):  # noqa: F811
+def test_a_model_that_is_not_right_is_told(changes, says, model, tmp_path, capsys):
     assert check.main(["model", registered(tmp_path, model, **changes), "smoke"]) == 2
     assert says in capsys.readouterr().err
     assert check.main(["model", str(tmp_path / "registry"), "other"]) == 2
@@ -230,7 +229,7 @@ def test_a_model_that_is_not_right_is_told(changes, says, model, tmp_path, capsy
 
 
 @pytest.fixture(scope="module")
-def served(model, tmp_path_factory, squares):  # noqa: F811
+def served(model, tmp_path_factory, squares):
     """Serve a registered model over HTTP as KServe's V1 protocol has it; yield (folder, request, response)."""
     root = tmp_path_factory.mktemp("served")
     registry = registered(root, model)

@@ -82,12 +82,12 @@ def test_equal_names_in_different_folders_stay_apart(tmp_path, memory):
 
 
 def test_the_digest_of_records_is_that_of_their_content(tmp_path):
-    outs = [str(tmp_path / f"{n}.jsonl") for n in "abc"]
+    outs = {name: str(tmp_path / f"{name}.jsonl") for name in ("training", "validation", "test")}
     write_jsonl(tmp_path / "data", draw_squares(tmp_path / "data", 3))
-    first = convert_data(TASK, local(tmp_path / "data"), *outs)["training"]["digest"]
-    assert convert_data(TASK, local(tmp_path / "data"), *outs)["training"]["digest"] == first
+    first = convert_data(TASK, local(tmp_path / "data"), outs)["training"]["digest"]
+    assert convert_data(TASK, local(tmp_path / "data"), outs)["training"]["digest"] == first
     write_jsonl(tmp_path / "data", draw_squares(tmp_path / "data", 4))
-    assert convert_data(TASK, local(tmp_path / "data"), *outs)["training"]["digest"] != first
+    assert convert_data(TASK, local(tmp_path / "data"), outs)["training"]["digest"] != first
 
 
 def test_any_format_becomes_records_that_pods_read(tmp_path, experiment):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import fsspec
@@ -17,12 +16,12 @@ from automl_images.steps.plan import plan_sweep
 from automl_images.steps.split import split_data
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State
-from pipelines import __main__ as command
 from pipelines import submit as module
 from pipelines.experiment import load
 from pipelines.kubeflow import Kubeflow
 from tests.conftest import draw_squares, write_jsonl
-from tests.fake_kubeflow import FakeKubeflow, detail, failed_workflow, wrapped
+from tests.helpers import command
+from tests.helpers.fake_kubeflow import FakeKubeflow, detail, failed_workflow, wrapped
 
 STORE = "memory://store/automl"
 TOKEN = "secret-token-of-mine"
@@ -68,7 +67,8 @@ class Cluster:
     def prepare(self, run):
         given = self.fake.parameters(run)
         out = {n: str(self.folder / f"{run['run_id']}-{n}.jsonl") for n in ("a", "b", "c", "training", "validation")}
-        convert_data(given["task"], json.loads(given["data"]), out["a"], out["b"], out["c"])
+        sets = {"training": out["a"], "validation": out["b"], "test": out["c"]}
+        convert_data(given["task"], json.loads(given["data"]), sets)
         split_data(out["a"], out["b"], out["training"], out["validation"])
         self.lanes[run["run_id"]] = plan_sweep(
             json.loads(given["experiment_json"]), out["training"], out["validation"], run=run["run_id"],
@@ -141,13 +141,7 @@ def run(fake, monkeypatch, capsys):
     """Return a function that gives the command's exit code, standard output and standard error."""
 
     def call(path, *options):
-        monkeypatch.setattr(sys, "argv", ["pipelines", "submit", str(path), "--host", fake.url, *options])
-        code = 0
-        try:
-            command.main()
-        except SystemExit as end:
-            code = end.code or 0
-        return code, *capsys.readouterr()
+        return command.call(monkeypatch, capsys, "submit", path, "--host", fake.url, *options)
 
     return call
 

@@ -10,9 +10,7 @@ import pytest
 from scipy import stats
 
 from automl_images.sweep.sampling.bayesian import Bayesian
-from automl_images.sweep.sampling.grid import Grid
-from automl_images.sweep.sampling.random import Random
-from automl_images.sweep.sampling.sobol import Sobol
+from automl_images.sweep.sampling.independent import Grid, Random, Sobol
 from automl_images.sweep.space import parse_space
 from automl_images.sweep.trial import State, Trial
 

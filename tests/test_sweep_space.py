@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from automl_images.errors import UserError
-from automl_images.sweep.sampling.grid import Grid
-from automl_images.sweep.sampling.random import Random
+from automl_images.sweep.sampling.independent import Grid, Random
 from automl_images.sweep.space import check_space, parse_space
 
 TASK = "image-object-detection"
@@ -64,7 +63,7 @@ def test_equal_seed_and_index_give_equal_trials_in_another_process():
     branches = parse_space(SPACE)
     here = [Random().propose(branches, 3, i) for i in (7, 2, 7)]
     code = (
-        "import json,sys\nfrom automl_images.sweep.sampling.random import Random\n"
+        "import json,sys\nfrom automl_images.sweep.sampling.independent import Random\n"
         "from automl_images.sweep.space import parse_space\n"
         "print(json.dumps([Random().propose(parse_space(json.loads(sys.argv[1])), 3, i) for i in (7, 2, 7)]))"
     )

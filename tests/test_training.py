@@ -8,7 +8,7 @@ from torch import nn
 
 from automl_images.hyperparameters import resolve
 from automl_images.training.optimization import build_optimizer
-from tests.training_probe import PLAIN, PULLS, TASK, named, trainer
+from tests.helpers.training_probe import PLAIN, PULLS, TASK, named, trainer
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from automl_images.training.classification import ClassificationModule
 from automl_images.training.fit import fit
 from automl_images.training.job import Job
 from tests.effects.probe import MULTI, SINGLE, SMALL, Tiny, draw_classes, record, watched, write_labels
-from tests.training_probe import Journal
+from tests.helpers.training_probe import Journal
 
 SIZES = {f"{n}_size": 32 for n in ("train_crop", "valid_crop", "valid_resize")}
 RESNET = {**SMALL, **SIZES, "model_name": "resnet18"}

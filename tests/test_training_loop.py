@@ -1,5 +1,6 @@
 """What fit() evaluates, keeps, stops at and resumes from."""
 
+import json
 import math
 from collections import Counter
 
@@ -15,7 +16,8 @@ from automl_images.training import machine
 from automl_images.training.callbacks import Checkpoints
 from automl_images.training.fit import fit
 from automl_images.training.job import Job
-from tests.training_probe import PLAIN, PULLS, TASK, Journal, named, trainer
+from tests.helpers import training_probe
+from tests.helpers.training_probe import PLAIN, PULLS, TASK, Journal, Probe, named, trainer
 
 
 @pytest.fixture
@@ -102,6 +104,24 @@ def test_the_best_epochs_model_is_kept_and_means_are_reported(train):
     np.testing.assert_allclose(journal.evaluations, rows)
 
 
+@pytest.mark.parametrize(("large", "small", "times"), [(6, 3, 2), (6, 2, 3), (4, 2, 2), (4, 1, 4)])
+@pytest.mark.parametrize("summed", [True, False])
+def test_accumulated_batches_move_the_weights_as_one_large_batch(train, monkeypatch, large, small, times, summed):
+    class Summing(Probe):
+        sums_batches = summed
+
+        def losses(self, images, targets):
+            return {"loss": super().losses(images, targets)["loss"] * (len(images) if summed else 1)}
+
+    monkeypatch.setattr(training_probe, "Probe", Summing)
+    given = {"number_of_epochs": 2, "momentum": 0.9}
+    whole, *_ = train({**given, "training_batch_size": large}, pulls=[0.5])
+    parts, *_ = train({**given, "training_batch_size": small, "grad_accumulation_step": times}, pulls=[0.5])
+    assert len(parts.calls) > len(whole.calls)
+    assert parts.path[-1] == pytest.approx(whole.path[-1], abs=1e-9)
+    assert 1 - whole.path[1] == pytest.approx(0.1 * 1.9 * 0.5 * (large if summed else 1)), "Nesterov's first step"
+
+
 @pytest.mark.parametrize(("every", "kept"), [(1, ["1", "2", "3"]), (2, ["2"]), (4, [])])
 def test_an_epochs_model_is_kept_every_so_often(train, every, kept):
     probe, _, journal = train({"number_of_epochs": 3, "training_batch_size": 6, "checkpoint_frequency": every})
@@ -111,6 +131,14 @@ def test_an_epochs_model_is_kept_every_so_often(train, every, kept):
         weights = torch.load(folder / name / "model.pt", weights_only=True)
         assert float(weights["w"]) == probe.path[int(name)]
     assert train({"number_of_epochs": 1}, name="none")[2].folder.joinpath("epochs").exists() is False
+
+
+def test_a_kept_epoch_has_its_own_figures_or_none(train):
+    given = {"number_of_epochs": 5, "evaluation_frequency": 2, "checkpoint_frequency": 1}
+    _, _, journal = train(given, values=[0.1, 0.2, 0.3])
+    kept = [json.loads((journal.folder / "epochs" / str(e) / "metrics.json").read_text()) for e in range(1, 6)]
+    assert [k.get("mean_average_precision") for k in kept] == [None, 0.1, None, 0.2, 0.3]
+    assert [k["epoch"] for k in kept] == [1, 2, 3, 4, 5]
 
 
 def test_the_journal_may_stop_a_trial(train):

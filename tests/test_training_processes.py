@@ -21,9 +21,9 @@ from automl_images.training.job import Job
 from automl_images.training.machine import Machine
 from tests import conftest
 from tests.effects.probe import SINGLE, SMALL, STEADY, draw_classes, write_labels
-from tests.training_probe import Journal
+from tests.helpers.training_probe import Journal
 
-SCRIPT = Path(__file__).with_name("faulty_trial.py")
+SCRIPT = Path(__file__).parent / "helpers/faulty_trial.py"
 SIZES = {f"{n}_size": 32 for n in ("train_crop", "valid_crop", "valid_resize")}
 VIT = {**SMALL, **STEADY, **SIZES, "model_name": "vits16r224", "learning_rate": 0.01, "number_of_epochs": 3}
 FROZEN = {**SMALL, "number_of_epochs": 4, "layers_to_freeze": 3}

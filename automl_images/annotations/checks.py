@@ -1,20 +1,8 @@
 """Every record checked against its real image, with one policy for each flaw.
 
 What is dropped, clipped, taken or left out, and what is kept without a class, is counted; refused means an error that
-says where. :func:`flaw_table` has the flaws, this module's and each kind's of label, and stands below.
-
-| image                          | becomes RGB of 8 bits                                                            |
-| ------------------------------ | -------------------------------------------------------------------------------- |
-| grey, 1 to 8 bits              | three equal channels                                                             |
-| grey, 16 bits                  | scaled, 65535 to 255; one that is kept in 32 bits too                            |
-| colours of 16 bits             | the upper 8                                                                      |
-| grey, floating point           | cut to 0 to 255, not scaled                                                      |
-| palette                        | its colours                                                                      |
-| transparent (RGBA, LA, a key)  | laid on white                                                                    |
-| CMYK                           | (255 - ink) (255 - black) / 255; in a JPEG by Adobe's convention, inverted once  |
-| YCbCr, Lab, HSV                | converted                                                                        |
-| EXIF orientation 2 to 8        | turned; its width and height are those of the turned image                       |
-| animated, or of several pages  | the first                                                                        |
+says where. :func:`flaw_table` has the flaws, this module's and each kind's of label, and stands below;
+what an image becomes is told by :func:`automl_images.data.images.to_rgb`.
 """
 
 from __future__ import annotations
@@ -26,7 +14,6 @@ from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from automl_images import storage
 from automl_images.annotations.imaging import Opened, open_image
 from automl_images.annotations.labels import KINDS, kind_of
 from automl_images.annotations.labels.base import Flaw, Rules
@@ -64,11 +51,7 @@ class Checker:
         self.found = self.rules.found
 
     def broken(self, error: UserError) -> None:
-        """Take the error of a record that cannot be used: raise it under ``fail``, else count it and say the first few.
-
-        Raises:
-            UserError: the error, under ``fail``.
-        """
+        """Take the error of a record that cannot be used: raise it under ``fail``, else count it, say the first few."""
         if self.on_error == "fail":
             raise UserError(f"{error}; mend it, or set on_error to skip or fix") from None
         self.found["skipped_images"] += 1
@@ -115,15 +98,11 @@ class Checker:
         annotated = (record.width or size[0], record.height or size[1])
         label = record.label.check(record.image_url, annotated, size, self.rules)
         self.found["fixed_sizes"] += annotated != size
-        return Record(record.image_url, label, *size, opened.format, record.where)
+        return Record(record.image_url, label, *size, opened.format, record.where, opened.digest)
 
 
 def check_training_classes(classes: Collection[str], label: str) -> None:
-    """Refuse a training set from whose classes nothing can be learnt; say it where multi-label has one alone.
-
-    Args:
-        classes: the classes of the training set.
-        label: the task's kind of label.
+    """Refuse a training set from whose classes nothing can be learnt; ``label`` is the task's kind of label.
 
     Raises:
         UserError: there are too few, or there is no such kind.
@@ -145,10 +124,5 @@ __doc__ = f"{__doc__}\n{flaw_table()}\n"
 def _open(record: Record) -> Opened | UserError:
     try:
         return open_image(record.image_url)
-    except FileNotFoundError:
-        return UserError(f"the image {storage.redact(record.image_url)} is not there")
     except UserError as error:
         return error
-    except OSError as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return UserError(f"the image {storage.redact(record.image_url)} cannot be read: {storage.redact(first)[:100]}")

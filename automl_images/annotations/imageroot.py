@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import posixpath
 from collections.abc import Callable, Sequence
@@ -19,11 +20,9 @@ _STORES |= {"oci", "oss", "hdfs", "webhdfs", "http", "https", "hf", "memory"}
 class ImageRoot:
     """The folder below which images lie, and how a path in an annotation file becomes an address.
 
-    Args:
-        folder: the folder of the source; the root unless ``images`` is another.
-        images: another root, or ``PREFIX=URL``: addresses that begin with PREFIX (``AmlDatastore://store/``,
-            ``azureml://.../paths/``) are read below URL instead.
-        listing: returns what :func:`storage.files_below` says of ``folder``, if that is known.
+    The root is ``folder``, unless ``images`` is another. ``images`` may be ``PREFIX=URL`` too: addresses that begin
+    with PREFIX (``AmlDatastore://store/``, ``azureml://.../paths/``) are read below URL. ``listing`` returns what
+    :func:`storage.files_below` says of ``folder``, if that is known.
     """
 
     def __init__(self, folder: str, images: str | None = None, listing: Callable[[], list[str]] | None = None):
@@ -49,14 +48,10 @@ class ImageRoot:
             return self._absolute("/" + rest.lstrip("/"))
         if found:
             if scheme not in self._schemes:
-                raise UserError(
-                    f"the image address '{storage.redact(path)}' is of no known store; map it with "
-                    f"images: '{scheme}://...=URL'"
-                )
+                how = f"map it with images: '{scheme}://...=URL'"
+                raise UserError(f"the image address '{storage.redact(path)}' is of no known store; {how}")
             return path
-        if path.startswith("/"):
-            return self._absolute(path)
-        return self._below.join(path)
+        return self._absolute(path) if path.startswith("/") else self._below.join(path)
 
     def find(self, path: str, folders: Sequence[str]) -> str:
         """Return the address of an image that lies in one of ``folders`` or, if its name is unique, anywhere.
@@ -71,7 +66,7 @@ class ImageRoot:
         plain = path.replace("\\", "/")
         if "://" in plain or "::" in plain or plain.startswith("/"):
             return self.resolve(plain)
-        suffixes = [""] if plain.lower().endswith(IMAGE_SUFFIXES) else ["", *IMAGE_SUFFIXES]
+        suffixes = ["", *(() if plain.lower().endswith(IMAGE_SUFFIXES) else IMAGE_SUFFIXES)]
         tried = [posixpath.normpath(f"{folder}/{plain}" if folder else plain) for folder in folders]
         if all(place.startswith("../") for place in tried):
             return self._below.join(tried[0])
@@ -80,25 +75,23 @@ class ImageRoot:
                 if place + suffix in self._files:
                     return self._below.join(place + suffix)
         wanted = "/" + posixpath.normpath(plain)
-        same = [
-            f
-            for suffix in suffixes
-            for f in self._by_name.get(posixpath.basename(plain) + suffix, ())
-            if f"/{f}".endswith(wanted + suffix)
-        ]
+        names = [posixpath.basename(plain) + suffix for suffix in suffixes]
+        ends = tuple(wanted + suffix for suffix in suffixes)
+        same = [f for name in names for f in self._by_name.get(name, ()) if f"/{f}".endswith(ends)]
         if len(same) > 1:
             raise UserError(f"the image '{path}' may be {same[0]} or {same[1]} below {storage.redact(self.root)}")
         return self._below.join(same[0] if same else tried[0])
 
     @cached_property
     def _files(self) -> frozenset[str]:
-        return frozenset(f for f in self._listing() if f.lower().endswith(IMAGE_SUFFIXES))
+        return frozenset(self._listing())
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for file in sorted(self._files):
-            found.setdefault(posixpath.basename(file), []).append(file)
+            if file.lower().endswith(IMAGE_SUFFIXES):
+                found.setdefault(posixpath.basename(file), []).append(file)
         return found
 
     def _absolute(self, path: str) -> str:
@@ -129,12 +122,8 @@ class Folder:
                 folder.
         """
         path = PurePosixPath(relative.replace("\\", "/"))
-        depth = 0
-        for part in path.parts:
-            depth += -1 if part == ".." else 1
-            if depth < 0:
-                break
-        if path.is_absolute() or depth < 0 or "://" in relative:
+        depths = itertools.accumulate(-1 if part == ".." else 1 for part in path.parts)
+        if path.is_absolute() or min(depths, default=0) < 0 or "://" in relative:
             raise UserError(f"the path '{relative}' leaves the image root {storage.redact(self.url)}")
         joined = storage.join(self.url, str(path))
         if self._real is not None and not self._holds(joined):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from automl_images import storage
 from automl_images.errors import UserError
@@ -24,48 +27,66 @@ _TURNS = {
 _FORMATS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(NamedTuple):
     """What an image file holds.
 
     Attributes:
-        width, height: the stored size in pixels, before any turning (a TIFF's after it).
-        orientation: EXIF's, 1 to 8; from 5 on, the shown image has width and height exchanged. 1 for a TIFF.
+        shown: the width and height in pixels of the image as it is shown, turned upright.
+        turned: whether its EXIF orientation exchanges them.
         format: as Azure names it: jpg, png, bmp, tif, ...
+        digest: of the file's bytes.
     """
 
-    width: int
-    height: int
-    orientation: int
+    shown: tuple[int, int]
+    turned: bool
     format: str
-
-    @property
-    def shown(self) -> tuple[int, int]:
-        """The width and height of the image as shown, turned upright."""
-        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+    digest: str
 
 
 def open_image(url: str, decode: bool = True) -> Opened:
     """Open an image and, with ``decode``, read it to its end (a JPEG at an eighth of its size, which is faster).
 
     Raises:
-        FileNotFoundError: there is no such file.
-        UserError: it is not an image, or not a whole one.
+        UserError: as :func:`opened`.
     """
-    data = storage.read_bytes(url)
+    with opened(url) as (image, data), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        width, height = image.size
+        if decode:
+            image.draft("L", (1, 1))
+            image.load()
+        turned, format = orientation_of(image) >= 5, image.format or ""
+        shown = (height, width) if turned else (width, height)
+        return Opened(shown, turned, _FORMATS.get(format, format.lower()), digest_of(data))
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[tuple[Image.Image, bytes]]:
+    """Open an image for Pillow to read in the block; yield it with the file's bytes.
+
+    Raises:
+        UserError: it is missing, is not an image, or not a whole one.
+    """
+    data = None
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as image:
-            warnings.simplefilter("ignore")
-            size = image.size
-            if decode:
-                image.draft("L", (1, 1))
-                image.load()
-            return Opened(*size, orientation_of(image), _FORMATS.get(image.format or "", (image.format or "").lower()))
+        data = storage.read_bytes(url)
+        with Image.open(io.BytesIO(data)) as image:
+            yield image, data
+    except FileNotFoundError:
+        raise UserError(f"the image {storage.redact(url)} is not there") from None
+    except UserError:
+        raise
     except Exception as error:  # Pillow's readers raise whatever their parsing meets
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if "cannot identify" in reason:
+        reason = storage.redact(next(iter(str(error).splitlines()), "") or type(error).__name__)
+        if isinstance(error, UnidentifiedImageError):
             reason = "it is no image that Pillow knows" if data else "the file is empty"
-        raise UserError(f"the image {storage.redact(url)} does not open: {reason[:100]}") from None
+        what = "cannot be read" if data is None else "does not open"
+        raise UserError(f"the image {storage.redact(url)} {what}: {reason[:100]}") from None
+
+
+def digest_of(data: bytes) -> str:
+    """Return the first half of the SHA-256 of a file's bytes, as 32 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()[:32]
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -78,21 +99,7 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Return the image as it is to be shown.
-
-    Pillow's own ``exif_transpose`` writes the EXIF block anew, and fails where another of its entries is malformed.
-    """
+    """Return the image as it is to be shown."""
+    # Pillow's exif_transpose writes the EXIF block anew, and fails where another of its entries is malformed
     turn = _TURNS.get(orientation_of(image))
     return image if turn is None else image.transpose(turn)
-
-
-def shown_size(url: str) -> tuple[int, int]:
-    """Return the width and height of an image as shown, without decoding it.
-
-    Raises:
-        UserError: it is missing or not an image.
-    """
-    try:
-        return open_image(url, decode=False).shown
-    except FileNotFoundError:
-        raise UserError(f"the size is not annotated, and the image {storage.redact(url)} is not there") from None

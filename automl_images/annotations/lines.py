@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from automl_images import storage
-from automl_images.annotations.records import Record
+from automl_images.annotations.records import Record, records_of
 from automl_images.annotations.values import Broken
 from automl_images.errors import UserError
 
@@ -56,25 +56,13 @@ def lines_of(file: str) -> Iterator[tuple[int, str]]:
 
 
 def parsed(file: str, parse: Callable[[str, str], Record], broken: Broken) -> Iterator[Record]:
-    """Yield what ``parse`` makes of each line that is not empty.
-
-    Args:
-        file: the text file.
-        parse: takes a line and its place (``file, line 7``), and raises UserError where it cannot be read.
-        broken: is called with each such error, after the place.
+    """Yield what ``parse`` makes of each line that is not empty and its place; see :func:`records_of`.
 
     Raises:
         UserError: as :func:`opened`, or by ``broken``.
     """
     shown = storage.redact(file)
-    for count, line in lines_of(file):
-        where = f"{shown}, line {count}"
-        try:
-            record = parse(line, where)
-        except UserError as error:
-            broken(UserError(f"{where}: {error}"))
-            continue
-        yield record
+    return records_of(((f"{shown}, line {count}", line) for count, line in lines_of(file)), parse, broken)
 
 
 def json_object(line: str) -> dict[str, Any]:
@@ -84,14 +72,12 @@ def json_object(line: str) -> dict[str, Any]:
         UserError: the line holds none.
     """
     try:
-        item = json.loads(line)
-    except ValueError:
         try:
+            item = json.loads(line)
+        except ValueError:
             item = json.loads(_TRAILING_COMMA.sub(lambda m: m.group(1) or "", line))
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"is not JSON: {error}") from None
-    except RecursionError:
-        raise UserError("is not JSON: nested too deeply") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"is not JSON: {error}") from None
     if not isinstance(item, dict):
         raise UserError("is not a JSON object")
     return item

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
 import itertools
 import re
 from collections import Counter
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from automl_images import storage
+from automl_images.annotations.imaging import digest_of
 from automl_images.annotations.records import Record
 
 _AT_ONCE, _THREADS, _NAME = 256, 16, 80
@@ -26,9 +27,6 @@ def copied(records: Iterable[Record], root: str, counts: Counter[str]) -> Iterat
         records: the records, whose images exist.
         root: a folder, local or any fsspec URL.
         counts: ``copied`` and ``present`` are counted here: images that were sent, and that were there.
-
-    Raises:
-        OSError: an image cannot be read, or the root not written.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         rest = iter(records)
@@ -43,23 +41,13 @@ def copied(records: Iterable[Record], root: str, counts: Counter[str]) -> Iterat
 
 
 def put(path: str, root: str) -> tuple[str, bool]:
-    """Copy a file below a root, under its digest and name, unless it is there with its size.
-
-    Returns:
-        Its address, and whether it was sent.
-    """
+    """Copy a file below a root, under its digest and name, unless it is there with its size; return (address, sent)."""
     data = storage.read_bytes(path)
     name = re.sub(r"[^A-Za-z0-9._-]", "_", path.rstrip("/").rpartition("/")[2])[-_NAME:]
-    target = storage.join(root, f"{hashlib.sha256(data).hexdigest()[:32]}-{name}")
-    if _size(target) == len(data):
-        return target, False
+    target = storage.join(root, f"{digest_of(data)}-{name}")
+    files, there = storage.filesystem(target)
+    with contextlib.suppress(FileNotFoundError):
+        if files.size(there) == len(data):
+            return target, False
     storage.write(target, data)
     return target, True
-
-
-def _size(url: str) -> int | None:
-    files, path = storage.filesystem(url)
-    try:
-        return files.size(path)
-    except FileNotFoundError:
-        return None

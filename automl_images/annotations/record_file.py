@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import tempfile
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from automl_images import storage
 from automl_images.annotations.labels import kind_of, restored
-from automl_images.annotations.labels.base import task_of
 from automl_images.annotations.lines import opened
 from automl_images.annotations.records import Record
 from automl_images.errors import UserError
@@ -25,12 +22,10 @@ from automl_images.errors import UserError
 
 def line_of(record: Record) -> str:
     """Return a record as one line of JSON, with the line's end."""
-    item: dict[str, Any] = {"image_url": record.image_url}
-    details = {"format": record.format, "width": record.width, "height": record.height}
-    if any(v is not None for v in details.values()):
-        item["image_details"] = {k: v for k, v in details.items() if v is not None}
-    item["label"] = record.label.to_json()
-    return json.dumps(item, ensure_ascii=False) + "\n"
+    details = {name: getattr(record, name) for name in ("format", "width", "height", "digest")}
+    known = {key: value for key, value in details.items() if value is not None}
+    item = {"image_url": record.image_url, "image_details": known, "label": record.label.to_json()}
+    return json.dumps({key: value for key, value in item.items() if value != {}}, ensure_ascii=False) + "\n"
 
 
 def write(records: Iterable[Record], url: str) -> int:
@@ -46,45 +41,32 @@ def write(records: Iterable[Record], url: str) -> int:
 @contextlib.contextmanager
 def replacing(url: str) -> Iterator[TextIO]:
     """Open a text file that takes the place of ``url`` when the block ends well; an error leaves ``url`` as it was."""
-    if storage.is_local(url):
-        target = storage.local_path(url)
+    target = storage.local_path(url) if storage.is_local(url) else None
+    if target:
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.parent / f".{target.name}.{uuid.uuid4().hex}"
-        try:
-            with fresh.open("x", encoding="utf-8", newline="\n") as file:
-                yield file
-            fresh.replace(target)
-        finally:
-            fresh.unlink(missing_ok=True)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder, "staged.jsonl")
+    with tempfile.TemporaryDirectory(prefix=".", dir=target and target.parent) as folder:
+        fresh = Path(folder, "records.jsonl")
         with fresh.open("x", encoding="utf-8", newline="\n") as file:
             yield file
-        fs, path = storage.filesystem(url)
-        fs.put_file(str(fresh), path)
-
-
-def copy(source: str, target: str) -> None:
-    """Copy a file, replacing ``target`` whole."""
-    with storage.open_text(source) as lines, replacing(target) as file:
-        shutil.copyfileobj(lines, file)
+        if target:
+            fresh.replace(target)
+        else:
+            fs, path = storage.filesystem(url)
+            fs.put_file(str(fresh), path)
 
 
 def read_records(url: str, kind: str | None = None) -> Iterator[Record]:
     """Yield the records of a file that ``convert`` or ``split`` wrote; its image addresses are absolute.
 
-    Args:
-        url: the file.
-        kind: the kind of label that the records must have, such as ``boxes``. None: any, told line by line, where the
-            label of an image with nothing on it is of any kind that may be empty.
+    ``kind`` is the kind of label that they must have, such as ``boxes``. None: any, told line by line, where the label
+    of an image with nothing on it is of any kind that may be empty.
 
     Raises:
         UserError: there is no such kind or file, a line is not as ``convert`` writes it, or its label is of another
             kind.
     """
     label_of = restored if kind is None else kind_of(kind).restored
-    task = f" --task {task_of(kind)}" if kind else ""
+    task = f" --task {kind_of(kind).task()}" if kind else ""
     shown = storage.redact(url)
     with opened(url) as lines:
         for count, line in enumerate(lines, 1):
@@ -97,4 +79,5 @@ def read_records(url: str, kind: str | None = None) -> Iterator[Record]:
                     raise ValueError(image)
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise UserError(f"{where}: is not as `automl-images convert{task}` writes; convert first") from None
-            yield Record(image, label, details.get("width"), details.get("height"), details.get("format"), where)
+            width, height, format = (details.get(name) for name in ("width", "height", "format"))
+            yield Record(image, label, width, height, format, where, details.get("digest"))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from automl_images.annotations.labels import Label
+from automl_images.annotations.values import Broken
+from automl_images.errors import UserError
 
 L = TypeVar("L", bound=Label)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,8 @@ class Record(Generic[L]):
         width, height: the size in pixels as annotated, or None where the source does not say.
         format: the image's format as Azure names it (``jpg``, ``png``, ...), or None.
         where: the place the record came from, for error lines: ``file.xml`` or ``file.jsonl, line 7``.
+        digest: of the image file's bytes, by :func:`automl_images.annotations.imaging.digest_of`; None where it is not
+            read.
     """
 
     image_url: str
@@ -28,3 +34,18 @@ class Record(Generic[L]):
     height: int | None = None
     format: str | None = None
     where: str = field(default="", compare=False)
+    digest: str | None = field(default=None, compare=False)
+
+
+def records_of(items: Iterable[tuple[str, T]], make: Callable[[T, str], Record], broken: Broken) -> Iterator[Record]:
+    """Yield what ``make`` makes of each (place, item), given the item and its place.
+
+    ``broken`` is called with each UserError that ``make`` raises, after the place.
+    """
+    for where, item in items:
+        try:
+            record = make(item, where)
+        except UserError as error:
+            broken(UserError(f"{where}: {error}"))
+            continue
+        yield record

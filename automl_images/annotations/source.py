@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,14 +15,10 @@ from automl_images.errors import UserError
 class Source:
     """A file or folder of annotations. A folder is listed once, whoever asks.
 
-    Args:
-        url: the file or folder, local or any fsspec URL.
-        images: the images' root, ``PREFIX=URL``, or None for the source's folder.
-
     Attributes:
-        url: as given, absolute.
+        url: the file or folder, absolute, local or any fsspec URL.
         shown: the address for error lines, without credentials.
-        images: as given.
+        images: the images' root, ``PREFIX=URL``, or None for the source's folder.
         is_folder: whether it is a folder.
         folder: the folder itself, or the one that the file lies in.
     """
@@ -60,9 +57,8 @@ class Source:
         if not found:
             there = self.is_folder or storage.exists(self.url)
             raise UserError(f"{self.shown}: {f'holds no {what}' if there else 'no such file or folder'}")
-        names = ", ".join(
-            storage.redact(f).rsplit("/", 1)[-1] if i else storage.redact(f) for i, f in enumerate(found[:4])
-        )
+        first, *others = map(storage.redact, found[:4])
+        names = ", ".join([first, *(other.rsplit("/", 1)[-1] for other in others)])
         more = f" and {len(found) - 4} more" if len(found) > 4 else ""
         raise UserError(
             f"{self.shown}: holds {len(found)} files that may be the {what}: {names}{more}; name one of them"
@@ -76,22 +72,12 @@ class Source:
         beside = "" if self.root.given else posixpath.relpath(folder_of(file), self.folder)
         return list(dict.fromkeys(["" if beside == "." else beside, "", "images"]))
 
-    def beside(self, file: str) -> ImageRoot:
-        """Return the root that relative addresses in an annotation file are below: its folder, unless one is given."""
-        own = self.root.given or folder_of(file) == self.folder
-        return self.root if own else ImageRoot(folder_of(file))
-
-    def address(self, url: Any, key: str, beside: ImageRoot) -> str:
-        """Return the address of an image that a line names.
-
-        Args:
-            url: what the line has at its ``key``.
-            key: for the error line.
-            beside: the root of relative addresses, by :meth:`beside`.
+    def image(self, name: Any, key: str, places: Sequence[str]) -> str:
+        """Return the address of the image that a record names at its ``key``; see :meth:`ImageRoot.find`.
 
         Raises:
-            UserError: there is none, or it leaves its root; the line names the ``key``.
+            UserError: it names none, or as there.
         """
-        if not isinstance(url, str) or not url:
+        if not isinstance(name, str) or not name.strip():
             raise UserError(f"has no {key}")
-        return (self.root if "://" in url or url.startswith("/") else beside).resolve(url)
+        return self.root.find(name, places)

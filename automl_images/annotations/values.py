@@ -12,6 +12,8 @@ from typing import Any
 from automl_images.errors import UserError
 
 Broken = Callable[[UserError], None]
+_TRUE = ("1", "1.0", "true", "yes")
+_FALSE = ("", "0", "0.0", "-0.0", "false", "no", "none", "null")
 
 
 def refuse(error: UserError) -> None:
@@ -98,11 +100,7 @@ def flag(value: Any, what: str) -> bool:
     Raises:
         UserError: it is none of these.
     """
-    if value is None or value == 0:
-        return False
     text = str(value).strip().lower()
-    if text in ("1", "1.0", "true", "yes"):
-        return True
-    if text in ("", "0", "0.0", "false", "no", "none", "null"):
-        return False
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
     raise UserError(f"{what} is {str(value)[:40]!r}; write 0 or 1")

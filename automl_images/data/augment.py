@@ -30,11 +30,8 @@ def rcnn_augmentation(samples: Callable[[int], Sample]) -> Callable[[int, int], 
 
     def augment(i: int, seed: int) -> Sample:
         image, boxes, labels = samples(i)
-        height, width = image.shape[:2]
-        target = {
-            "boxes": tv_tensors.BoundingBoxes(torch.from_numpy(boxes), format="XYXY", canvas_size=(height, width)),
-            "labels": torch.from_numpy(labels),
-        }
+        corners = tv_tensors.BoundingBoxes(torch.from_numpy(boxes), format="XYXY", canvas_size=image.shape[:2])
+        target = {"boxes": corners, "labels": torch.from_numpy(labels)}
         picture = tv_tensors.Image(torch.from_numpy(image.transpose(2, 0, 1).copy()))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -19,30 +19,22 @@ def augment_batch(images: Tensor, kind: str | None) -> Tensor:
     """Return a batch with colours and angles changed, as ``augmentation_type`` says, drawing from torch's generator.
 
     Args:
-        images: uint8 [B, 3, H, W], cropped and flipped already.
+        images: uint8 [B, 3, H, W], cropped and flipped already; the result is the same or float in [0, 255].
         kind: None for Azure's colour jitter; ``crop`` (as they are), ``crop_color`` or ``crop_color_transform``.
-
-    Returns:
-        [B, 3, H, W], uint8 if nothing changed, else float in [0, 255].
     """
     if kind == "crop":
         return images
     if kind is None:
         return jitter(images)
-    changed = images.float()
-    if kind == "crop_color_transform":
-        changed = turn(changed)
-    return shift_hls(changed)
+    return shift_hls(turn(images.float()) if kind == "crop_color_transform" else images.float())
 
 
 def jitter(images: Tensor) -> Tensor:
-    """Return images with brightness, contrast and saturation scaled by 0.6 to 1.4 and hue turned by up to a tenth.
+    """Return images, float [B, 3, H, W] in [0, 255], with changed colours.
 
-    All four are one matrix and one offset an image: the hue turns about YIQ's grey axis, and contrast pulls towards the
-    image's mean luma, so neither moves greys, and the four can be multiplied.
-
-    Args:
-        images: uint8 or float [B, 3, H, W] in [0, 255]; the result is float.
+    Brightness, contrast and saturation are scaled by 0.6 to 1.4, and the hue is turned by up to a tenth. All four are
+    one matrix and one offset an image: the hue turns about YIQ's grey axis, and contrast pulls towards the image's mean
+    luma, so neither moves greys, and the four can be multiplied.
     """
     count, device = len(images), images.device
     brightness, contrast, saturation = 1 + JITTER * (2 * torch.rand(3, count, 1, 1, device=device) - 1)
@@ -69,10 +61,9 @@ def _hue_turn(angle: Tensor) -> Tensor:
 
 
 def shift_hls(images: Tensor) -> Tensor:
-    """Return images with SageMaker's offsets: hue up to 36 of 180, lightness and saturation up to 50 of 255.
+    """Return images, float [B, 3, H, W] in [0, 255], with offsets as SageMaker's.
 
-    Args:
-        images: float [B, 3, H, W] in [0, 255].
+    They are up to 36 of 180 for hue, and 50 of 255 for lightness and saturation.
     """
     draw = 2 * torch.rand(3, len(images), 1, 1, device=images.device) - 1
     hue, lightness, saturation = _to_hls(images / 255)
@@ -100,23 +91,15 @@ def _to_hls(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _from_hls(hue: Tensor, lightness: Tensor, saturation: Tensor) -> Tensor:
     """Return images [B, 3, H, W] in [0, 1]."""
     reach = saturation * torch.minimum(lightness, 1 - lightness)
-    channels = []
-    for place in (0, 8, 4):
-        k = (place + 12 * hue) % 12
-        channels.append(lightness - reach * torch.minimum(k - 3, 9 - k).clamp(-1, 1))
-    return torch.stack(channels, 1)
+    places = torch.stack([(place + 12 * hue) % 12 for place in (0, 8, 4)], 1)
+    return lightness[:, None] - reach[:, None] * torch.minimum(places - 3, 9 - places).clamp(-1, 1)
 
 
 def turn(images: Tensor) -> Tensor:
-    """Return images rotated by up to 10 degrees and sheared by up to 0.1 about their centres; edges are repeated.
-
-    Args:
-        images: float [B, 3, H, W].
-    """
+    """Return images, float [B, 3, H, W], rotated by up to 10 degrees and sheared by up to 0.1; edges are repeated."""
     count, _, height, width = images.shape
-    angle, shear = (2 * torch.rand(2, count, device=images.device) - 1) * torch.tensor(
-        [[ROTATION], [SHEAR]], device=images.device
-    )
+    most = torch.tensor([[ROTATION], [SHEAR]], device=images.device)
+    angle, shear = (2 * torch.rand(2, count, device=images.device) - 1) * most
     # affine_grid has both axes from -1 to 1, so a turn by an angle scales one by the image's aspect
     aspect = height / width
     matrix = torch.zeros(count, 2, 3, device=images.device)

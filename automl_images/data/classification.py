@@ -62,27 +62,18 @@ def truth_of(records: Sequence[Record], classes: Sequence[str], multilabel: bool
 
 
 def class_weights(truth: np.ndarray, count: int, mode: int) -> Tensor | None:
-    """Return what ``weighted_loss`` multiplies a class's loss by, float32 [C], or None for mode 0.
+    """Return what ``weighted_loss`` (0, 1 or 2) multiplies the loss by, float32, or None for 0.
 
-    Multi-class: images / (classes * images of the class), scaled to a mean of 1. Multi-label, for the positives alone:
-    negatives / positives. Mode 1 takes the square root of it. Azure's formula is not published; this is the usual one.
-
-    Args:
-        truth: what :func:`truth_of` returned.
-        count: the number of classes.
-        mode: 0, 1 or 2.
+    Inverse to the images: multi-class [count], of a class; multi-label [2, count], of the images without and with a
+    class. Mode 1 takes the square root. The mean over the training images is 1 (mode 2 is scikit-learn's "balanced"),
+    so that weights do not change how far a step goes. Azure's formula is not published; this is the usual one.
+    ``truth`` is what :func:`truth_of` returned.
     """
     if not mode:
         return None
-    if truth.ndim == 2:
-        positives = truth.sum(axis=0).clip(1)
-        weights = (len(truth) - positives).clip(1) / positives
-    else:
-        weights = len(truth) / (count * np.bincount(truth, minlength=count).clip(1))
-    weights = np.sqrt(weights) if mode == 1 else weights
-    if truth.ndim == 1:
-        weights = weights / weights.mean()
-    return torch.tensor(weights, dtype=torch.float32)
+    images = np.array([(~truth).sum(0), truth.sum(0)]) if truth.ndim == 2 else np.bincount(truth, minlength=count)
+    weights = images.clip(1) ** (-mode / 2)
+    return torch.tensor(weights * len(truth) / (images * weights).sum(axis=0), dtype=torch.float32)
 
 
 def shape_of(settings: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -99,8 +90,7 @@ def evaluation_image(image: np.ndarray, settings: Mapping[str, Any]) -> np.ndarr
     The shorter side becomes ``valid_resize_size``, then the centre is cropped to ``valid_crop_size``; with
     ``image_shape`` the image is scaled to it, whatever its aspect.
     """
-    shape = shape_of(settings)
-    if shape:
+    if shape := shape_of(settings):
         return scaled(image, shape)
     size = settings["valid_crop_size"]
     return centre(shortened(image, settings["valid_resize_size"]), (size, size))
@@ -139,13 +129,7 @@ def longest_needed(settings: Mapping[str, Any]) -> int:
 
 
 def training_crop(image: np.ndarray, settings: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
-    """Return one epoch's view of a kept image, uint8 [H, W, 3]: cropped, scaled and flipped.
-
-    Args:
-        image: of :func:`kept_image`.
-        settings: complete settings.
-        rng: the sample's generator.
-    """
+    """Return one epoch's view of an image of :func:`kept_image`, uint8 [H, W, 3]: cropped, scaled and flipped."""
     shape, kind = shape_of(settings), settings["augmentation_type"]
     size = shape or (settings["train_crop_size"], settings["train_crop_size"])
     if shape and not kind:
@@ -201,14 +185,10 @@ def centre(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 class TrainingBatches(Dataset):
-    """Whole batches of cropped images by (epoch, index), a function of the seed and these alone.
+    """Whole batches of crops by (epoch, index), a function of the trial's seed and these alone.
 
-    Args:
-        store: of images from :func:`kept_image`.
-        truth: what :func:`truth_of` returned.
-        settings: complete settings.
-        seed: the trial's.
-        threads: how many crop at once; 1 in a loader's own processes.
+    ``store`` has images from :func:`kept_image`, ``truth`` is of :func:`truth_of`, and ``threads`` crop at once: 1 in a
+    loader's own processes.
     """
 
     def __init__(self, store: ImageStore, truth: np.ndarray, settings: Mapping[str, Any], seed: int, threads: int = 1):
@@ -220,11 +200,8 @@ class TrainingBatches(Dataset):
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """Return images uint8 [B, 3, H, W], laid out with channels last, and their truth."""
-        if self.threads > 1:
-            with ThreadPoolExecutor(self.threads) as pool:
-                views = list(pool.map(self._view, keys))
-        else:
-            views = [self._view(key) for key in keys]
+        with ThreadPoolExecutor(self.threads) as pool:
+            views = list((pool.map if self.threads > 1 else map)(self._view, keys))
         return _stacked(views), self.truth[[i for _, i in keys]]
 
     def _view(self, key: tuple[int, int]) -> np.ndarray:

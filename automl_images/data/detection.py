@@ -34,7 +34,7 @@ def classes_of(records: Sequence[Record]) -> list[str]:
 
 
 def checked_boxes(record: Record, classes: Collection[str]) -> list[Box]:
-    """Return the boxes of a record.
+    """Return a record's boxes.
 
     Raises:
         UserError: it has another kind of label, or a class that is not among ``classes``; the line says which.
@@ -50,12 +50,7 @@ def checked_boxes(record: Record, classes: Collection[str]) -> list[Box]:
 
 
 class Samples:
-    """Images with boxes and labels by index; decoded images stay in memory up to a budget.
-
-    Args:
-        records: the records.
-        classes: the labels; a box's label becomes its index here.
-        budget: bytes of decoded images to keep; None for :func:`automl_images.data.store.memory_budget`.
+    """Images with boxes and labels by index; a label is its index among ``classes``, a ``budget`` that of ImageStore.
 
     Raises:
         UserError: as :func:`checked_boxes`.
@@ -82,13 +77,7 @@ class Samples:
 
 
 class TrainingSet(Dataset):
-    """Augmented samples by (epoch, index), a function of the seed and these two alone, so that training can resume.
-
-    Args:
-        samples: the decoded images.
-        augment: from (index, seed) to an augmented sample.
-        seed: the trial's seed.
-    """
+    """Samples augmented by (index, seed), a function of the trial's seed, epoch and index alone, so that it resumes."""
 
     def __init__(self, samples: Samples, augment: Callable[[int, int], Sample], seed: int):
         self.samples, self.augment, self.seed = samples, augment, seed

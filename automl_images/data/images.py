@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from automl_images import storage
-from automl_images.annotations.imaging import upright
+from automl_images.annotations.imaging import opened, upright
 from automl_images.errors import UserError
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
-    """Return a Pillow image as uint8 [H, W, 3], turned as its EXIF orientation says.
+    """Return a Pillow image as uint8 [H, W, 3], turned as its EXIF orientation says; of several pages the first.
 
-    Transparency is put on white. 16-bit greys are scaled, 65535 to 255; palettes, CMYK (a JPEG's by Adobe's
-    convention, inverted), YCbCr, Lab and HSV become RGB. Colours are not managed: an embedded profile is not applied.
+    Transparency is put on white. 16-bit greys are scaled, 65535 to 255, of 16-bit colours the upper 8 are taken, and
+    floating point is cut to 0 to 255. Palettes, CMYK ((255 - ink) (255 - black) / 255, a JPEG's by Adobe's convention,
+    inverted), YCbCr, Lab and HSV become RGB. Colours are not managed: an embedded profile is not applied.
     """
     image = upright(image)
     if image.mode.startswith("I"):
@@ -50,14 +48,10 @@ def load_image(url: str, where: str = "", shorter: int | None = None) -> np.ndar
     Raises:
         UserError: the file is missing, or is not a whole image.
     """
-    place = f"{where}: " if where else ""
     try:
-        with Image.open(io.BytesIO(storage.read_bytes(url))) as image:
+        with opened(url) as (image, _):
             if shorter:
                 image.draft(None, (shorter, shorter))
             return to_rgb(image)
-    except FileNotFoundError:
-        raise UserError(f"{place}the image {storage.redact(url)} is not there") from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{place}the image {storage.redact(url)} does not open ({first[:100]})") from None
+    except UserError as error:
+        raise UserError(f"{where}: {error}" if where else str(error)) from None

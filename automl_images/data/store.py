@@ -13,9 +13,9 @@ from automl_images.annotations.records import Record
 from automl_images.data.images import load_image
 from automl_images.environment import lanes_here
 from automl_images.errors import DiskFullError, UserError
+from automl_images.memory import container
 
 SHARE = 0.25
-_LIMITS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")  # cgroup v2, v1
 _EACH = 8  # images that a thread decodes before what was decoded is kept
 
 
@@ -24,15 +24,12 @@ def memory_budget() -> int:
 
     A container's own limit counts, where it has one.
     """
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in _LIMITS:
-        if limit.exists() and (text := limit.read_text().strip()).isdigit():
-            total = min(total, int(text))
-    return int(total * SHARE / lanes_here())
+    machine, own = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), container()
+    return int(min(machine, own.limit if own else machine) * SHARE / lanes_here())
 
 
 class ImageStore:
-    """Prepared images by index; all are decoded at the first call of :meth:`fill`, or each when it is asked for.
+    """Prepared images of records by index; all are decoded by :meth:`fill`, or each when it is asked for.
 
     Args:
         records: whose images they are.
@@ -40,7 +37,7 @@ class ImageStore:
         scratch: a folder for the file that takes what memory does not; None: such images are decoded whenever they are
             asked for, as suits whole images, which fill a disk sooner than their decoding is felt.
         budget: bytes in memory; None for :func:`memory_budget`.
-        shorter: a hint for decoding: images larger than this on both sides may be decoded at a fraction of their size.
+        shorter: as for :func:`automl_images.data.images.load_image`.
     """
 
     def __init__(

@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from automl_images.reports.trials import figure
 from automl_images.tasks import part
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
     from automl_images.annotations import Record
     from automl_images.prediction import ModelPredictor
@@ -26,8 +28,7 @@ class Evaluated:
     """What a family measures on records.
 
     Attributes:
-        metrics: what the family's metrics returned, JSON-serialisable.
-        more: what else the result has.
+        metrics, more: what the family's metrics returned, and what else the result has; JSON-serialisable.
         curves, examples: what the family's report draws; see its ``write_report``.
         seconds: reading and predicting.
     """
@@ -84,16 +85,25 @@ def _batches(records: Sequence[Record], size: int) -> Iterator[list[np.ndarray]]
             yield list(pool.map(lambda r: load_image(r.image_url, r.where), records[k : k + size]))
 
 
+def example(record: Record) -> tuple[Image.Image, str]:
+    """Return a record's image and its file's name, for a report."""
+    from PIL import Image
+
+    from automl_images.data.images import load_image
+
+    return Image.fromarray(load_image(record.image_url, record.where)), record.image_url.rsplit("/", 1)[-1]
+
+
 def scalars(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the single figures of an evaluation, the primary metric first, without those that are undefined."""
-    return _defined(family(result["task"]).scalars(result))
+    return {name: value for name, value in family(result["task"]).scalars(result).items() if value is not None}
 
 
 def headline(result: Mapping[str, Any]) -> str:
     """Return an evaluation in a line; ``set`` of the result, if it has one, is the name of what it was measured on."""
-    figures = _defined(family(result["task"]).headline(result))
     of = f" ({result['set']})" if "set" in result else ""
-    return f"{result['images']} images{of}: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+    figures = family(result["task"]).headline(result).items()
+    return f"{result['images']} images{of}: " + ", ".join(f"{n} {v:.4f}" for n, v in figures if v is not None)
 
 
 def summary_lines(result: Mapping[str, Any]) -> list[str]:
@@ -119,15 +129,6 @@ def plots(result: dict[str, Any]) -> tuple[list[str], list[list[int]] | None, di
 def columns(values: Sequence[float | None], first: int) -> str:
     """Return figures in the columns of a line of :func:`summary_lines`, the first one ``first`` characters wide."""
     return f"{figure(values[0]):>{first}} " + " ".join(f"{figure(value):>8}" for value in values[1:])
-
-
-def figure(value: float | None) -> str:
-    """Return a figure with four decimals, a dash for None."""
-    return "-" if value is None else f"{value:.4f}"
-
-
-def _defined(figures: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: value for name, value in figures.items() if value is not None}
 
 
 def family(task: str) -> Family:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from automl_images.evaluation import Evaluated, columns, figure, outputs
+from automl_images.evaluation import Evaluated, columns, example, outputs
+from automl_images.reports.trials import figure
 
 if TYPE_CHECKING:
     from automl_images.annotations import Record
@@ -42,25 +43,14 @@ def _mistakes(
     records: Sequence[Record], truth: np.ndarray, probs: np.ndarray, multilabel: bool
 ) -> list[dict[str, Any]]:
     """Return the images that the model is most sure of and wrong about, the surest first."""
-    from PIL import Image
-
-    from automl_images.data.images import load_image
     from automl_images.metrics.classification import predicted_labels
 
     predicted = predicted_labels(probs, multilabel)
     # how sure: of a label that is wrong its probability, of one that is missing (multi-label) 1 - its probability
     sure = np.where(predicted & ~truth, probs, np.where(multilabel & truth & ~predicted, 1 - probs, 0.0)).max(1)
     worst = [int(i) for i in np.argsort(-sure, kind="stable")[:MISTAKES] if sure[i] > 0]
-    return [
-        {
-            "image": Image.fromarray(load_image(records[i].image_url, records[i].where)),
-            "name": records[i].image_url.rsplit("/", 1)[-1],
-            "truth": truth[i],
-            "predicted": predicted[i],
-            "probs": probs[i],
-        }
-        for i in worst
-    ]
+    names = ("image", "name", "truth", "predicted", "probs")
+    return [dict(zip(names, (*example(records[i]), truth[i], predicted[i], probs[i]), strict=True)) for i in worst]
 
 
 def scalars(result: Mapping[str, Any]) -> dict[str, float | None]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from automl_images.evaluation import Evaluated, columns, figure, outputs
+from automl_images.evaluation import Evaluated, columns, example, outputs
+from automl_images.reports.trials import figure
 
 if TYPE_CHECKING:
     from automl_images.annotations import Record
@@ -41,20 +42,8 @@ def evaluate(predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:
 
 def _examples(records: Sequence[Record], truth: Sequence[Any], found: Sequence[Any]) -> list[Any]:
     """Return a few images, evenly spread over the records, with their name, truth and detections."""
-    from PIL import Image
-
-    from automl_images.data.images import load_image
-
     chosen = sorted({i * len(records) // EXAMPLES for i in range(EXAMPLES)})
-    return [
-        (
-            Image.fromarray(load_image(records[i].image_url, records[i].where)),
-            records[i].image_url.rsplit("/", 1)[-1],
-            truth[i],
-            found[i],
-        )
-        for i in chosen
-    ]
+    return [(*example(records[i]), truth[i], found[i]) for i in chosen]
 
 
 def scalars(result: Mapping[str, Any]) -> dict[str, float | None]:
@@ -71,17 +60,13 @@ def headline(result: Mapping[str, Any]) -> dict[str, float | None]:
 
 def summary_lines(result: Mapping[str, Any]) -> list[str]:
     """Return an evaluation for people: a line a class, then the means."""
-    iou = result["iou_threshold"]
-    head = f"{'class':24} {'boxes':>6} {f'VOC AP@{iou:g}':>11} {'COCO AP':>8} {'AP@0.5':>8}"
-    lines = [head]
-    for name, figures in result["per_label_metrics"].items():
-        values = (result["voc"][name], figures["coco_map"], figures["coco_map_50"])
-        lines.append(f"{name:24} {figures['count']:6} " + columns(values, 11))
-    count = sum(f["count"] for f in result["per_label_metrics"].values())
-    means = (result["voc"]["map"], result["coco"]["map"], result["coco"]["map_50"])
-    lines.append(f"{'all (mean)':24} {count:6} " + columns(means, 11))
-    lines.append(
+    voc, coco, by_class = result["voc"], result["coco"], result["per_label_metrics"]
+    rows = [(name, f["count"], voc[name], f["coco_map"], f["coco_map_50"]) for name, f in by_class.items()]
+    rows.append(("all (mean)", sum(row[1] for row in rows), voc["map"], coco["map"], coco["map_50"]))
+    head = f"VOC AP@{result['iou_threshold']:g}"
+    return [
+        f"{'class':24} {'boxes':>6} {head:>11} {'COCO AP':>8} {'AP@0.5':>8}",
+        *(f"{name:24} {count:6} {columns(values, 11)}" for name, count, *values in rows),
         f"precision {figure(result['precision'])}, recall {figure(result['recall'])} "
-        f"above a score of {result['score_threshold']:g}; report {result['report']}"
-    )
-    return lines
+        f"above a score of {result['score_threshold']:g}; report {result['report']}",
+    ]

@@ -2,7 +2,6 @@
 
 from automl_images.hyperparameters.catalogue import (
     CATALOGUE,
-    canonical,
     check_inference,
     check_model,
     described,
@@ -13,17 +12,5 @@ from automl_images.hyperparameters.catalogue import (
 from automl_images.hyperparameters.hyperparameter import Hyperparameter
 from automl_images.hyperparameters.resolve import default_model, resolve, without_effect
 
-__all__ = [
-    "CATALOGUE",
-    "Hyperparameter",
-    "canonical",
-    "check_inference",
-    "check_model",
-    "default_model",
-    "described",
-    "find",
-    "hyperparameters",
-    "inference_settings",
-    "resolve",
-    "without_effect",
-]
+__all__ = ["CATALOGUE", "Hyperparameter", "check_inference", "check_model", "default_model", "described", "find"]
+__all__ += ["hyperparameters", "inference_settings", "resolve", "without_effect"]

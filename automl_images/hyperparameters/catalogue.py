@@ -7,7 +7,7 @@ and turned into the one name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -18,9 +18,27 @@ from automl_images.hyperparameters import classification, common, detection
 from automl_images.hyperparameters.hyperparameter import Hyperparameter
 from automl_images.tasks import get_task
 
-_ROWS = (*common.ROWS, *classification.ROWS, *detection.ROWS)
-CATALOGUE: dict[str, Hyperparameter] = {row.name: row for row in _ROWS}
-ALIASES: dict[str, str] = {alias: row.name for row in _ROWS for alias in row.aliases}
+CATALOGUE = {row.name: row for row in (*common.ROWS, *classification.ROWS, *detection.ROWS)}
+ALIASES = {alias: row.name for row in CATALOGUE.values() for alias in row.aliases}
+
+
+def canonical_name(name: str) -> str:
+    """Return a hyperparameter's own name for an alias; other names as they are."""
+    return ALIASES.get(name, name)
+
+
+def canonical(given: Mapping[str, Any], made: Callable[[str, Any], Any], where: str = "") -> dict[str, Any]:
+    """Return settings under their own names, each value what ``made(name as given, value)`` makes of it.
+
+    Raises:
+        UserError: two names are of one hyperparameter; ``where`` stands before the name.
+    """
+    spelt: dict[str, str] = {}
+    for name in given:
+        other = spelt.setdefault(canonical_name(name), name)
+        if other != name:
+            raise UserError(f"{where}{name}: is the same hyperparameter as {other}; give one of the two")
+    return {own: made(name, given[name]) for own, name in spelt.items()}
 
 
 @cache
@@ -37,11 +55,7 @@ def described(model: str) -> Mapping[str, Hyperparameter]:
 
 
 def check_model(task: str, model: str) -> str:
-    """Return the model's name if the task has it.
-
-    Raises:
-        UserError: the task has no such model; the line gives the nearest names.
-    """
+    """Return the model's name; raises UserError, with the nearest names, if the task has no such model."""
     models = models_of(get_task(task).family)
     if model not in models:
         raise UserError(f"model_name: {task} has no model '{model}'; {nearest(str(model), models)}")
@@ -49,12 +63,8 @@ def check_model(task: str, model: str) -> str:
 
 
 def find(name: str, model: str) -> Hyperparameter:
-    """Return the row of a name or alias, for a model.
-
-    Raises:
-        UserError: there is none, or it does not apply to the model.
-    """
-    row = CATALOGUE.get(ALIASES.get(name, name))
+    """Return a model's row of a name or alias; raises UserError if there is none, or it is not for the model."""
+    row = CATALOGUE.get(canonical_name(name))
     known = hyperparameters(model)
     if row is None:
         raise UserError(f"{name}: no hyperparameter of {model} is called that; {nearest(name, [*known, 'model_name'])}")
@@ -66,23 +76,10 @@ def find(name: str, model: str) -> Hyperparameter:
     return known[row.name]
 
 
-def canonical(given: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Return settings under their one name, their values checked and of their type; ``model_name`` is left out.
-
-    Raises:
-        UserError: a name is unknown or given twice, or a value is out of range.
-    """
-    settings: dict[str, Any] = {}
-    spelt: dict[str, str] = {}
-    for name, value in given.items():
-        if name == "model_name":
-            continue
-        row = find(name, model)
-        if row.name in spelt:
-            raise UserError(f"{name}: is the same hyperparameter as {spelt[row.name]}; give one of the two")
-        spelt[row.name] = name
-        settings[row.name] = row.check(value)
-    return settings
+def checked(given: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """Return a model's settings but its name, checked, under their own names; raises UserError for a wrong one."""
+    named = {name: value for name, value in given.items() if name != "model_name"}
+    return canonical(named, lambda name, value: find(name, model).check(value))
 
 
 def inference_settings(model: str) -> tuple[str, ...]:
@@ -91,13 +88,9 @@ def inference_settings(model: str) -> tuple[str, ...]:
 
 
 def check_inference(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings for a trained model under their one name, checked.
-
-    Raises:
-        UserError: one does not act at inference, or is unknown, given twice or out of range.
-    """
+    """Return settings of a trained model, checked; raises UserError for a wrong one, or one of training alone."""
     acting = inference_settings(model)
     for name in given:
         if name == "model_name" or find(name, model).name not in acting:
             raise UserError(f"{name}: cannot be changed in a trained {model}; these can: {', '.join(acting)}")
-    return canonical(given, model)
+    return checked(given, model)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from automl_images.hyperparameters.hyperparameter import Hyperparameter, count, flag
+from automl_images.hyperparameters.hyperparameter import Hyperparameter, choice, count, flag
 
 _OWN_SIZES = {"image_shape": (None,)}
 _SHAPE: dict[str, None] = {"image_shape": None}
 
 _ROWS = (
-    Hyperparameter(
+    choice(
         "weighted_loss",
-        "choice",
         0,
-        "1 weighs each class in the loss by the square root of its rarity, 2 by its rarity (images / (classes * images "
-        "of the class), mean 1; multi-label: negatives / positives on the positives), 0 not.",
+        "2 weighs each image in the loss by the rarity of its class (1 / the images of the class; multi-label, for "
+        "each class: 1 / the images that have or lack it), 1 by its square root, 0 not; the mean over the training "
+        "images is 1.",
         choices=(0, 1, 2),
     ),
     count(
@@ -41,9 +41,8 @@ _ROWS = (
         aliases=("training_crop_size",),
         needs=_OWN_SIZES,
     ),
-    Hyperparameter(
+    choice(
         "augmentation_type",
-        "choice",
         None,
         "crop: a random crop and horizontal flip; crop_color: and offsets to hue, saturation and lightness; "
         "crop_color_transform: and rotation, shear and aspect ratio. Not set: a random resized crop, flip and colour "
@@ -65,9 +64,8 @@ _ROWS = (
         "The shorter side of a training image before it is cropped to image_shape; above both its sides.",
         needs=_SHAPE,
     ),
-    Hyperparameter(
+    choice(
         "precision_dtype",
-        "choice",
         None,
         "The numbers that the network computes with; float16 is bfloat16 on a CPU. Not set: bfloat16 where faster.",
         choices=("float32", "float16"),
@@ -80,9 +78,8 @@ _ROWS = (
         "Reports the share of images whose class is among the k likeliest; at most the number of classes.",
         low=2,
     ),
-    Hyperparameter(
+    choice(
         "kv_store",
-        "choice",
         None,
         "How several machines would share weights; a trial runs on one, whose GPUs always agree at each step.",
         choices=("dist_sync", "dist_async"),
@@ -101,9 +98,8 @@ _ROWS = (
         "Checked against the training data, after the split; another number is refused.",
         sweepable=False,
     ),
-    Hyperparameter(
+    choice(
         "num_layers",
-        "choice",
         152,
         "The depth of a ResNet: model_name resnet<num_layers>.",
         choices=(18, 34, 50, 101, 152, 200, 20, 32, 44, 56, 110),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from automl_images.hyperparameters.hyperparameter import Hyperparameter, Refusal, count, flag, share
+from automl_images.hyperparameters.hyperparameter import Hyperparameter, Refusal, choice, count, flag, share, text
 
 _SGD = {"optimizer": ("sgd",)}
 _MOMENTUM = {"optimizer": ("sgd", "nag")}
@@ -37,7 +37,7 @@ ROWS: tuple[Hyperparameter, ...] = (
     count(
         "grad_accumulation_step",
         1,
-        "Batches whose gradients are averaged before the weights move once.",
+        "Batches that stand for one large one: the weights move once after so many.",
         aliases=("gradient_accumulation_step",),
     ),
     flag("early_stopping", 1, "1 ends a trial whose primary metric no longer improves.", defaults={("sagemaker",): 0}),
@@ -71,15 +71,10 @@ ROWS: tuple[Hyperparameter, ...] = (
         "learning_rate",
         0.005,
         "The optimiser's base step; 0 leaves the weights as they were.",
-        defaults={
-            ("image-classification",): 0.01,
-            ("image-classification-multilabel",): 0.035,
-            ("sagemaker",): 0.1,
-        },
+        defaults={("image-classification",): 0.01, ("image-classification-multilabel",): 0.035, ("sagemaker",): 0.1},
     ),
-    Hyperparameter(
+    choice(
         "lr_scheduler",
-        "choice",
         "warmup_cosine",
         "How the learning rate moves: linear warm-up then a cosine, or a factor every few epochs.",
         choices=("warmup_cosine", "step"),
@@ -119,9 +114,8 @@ ROWS: tuple[Hyperparameter, ...] = (
         "Epochs during which the learning rate rises from 0; as many as the trial has, and it never arrives.",
         needs=_COSINE,
     ),
-    Hyperparameter(
+    choice(
         "optimizer",
-        "choice",
         "sgd",
         "How weights follow gradients; nag is sgd with Nesterov's momentum, whatever nesterov says.",
         choices=("sgd", "adam", "adamw", "rmsprop", "nag"),
@@ -204,27 +198,14 @@ ROWS: tuple[Hyperparameter, ...] = (
         None,
         "The first so many groups of the network's layers keep their weights and norms' statistics; not set: none.",
     ),
-    Hyperparameter(
+    text(
         "checkpoint_run_id",
-        "text",
-        None,
-        "Starts from an earlier run's model: the folder of a run, of a trial or of a model, or its address.",
-        sweepable=False,
+        "Starts from an earlier run's model: a run's, a trial's or a model's folder, or its address.",
     ),
-    Hyperparameter(
-        "checkpoint_dataset_id",
-        "text",
-        None,
-        "Starts from a weights file in this folder (any address); needs checkpoint_filename.",
-        sweepable=False,
+    text(
+        "checkpoint_dataset_id", "Starts from a weights file in this folder (any address); needs checkpoint_filename."
     ),
-    Hyperparameter(
-        "checkpoint_filename",
-        "text",
-        None,
-        "The weights file in the folder that checkpoint_dataset_id names.",
-        sweepable=False,
-    ),
+    text("checkpoint_filename", "The weights file in the folder that checkpoint_dataset_id names."),
     share(
         "split_ratio",
         0.2,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from automl_images.hyperparameters.hyperparameter import Hyperparameter, count, flag, share
+from automl_images.hyperparameters.hyperparameter import Hyperparameter, choice, count, flag, share
 
 _ALL = ("detection",)
 _LISTED: tuple[str, ...] = ()  # of the models alone whose rows list it
 
 ROWS = (
-    Hyperparameter(
+    choice(
         "validation_metric_type",
-        "choice",
         "voc",
         "The primary metric's definition: voc (all points of the curve), coco (101 points), coco_voc (voc ranks, "
         "COCO's twelve figures beside it), none (no evaluation: the last epoch is kept; not for a sweep).",
@@ -46,9 +45,8 @@ ROWS = (
         inference=True,
         aliases=("image_size",),
     ),
-    Hyperparameter(
+    choice(
         "model_size",
-        "choice",
         "medium",
         "Depth and width of the network.",
         choices=("small", "medium", "large", "xlarge"),

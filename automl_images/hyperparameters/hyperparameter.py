@@ -19,68 +19,40 @@ Conditions = Mapping[str, tuple[Any, ...] | None]
 
 @dataclass(frozen=True)
 class Refusal:
-    """A value that does not go with other settings.
-
-    Attributes:
-        value: the value.
-        why: goes on after it in the error's line; says how to mend it.
-        beside: the settings with which it is refused.
-    """
+    """A value that does not go with other settings."""
 
     value: Any
-    why: str
-    beside: Conditions
+    why: str  # goes on after the value in the error's line; says how to mend it
+    beside: Conditions  # the settings with which it is refused
 
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """One row of the catalogue.
+    """One row of the catalogue."""
 
-    Attributes:
-        name: Azure's v1 name, or the vendor's that alone has it.
-        type: ``int``, ``float``, ``flag`` (0 or 1), ``choice``, ``text``, ``epochs`` ("10,20"), ``shape`` ("3,8,8") or
-            ``pair`` ("3,2").
-        default: the default where ``defaults`` and the model's row have none; None means that it is not set.
-        effect: what it observably changes, the ends of its range included.
-        low, high: the range of a number; None is unbounded.
-        open_low, open_high: whether that end itself is not allowed.
-        choices: the values of a choice.
-        defaults: defaults that differ, by any of a profile, a model, a task and a family, such as
-            ``("sagemaker", "segmentation")``.
-        families: the task families that it applies to; None: all. It applies to models whose row lists it besides.
-        aliases: other vendors' names for the same thing.
-        needs: the settings under which it acts.
-        capped_by: another setting, above whose value it has no effect.
-        idle: why it never has an effect here, or None.
-        refused: values within its range that do not go with other settings.
-        inference: whether it acts at inference too, and can be changed there.
-        gene: how evolution changes it: the gain of its mutation (0: only if asked for) and the limits that it keeps.
-        variants: by family or model, the attributes of this row that are others there, such as ``choices``.
-        sweepable: False where trials could not be compared if it varied.
-        place: where it is given if not among the settings, such as ``data.split_ratio``.
-    """
-
-    name: str
-    type: str
-    default: Any
-    effect: str
-    low: float | None = None
+    name: str  # Azure's v1 name, or the vendor's that alone has it
+    type: str  # int, float, flag (0 or 1), choice, text, epochs ("10,20"), shape ("3,8,8") or pair ("3,2")
+    default: Any  # where `defaults` and the model's row have none; None: it is not set
+    effect: str  # what it observably changes, the ends of its range included
+    low: float | None = None  # the range of a number; None: unbounded
     high: float | None = None
-    open_low: bool = False
+    open_low: bool = False  # whether that end itself is not allowed
     open_high: bool = False
-    choices: tuple[Any, ...] = ()
+    choices: tuple[Any, ...] = ()  # the values of a choice
+    # defaults that differ, by any of a profile, a model, a task and a family, such as ("sagemaker", "segmentation")
     defaults: Mapping[tuple[str, ...], Any] = field(default_factory=dict)
-    families: tuple[str, ...] | None = None
-    aliases: tuple[str, ...] = ()
-    needs: Conditions = field(default_factory=dict)
-    capped_by: str | None = None
-    idle: str | None = None
-    refused: tuple[Refusal, ...] = ()
-    inference: bool = False
-    gene: tuple[float, float, float] | None = None
+    families: tuple[str, ...] | None = None  # None: all; it applies to models whose row lists it besides
+    aliases: tuple[str, ...] = ()  # other vendors' names for the same thing
+    needs: Conditions = field(default_factory=dict)  # the settings under which it acts
+    capped_by: str | None = None  # another setting, above whose value it has no effect
+    idle: str | None = None  # why it never has an effect here
+    refused: tuple[Refusal, ...] = ()  # values within its range that do not go with other settings
+    inference: bool = False  # whether it acts at inference too, and can be changed there
+    gene: tuple[float, float, float] | None = None  # of evolution: the mutation's gain (0: only if asked for), limits
+    # by family or model, the attributes of this row that are others there, such as `choices`
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    sweepable: bool = True
-    place: str | None = None
+    sweepable: bool = True  # False: trials could not be compared if it varied
+    place: str | None = None  # where it is given if not among the settings, such as data.split_ratio
 
     def applies_to(self, model: str) -> bool:
         """Return whether a model has it."""
@@ -93,13 +65,11 @@ class Hyperparameter:
         return replace(self, **differing) if differing else self
 
     def default_for(self, task: str, model: str, profile: str = "azure") -> Any:
-        """Return the default for a task and model: the most specific one.
-
-        A profile's own goes before a model's, that before a task's, and that before a family's.
+        """Return the most specific default: a profile's goes before a model's, a task's and a family's.
 
         Args:
             task, model: their names.
-            profile: whose defaults; ``azure``, whose they are if no other profile is named, or ``sagemaker``.
+            profile: ``azure``, whose defaults they are if no other profile is named, or ``sagemaker``.
         """
         known = {(): self.default, **self.defaults}
         architecture = ARCHITECTURES.get(model)
@@ -125,11 +95,7 @@ class Hyperparameter:
         return "any number" if not low else low if self.open_low else f"at least {low}"
 
     def check(self, value: Any) -> Any:
-        """Return ``value`` as this hyperparameter's type; None stays None where that is a default.
-
-        Raises:
-            UserError: the type is wrong or the value is out of range; the line names the hyperparameter and the range.
-        """
+        """Return ``value`` as its type, None where that is a default; raises UserError for a wrong type or value."""
         if value is None and None in (self.default, *self.defaults.values()):
             return None
         try:
@@ -144,11 +110,7 @@ class Hyperparameter:
         return checked
 
     def check_beside(self, settings: Mapping[str, Any]) -> None:
-        """Refuse this hyperparameter's value in complete settings if it does not go with the others.
-
-        Raises:
-            UserError: one of ``refused`` holds.
-        """
+        """Raise UserError if its value in complete settings is refused beside the others."""
         for refusal in self.refused:
             if settings[self.name] == refusal.value and not _unmet(refusal.beside, settings):
                 raise UserError(f"{self.name}: {_shown(refusal.value)} {refusal.why}")
@@ -205,6 +167,16 @@ def count(name: str, default: int | None, effect: str, **more: Any) -> Hyperpara
 def share(name: str, default: float, effect: str, **more: Any) -> Hyperparameter:
     """Return the row of a number from 0 to 1, both ends allowed."""
     return Hyperparameter(name, "float", default, effect, low=0, high=1, **more)
+
+
+def choice(name: str, default: Any, effect: str, **more: Any) -> Hyperparameter:
+    """Return the row of one of several values."""
+    return Hyperparameter(name, "choice", default, effect, **more)
+
+
+def text(name: str, effect: str) -> Hyperparameter:
+    """Return the row of a text, which is not set by default and the same for all trials."""
+    return Hyperparameter(name, "text", None, effect, sweepable=False)
 
 
 def flag(name: str, default: int, effect: str, **more: Any) -> Hyperparameter:

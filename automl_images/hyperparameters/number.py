@@ -7,11 +7,7 @@ from typing import Any
 
 
 def number(value: Any) -> float:
-    """Return a number, or a text that spells one (``"0.01"``, ``"1e-3"``, which YAML reads as text), as a float.
-
-    Raises:
-        ValueError: it is a bool, nan, infinite, or anything else.
-    """
+    """Return a number, or a text that spells one, as YAML has ``1e-3``; ValueError: anything else, inf too."""
     try:
         found = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):

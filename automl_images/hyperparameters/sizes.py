@@ -11,29 +11,15 @@ from automl_images.errors import UserError
 WITHOUT_PUBLISHED_WEIGHTS = tuple(name for name in ARCHITECTURES if not has_published(name))
 
 
-def most_layers(model_name: str) -> int:
-    """Return how many groups of layers ``layers_to_freeze`` can freeze: all of the model's but its head."""
-    return len(ARCHITECTURES[model_name].groups)
-
-
 def check_layers(model_name: str, count: int | None) -> None:
-    """Refuse to freeze more groups than the model has.
-
-    Raises:
-        UserError: ``count`` is above :func:`most_layers`.
-    """
-    if count is not None and count > most_layers(model_name):
-        raise UserError(
-            f"layers_to_freeze: {count} is more than {model_name} has; use at most {most_layers(model_name)}"
-        )
+    """Raise UserError if ``count`` is more groups of layers than the model has, its head left out."""
+    most = len(ARCHITECTURES[model_name].groups)
+    if count is not None and count > most:
+        raise UserError(f"layers_to_freeze: {count} is more than {model_name} has; use at most {most}")
 
 
 def parse_image_shape(text: str) -> tuple[int, int, int]:
-    """Return ``"C,H,W"`` as (channels, height, width).
-
-    Raises:
-        UserError: it is not three whole numbers above 0, or the channels are neither 1 nor 3.
-    """
+    """Return ``"C,H,W"`` as (channels, height, width); raises UserError if it is no such text, or C neither 1 nor 3."""
     parts = [p.strip() for p in text.strip().strip("()[]").split(",")]
     if len(parts) != 3 or not all(p.isdecimal() and int(p) > 0 for p in parts):
         raise UserError(f"image_shape: '{text}' is not channels, height and width; write it as '3,224,224'")
@@ -51,16 +37,7 @@ def input_shape(settings: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def check_size(model_name: str, size: int | tuple[int, int], name: str = "train_crop_size") -> None:
-    """Refuse an input size that a model cannot take.
-
-    Args:
-        model_name: the model.
-        size: a side in pixels, or (height, width).
-        name: the hyperparameter that the error names.
-
-    Raises:
-        UserError: the model cannot take the size.
-    """
+    """Raise UserError, on ``name``, if a model cannot take a size: a side in pixels, or (height, width)."""
     smallest, multiple = ARCHITECTURES[model_name].least_side, ARCHITECTURES[model_name].multiple
     for side in (size,) if isinstance(size, int) else size:
         if side < smallest:
@@ -74,16 +51,9 @@ def check_size(model_name: str, size: int | tuple[int, int], name: str = "train_
 
 
 def check_sizes(settings: Mapping[str, Any], *, pretrained: bool = False) -> None:
-    """Refuse sizes of complete settings that do not go together or that their model cannot take.
+    """Raise UserError if a size of complete settings does not fit another one, the model or its published weights.
 
-    Args:
-        settings: of a classifier ``model_name``, ``image_shape`` (None or "C,H,W", which then stands for all crops),
-            ``resize``, ``train_crop_size``, ``valid_crop_size`` and ``valid_resize_size``; of a detector that has
-            them ``min_size`` and ``max_size``.
-        pretrained: training starts from the published weights.
-
-    Raises:
-        UserError: a size does not fit the model or another size.
+    Sizes are a classifier's crops, or ``image_shape`` ("C,H,W") in their place; a detector's least and greatest side.
     """
     if settings.get("image_shape"):
         _check_image_shape(settings, pretrained)

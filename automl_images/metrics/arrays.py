@@ -19,12 +19,14 @@ class Truth(NamedTuple):
         labels: [n] class indices.
         crowd: [n] whether a box is neither rewarded nor punished.
         image: [n] index of the image each box is on.
+        area: [n] pixels, by which COCO calls an object small, medium or large.
     """
 
     boxes: np.ndarray
     labels: np.ndarray
     crowd: np.ndarray
     image: np.ndarray
+    area: np.ndarray
 
 
 class Detections(NamedTuple):
@@ -42,14 +44,10 @@ class Detections(NamedTuple):
 
 
 def truth_arrays(boxes: Iterable[Box], classes: Sequence[str], size: tuple[int, int]) -> dict[str, Any]:
-    """Return one image's ground truth as the metrics read it: ``boxes``, ``labels``, ``crowd`` and ``size``.
+    """Return one image's ground truth as the metrics read it: ``boxes``, ``labels``, ``crowd``, ``area`` and ``size``.
 
-    Boxes are pixels, float64: in float32 an overlap at the threshold could fall on either side of it.
-
-    Args:
-        boxes: the record's boxes (corners as fractions of the image).
-        classes: the class names; a label is its place in them.
-        size: width and height in pixels.
+    ``size`` is the width and height in pixels, of which a record's boxes are fractions. Boxes become pixels, float64:
+    in float32 an overlap at the threshold could fall on either side of it. A label becomes its place in ``classes``.
 
     Raises:
         KeyError: a box has a class that is not in ``classes``.
@@ -57,12 +55,19 @@ def truth_arrays(boxes: Iterable[Box], classes: Sequence[str], size: tuple[int, 
     index = {name: i for i, name in enumerate(classes)}
     found = list(boxes)
     corners = [(b.topX, b.topY, b.bottomX, b.bottomY) for b in found]
+    pixels = np.array(corners, dtype=np.float64).reshape(-1, 4) * (*size, *size)
     return {
-        "boxes": np.array(corners, dtype=np.float64).reshape(-1, 4) * (*size, *size),
+        "boxes": pixels,
         "labels": np.array([index[b.label] for b in found], dtype=np.int64),
         "crowd": np.array([b.isCrowd for b in found], dtype=bool),
+        "area": np.array([a if b.area is None else b.area for a, b in zip(box_area(pixels), found, strict=True)]),
         "size": size,
     }
+
+
+def box_area(boxes: np.ndarray) -> np.ndarray:
+    """Return the areas [n] of boxes [n, 4]."""
+    return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
 
 
 def flatten(
@@ -72,7 +77,8 @@ def flatten(
 
     Args:
         truth: one mapping an image: ``boxes`` [n, 4] left, top, right, bottom in pixels, ``labels`` [n] places in
-            ``classes``, and optionally ``crowd`` [n] bool (default: none is). Other keys are not read.
+            ``classes``, and optionally ``crowd`` [n] bool (default: none is) and ``area`` [n] (default: the box's).
+            Other keys are not read.
         detections: one mapping for each of the same images: ``boxes``, ``scores`` [n], ``labels``.
         classes: the class names.
 
@@ -82,16 +88,17 @@ def flatten(
     """
     if len(truth) != len(detections):
         raise ValueError(f"ground truth of {len(truth)} images, but detections of {len(detections)}")
-    no_crowd = [t.get("crowd") if t.get("crowd") is not None else np.zeros(len(t["labels"]), bool) for t in truth]
-    boxes, labels, crowd, image = _join(truth, no_crowd, bool, len(classes), "ground truth")
-    d_boxes, d_labels, scores, d_image = _join(
-        detections, [d["scores"] for d in detections], np.float64, len(classes), "detections"
-    )
-    if not np.isfinite(scores).all():
-        raise ValueError(
-            f"detections: image {d_image[~np.isfinite(scores)][0]} has a score that is not a finite number"
-        )
-    return Truth(boxes, labels, crowd, image), Detections(d_boxes, d_labels, scores, d_image)
+    crowd = [t.get("crowd") if t.get("crowd") is not None else np.zeros(len(t["labels"]), bool) for t in truth]
+    boxes, labels, crowds, image = _join(truth, crowd, bool, len(classes), "ground truth")
+    given = [t["area"] if t.get("area") is not None else np.full(len(t["labels"]), np.nan) for t in truth]
+    area = np.concatenate([*given, np.zeros(0)])
+    joined = Truth(boxes, labels, crowds, image, np.where(np.isnan(area), box_area(boxes), area))
+    scores = [d["scores"] for d in detections]
+    found = Detections(*_join(detections, scores, np.float64, len(classes), "detections"))
+    infinite = ~np.isfinite(found.scores)
+    if infinite.any():
+        raise ValueError(f"detections: image {found.image[infinite][0]} has a score that is not a finite number")
+    return joined, found
 
 
 def _join(images: Sequence[Mapping[str, Any]], extra: Sequence[Any], kind: Any, classes: int, what: str):
@@ -100,9 +107,8 @@ def _join(images: Sequence[Mapping[str, Any]], extra: Sequence[Any], kind: Any, 
     extra = [np.asarray(e, dtype=kind).reshape(-1) for e in extra]
     for n, (b, name, e) in enumerate(zip(boxes, labels, extra, strict=True)):
         if not len(b) == len(name) == len(e):
-            raise ValueError(
-                f"{what}: image {n} has {len(b)} boxes, {len(name)} labels and {len(e)} of the third array"
-            )
+            third = f"{len(e)} of the third array"
+            raise ValueError(f"{what}: image {n} has {len(b)} boxes, {len(name)} labels and {third}")
     image = np.repeat(np.arange(len(images)), [len(b) for b in boxes])
     box = np.concatenate([*boxes, np.zeros((0, 4))])
     label = np.concatenate([*labels, np.zeros(0, dtype=np.int64)])

@@ -6,7 +6,7 @@ a class that every image has. A class that images have and the model never names
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,29 +23,26 @@ def classification_metrics(
 
     Args:
         truth: multi-class: [n] places in ``classes``; multi-label: [n, C] 0 or 1.
-        probs: [n, C] probabilities in [0, 1]; with one label an image, a row's sum is 1.
+        probs: [n, C] probabilities in [0, 1]; multi-label, a label is predicted from one above 0.5, else the class
+            with the highest one, the first of equal ones.
         classes: the C class names.
-        multilabel: whether an image may have any number of labels; a label is predicted from a probability above 0.5.
-            Otherwise the class with the highest probability is predicted, the first of equal ones.
-        top_k: at least 1; brings ``top_k_accuracy``. From the number of classes upwards that is 1.
+        multilabel: whether an image may have any number of labels.
+        top_k: at least 1; brings ``top_k_accuracy``.
 
     Returns:
-        JSON-serialisable; every figure is a float or None (undefined).
-
-        Both: ``accuracy`` (multi-label: the share of images with exactly the right labels); ``precision_score_``,
-        ``recall_score_``, ``f1_score_``, ``AUC_``, ``average_precision_score_``, each with ``macro`` (mean over
-        classes), ``micro`` (over all pairs of image and class) and ``weighted`` (mean over classes by their images);
-        ``log_loss``, natural, with probabilities clipped by their type's epsilon as scikit-learn does (multi-label:
-        the mean binary loss over all pairs of image and class); ``top_k_accuracy``: the share of images with their
-        label among the k most probable (multi-label: of the images with labels, the share with any of them there).
+        JSON-serialisable; every figure is a float or None (undefined). Both: ``accuracy`` (multi-label: the share of
+        images with exactly the right labels); ``precision_score_``, ``recall_score_``, ``f1_score_``, ``AUC_``,
+        ``average_precision_score_``, each with ``macro`` (mean over classes), ``micro`` (over all pairs of image and
+        class) and ``weighted`` (mean over classes by their images); ``log_loss``, natural, with probabilities clipped
+        by their type's epsilon as scikit-learn does (multi-label: the mean binary loss over all pairs);
+        ``top_k_accuracy``: the share of images with their label among the k most probable (multi-label: of the images
+        with labels, the share with any of them there).
 
         Multi-class: ``balanced_accuracy`` (the macro recall R), ``norm_macro_recall`` ((R - c) / (1 - c) with c = 1 /
         the number of classes that images have), ``matthews_correlation``; the last two are None if all images have
-        one class.
-
-        Multi-label: ``iou``, the mean over images of the labels both true and predicted / the labels true or predicted,
-        1 for an image without either; ``iou_macro``, ``iou_micro``, ``iou_weighted`` of the same ratio by class;
-        ``accuracy_per_class_mean``: the mean over classes of the share of images that are right about it.
+        one class. Multi-label: ``iou``, the mean over images of the labels both true and predicted / the labels true or
+        predicted, 1 for an image without either; ``iou_macro``, ``iou_micro``, ``iou_weighted`` of the same ratio by
+        class; ``accuracy_per_class_mean``: the mean over classes of the share of images that are right about it.
 
         ``per_label_metrics``: {class: {``precision``, ``recall``, ``f1_score``, ``AUC``, ``average_precision``,
         ``accuracy`` (of this class against the rest), ``count`` (images that have it)}}. ``confusion_matrix``: [C][C]
@@ -111,8 +108,7 @@ def predicted_labels(probs: np.ndarray, multilabel: bool) -> np.ndarray:
 def curves(truth: Any, probs: Any, classes: Sequence[str], multilabel: bool) -> dict[str, Any]:
     """Return the ROC and precision-recall curves: of each class against the rest, and of all pairs of image and class.
 
-    Args:
-        truth, probs, classes, multilabel: see :func:`classification_metrics`.
+    The arguments are those of :func:`classification_metrics`.
 
     Returns:
         ``classes``: {class: {``roc``: {``fpr``, ``tpr``, ``threshold``} from (0, 0) to (1, 1), ``pr``: {``recall``,
@@ -130,23 +126,17 @@ def curves(truth: Any, probs: Any, classes: Sequence[str], multilabel: bool) -> 
     }
 
 
-def scalars(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the single figures among what :func:`classification_metrics` returned, in its order."""
-    return {k: v for k, v in metrics.items() if not isinstance(v, dict | list)}
-
-
 def _checked(truth: Any, probs: Any, classes: Sequence[str], multilabel: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the truth as bool [n, C] and the probabilities as floating [n, C]."""
     truth, probs = np.asarray(truth), np.asarray(probs)
     if probs.dtype.kind != "f":
         probs = probs.astype(np.float64)
     if probs.ndim != 2 or probs.shape[1] != len(classes) or not probs.size:
-        raise ValueError(
-            f"probabilities have the shape {probs.shape}, not [images, {len(classes)}] with images above 0"
-        )
-    wanted = probs.shape if multilabel else probs.shape[:1]
-    if truth.shape != wanted:
-        raise ValueError(f"truth has the shape {truth.shape}; it is {wanted}")
+        wanted = f"[images, {len(classes)}] with images above 0"
+        raise ValueError(f"probabilities have the shape {probs.shape}, not {wanted}")
+    shape = probs.shape if multilabel else probs.shape[:1]
+    if truth.shape != shape:
+        raise ValueError(f"truth has the shape {truth.shape}; it is {shape}")
     broken = ~np.isfinite(probs).all(1)
     if broken.any():
         raise ValueError(f"image {broken.argmax()} has a probability that is not a finite number")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from automl_images.errors import UserError, nearest
-from automl_images.metrics.arrays import Detections, Truth, flatten
-from automl_images.metrics.coco import IOU_THRESHOLDS, Accumulated, accumulate, coco_figures
+from automl_images.metrics.arrays import flatten
+from automl_images.metrics.coco import IOU_THRESHOLDS, accumulate, coco_figures
 from automl_images.metrics.voc import voc_figures
 
 METRIC_TYPES = ("voc", "coco", "coco_voc")
@@ -26,9 +26,8 @@ def detection_metrics(
     Args:
         truth, detections, classes: see `automl_images.metrics.arrays.flatten`. The detections should come before any
             cut by score: a cut truncates the precision-recall curve, and a trial would be ranked by its threshold.
-        metric_type: how average precision is measured at ``iou_threshold``: ``voc`` and ``coco_voc`` by VOC's all-point
-            area, ``coco`` by COCO's 101 points and at most 100 detections per image and class. The two with ``coco``
-            bring COCO's figures too.
+        metric_type: how average precision is measured: ``voc`` and ``coco_voc`` by VOC's all-point area, ``coco`` by
+            COCO's 101 points. The two with ``coco`` bring COCO's figures too.
         iou_threshold: in (0, 1]; from how much overlap a box is found.
         score_threshold: in [0, 1]; the detector's working point, for the figures that need one.
 
@@ -47,22 +46,23 @@ def detection_metrics(
         ValueError: as `flatten`.
     """
     if metric_type not in METRIC_TYPES:
-        raise UserError(
-            f"validation_metric_type: '{metric_type}' is not a metric type; {nearest(metric_type, METRIC_TYPES)}"
-        )
+        known = nearest(metric_type, METRIC_TYPES)
+        raise UserError(f"validation_metric_type: '{metric_type}' is not a metric type; {known}")
     flat_truth, everything = flatten(truth, detections, classes)
     above = everything.above(score_threshold)
     working_point = voc_figures(flat_truth, above, classes, iou_threshold)
     tables = None
     if metric_type != "voc":
-        thresholds = sorted({*IOU_THRESHOLDS, iou_threshold})
-        tables = accumulate(flat_truth, everything, len(classes), thresholds)
+        tables = accumulate(flat_truth, everything, len(classes), sorted({*IOU_THRESHOLDS, iou_threshold}))
     if metric_type == "coco":
         assert tables is not None
-        mean, areas = _at(tables, classes, iou_threshold)
-        mean_above, _ = _at(accumulate(flat_truth, above, len(classes), [iou_threshold]), classes, iou_threshold)
+        mean = tables.average_precision([iou_threshold])
+        areas = [tables.average_precision([iou_threshold], c) for c in range(len(classes))]
+        at_threshold = accumulate(flat_truth, above, len(classes), [iou_threshold])
+        mean_above = at_threshold.average_precision([iou_threshold])
     else:
-        mean, areas = _voc(flat_truth, everything, classes, iou_threshold)
+        figures = voc_figures(flat_truth, everything, classes, iou_threshold)
+        mean, areas = figures["map"], [f["average_precision"] for f in figures["per_class"].values()]
         mean_above = working_point["map"]
     result: dict[str, Any] = {
         "mean_average_precision": mean,
@@ -70,32 +70,16 @@ def detection_metrics(
         "precision": working_point["precision"],
         "recall": working_point["recall"],
         "per_label_metrics": {
-            name: {
-                "precision": figures["precision"],
-                "recall": figures["recall"],
-                "average_precision": areas[name],
-                "count": figures["count"],
-            }
-            for name, figures in working_point["per_class"].items()
+            name: {"precision": f["precision"], "recall": f["recall"], "average_precision": area, "count": f["count"]}
+            for (name, f), area in zip(working_point["per_class"].items(), areas, strict=True)
         },
         "metric_type": metric_type,
         "iou_threshold": iou_threshold,
         "score_threshold": score_threshold,
     }
     if tables is not None:
-        coco = coco_figures(tables, classes, IOU_THRESHOLDS)
-        for name, figures in coco.pop("per_class").items():
-            result["per_label_metrics"][name] |= {f"coco_{key}": value for key, value in figures.items()}
+        coco = coco_figures(tables, classes)
+        for name, by_class in coco.pop("per_class").items():
+            result["per_label_metrics"][name] |= {f"coco_{key}": value for key, value in by_class.items()}
         result["coco"] = coco
     return result
-
-
-def _at(tables: Accumulated, classes: Sequence[str], iou: float) -> tuple[float | None, dict[str, float | None]]:
-    return tables.average_precision([iou]), {n: tables.average_precision([iou], c) for c, n in enumerate(classes)}
-
-
-def _voc(
-    truth: Truth, detections: Detections, classes: Sequence[str], iou: float
-) -> tuple[float | None, dict[str, float | None]]:
-    figures = voc_figures(truth, detections, classes, iou)
-    return figures["map"], {name: f["average_precision"] for name, f in figures["per_class"].items()}

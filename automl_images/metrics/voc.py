@@ -23,10 +23,10 @@ def voc_map(
 ) -> dict[str, Any]:
     """Return the average precision of each class and their mean.
 
-    Detections of a class, over all images by falling score, each go to the ground truth of that class on the same
-    image with the highest IoU. One of at least ``iou_threshold`` is a true positive; a second one on the same ground
-    truth is a false positive, as is one that reaches none. One whose best ground truth is crowd (VOC's "difficult")
-    counts as neither. Equal scores keep their order.
+    Each detection, by falling score, goes to the ground truth of its class and image with the highest IoU. One of at
+    least ``iou_threshold`` is a true positive; a second one on the same ground truth is a false positive, as is one
+    that reaches none. One whose best ground truth is crowd (VOC's "difficult") is neither. Equal scores keep their
+    order.
 
     Args:
         truth, detections, classes: see `automl_images.metrics.arrays.flatten`.

@@ -13,15 +13,12 @@ from automl_images.architectures import ARCHITECTURES
 from automl_images.errors import UserError
 from automl_images.hyperparameters import check_model
 from automl_images.hyperparameters.sizes import input_shape
-from automl_images.models import weights as _weights
-from automl_images.models.classifier import Classifier
+from automl_images.models.published import published
+from automl_images.models.weights import fit, read_state_dict, same_classes
 
 
 def build(task: str, settings: Mapping[str, Any], classes: Sequence[str], *, frozen_norms: bool = False) -> nn.Module:
-    """Return the network that ``settings["model_name"]`` names, with fresh weights.
-
-    A detector's ``losses(images, targets)`` and ``predict(images)`` take uint8 images and boxes in pixels, a
-    classifier takes a batch of images and returns logits, whatever the model.
+    """Return the network that ``settings["model_name"]`` names, a `Detector` or `Classifier`, with fresh weights.
 
     Raises:
         UserError: the task has no such model, or its package is not installed.
@@ -37,14 +34,10 @@ def initial(
 ) -> tuple[Any, str]:
     """Return the network as training starts, and a line that says what its weights are.
 
-    A classifier's last layer starts afresh from published weights. From a file it is loaded where it fits, unless
-    the labels.json beside the file, as a model folder has it, names other classes or another order.
+    The head starts afresh from published weights. From a file it is loaded where it fits, unless the labels.json
+    beside the file, as a model folder has it, names other classes or another order.
 
-    Args:
-        task: the task's name.
-        settings: complete settings of the trial.
-        classes: the labels.
-        weights: the experiment's ``weights``: ``source`` (a path or URL) wins over ``pretrained`` (true or false).
+    ``weights`` is the experiment's: ``source`` (a path or URL) wins over ``pretrained`` (true or false).
 
     Raises:
         UserError: the weights cannot be read or do not fit.
@@ -58,14 +51,11 @@ def initial(
             "use 3 channels or set weights.pretrained: false"
         )
     # read first: what cannot be had is said before time goes into building
-    state = _weights.read_state_dict(source) if source else _weights.published(settings["model_name"])
+    state = read_state_dict(source) if source else published(settings["model_name"])
     # weights that were trained with learning norms bring their count of batches, frozen ones do not
     learning_norms = any(name.endswith("num_batches_tracked") for name in state) and bool(source)
     model = build(task, settings, classes, frozen_norms=not learning_norms)
     origin = storage.redact(source) if source else "the library"
-    if isinstance(model, Classifier):
-        keep_head = bool(source) and _weights.same_classes(str(source), classes) is not False
-        return model, f"weights: {origin}: {_weights.fit_classifier(model, state, keep_head=keep_head)}"
-    loaded, afresh = _weights.load_fitting(model, state)
-    some = f", such as {afresh[0]}" if afresh else ""
-    return model, f"weights: {loaded} tensors from {origin}; {len(afresh)} start afresh{some}"
+    keep_head = bool(source) and same_classes(str(source), classes) is not False
+    row = ARCHITECTURES[settings["model_name"]]
+    return model, f"weights: {fit(model, row, state, origin, keep_head=keep_head)}"

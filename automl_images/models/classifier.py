@@ -18,12 +18,10 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class Classifier(Freezable):
-    """A classifier over ``classes`` with fresh weights, initialised as its library does.
+    """A classifier over ``classes``, in the order of the logits, with fresh weights, initialised as its library does.
 
-    Args:
-        classes: the labels, in the order of the logits.
-        settings: complete settings; uses ``model_name`` and ``image_shape``, else ``train_crop_size``. A ViT takes
-            images of that size only. With one channel in ``image_shape`` the network sees the images' luma.
+    Of the settings it uses ``model_name`` and ``image_shape``, else ``train_crop_size``. A ViT takes images of that
+    size only. With one channel in ``image_shape`` the network sees the images' luma.
 
     Attributes:
         network: the library's module.
@@ -34,7 +32,6 @@ class Classifier(Freezable):
         UserError: the model does not take the size.
     """
 
-    gradient_clip: float | None = None
     mean: Tensor
     std: Tensor
     luma: Tensor
@@ -56,11 +53,7 @@ class Classifier(Freezable):
         self.channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return float32 logits [B, classes].
-
-        Args:
-            images: RGB, uint8 or float [B, 3, H, W] with values from 0 to 255.
-        """
+        """Return float32 logits [B, classes] of RGB images, uint8 or float [B, 3, H, W] with values from 0 to 255."""
         x = images.float()
         if self.channels == 1:
             x = (x * self.luma).sum(1, keepdim=True)

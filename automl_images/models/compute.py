@@ -22,7 +22,6 @@ CPU_IMAGES = 16, 8, 4  # of a batch, as many as there is time for; a GPU is prob
 Choice = dict[str, Any]
 _BEFORE = 2  # passes on a CPU that tell how many images there is time for
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_cache: dict[tuple[Any, ...], Choice] = {}
 
 
 def fastest(
@@ -31,10 +30,10 @@ def fastest(
     """Return the layout and precision to train with; what a resumed trial must use again, so it is plain data.
 
     Every candidate does two to seven forward and backward passes on a copy of the model, in turns, after one that is
-    not timed; the fastest pass of each counts. The model, its norms' statistics, gradients and torch's random state
-    stay as they are. The plain candidate (NCHW) stays unless another is at least a tenth faster. Only a model whose row
-    in the table of models allows it is channels_last: it makes ResNeSts slower on GPUs, about 2.6 times in timm's
-    published benchmarks, and no difference to ViTs. A trial too short for a probe computes as :func:`known` says.
+    not timed; the fastest pass of each counts. The plain candidate (NCHW) stays unless another is at least a tenth
+    faster. Only a model whose row in the table of models allows it is channels_last: it makes ResNeSts slower on GPUs,
+    about 2.6 times in timm's published benchmarks, and no difference to ViTs. A trial too short for a probe computes as
+    :func:`known` says.
 
     Args:
         model: a classifier on ``device``.
@@ -47,9 +46,6 @@ def fastest(
     Returns:
         ``channels_last`` (bool), ``dtype`` (``float32``, ``bfloat16`` or ``float16``) and ``note``, a line.
     """
-    key = (_architecture(model), batch.shape, batch.dtype, str(device), precision)
-    if key in _cache:
-        return dict(_cache[key])
     plain, *others = _candidates(model, device, precision)
     substitute = ", float16 is bfloat16 on a CPU" if precision == "float16" and device.type == "cpu" else ""
     if not others:
@@ -65,8 +61,7 @@ def fastest(
         best = 0
     chosen = [plain, *others][best]
     note = f"layout: {describe(chosen)} ({times[0] / times[best]:.1f} times as fast as {describe(plain)}{substitute})"
-    _cache[key] = {**chosen, "note": note}
-    return dict(_cache[key])
+    return {**chosen, "note": note}
 
 
 def known(choices: Sequence[Choice], device: torch.device) -> Choice:
@@ -94,11 +89,6 @@ def autocast(choice: Mapping[str, Any], device: torch.device) -> AbstractContext
     """Return the context in which the chosen precision is computed; float16 needs its losses scaled besides."""
     dtype = _DTYPES[choice["dtype"]]
     return torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
-
-
-def _architecture(model: Classifier) -> tuple[Any, ...]:
-    shapes = hash(tuple((tuple(p.shape), p.requires_grad) for p in model.parameters()))
-    return type(model).__name__, model.architecture.name, shapes
 
 
 def _candidates(model: Classifier, device: torch.device, precision: str | None) -> list[Choice]:
@@ -145,16 +135,12 @@ def _probe(model: nn.Module, batch: Tensor, device: torch.device, choices: list[
 
 
 def _pass(model: nn.Module, batch: Tensor, device: torch.device, choice: Choice) -> float:
-    _wait(device)
+    wait = torch.cuda.synchronize if device.type == "cuda" else torch.cpu.synchronize
+    wait(device)
     start = time.perf_counter()
     with autocast(choice, device):
         loss = model(batch).square().mean()
     loss.backward()
     model.zero_grad(set_to_none=True)
-    _wait(device)
+    wait(device)
     return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -15,13 +15,7 @@ Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Detector(Freezable, ABC):
-    """A detector over classes, of which a label is the index.
-
-    Attributes:
-        gradient_clip: the norm to which a gradient is cut, or None.
-    """
-
-    gradient_clip: float | None = None
+    """A detector over classes, of which a label is the index."""
 
     @abstractmethod
     def losses(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -35,25 +29,16 @@ class Detector(Freezable, ABC):
 
     @abstractmethod
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        """Return the boxes in each image, best score first; the module must be in evaluation mode.
+        """Return the boxes in each uint8 [3, H, W] RGB image, best score first; the module must be in evaluation mode.
 
-        Args:
-            images: uint8 [3, H, W], RGB, of any sizes.
-
-        Returns:
-            For each image ``boxes``, float [n, 4] in that image's pixels (x1, y1, x2, y2), ``scores``, float [n] above
-            0.001, and ``labels``, int64 [n], after non-maximum suppression within each class.
+        For each image ``boxes``, float [n, 4] in that image's pixels (x1, y1, x2, y2), ``scores``, float [n] above
+        0.001, and ``labels``, int64 [n], after non-maximum suppression within each class.
         """
 
     def augmentation(self, samples: Callable[[int], Sample], count: int) -> Callable[[int, int], Sample] | None:
         """Return the model's own training augmentation, or None: it is trained with the usual one of detectors.
 
-        Args:
-            samples: gives sample ``i``: image (uint8 [H, W, 3], RGB), boxes (float32 [n, 4], x1 y1 x2 y2 in pixels)
-                and labels (int64 [n]).
-            count: how many samples there are.
-
-        Returns:
-            ``f(i, seed)``, a pure function of its two arguments, which gives such a triple.
+        ``samples(i)`` gives one of ``count`` samples: image (uint8 [H, W, 3], RGB), boxes (float32 [n, 4], x1 y1 x2 y2
+        in pixels) and labels (int64 [n]). What is returned gives such a triple too, by index and seed alone.
         """
         return None

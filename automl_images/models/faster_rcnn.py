@@ -18,12 +18,9 @@ from automl_images.models.detector import SCORE_FLOOR, Detector
 class FasterRcnn(Detector):
     """A detector over ``classes``; class i of the data is class i + 1 of the network, whose 0 is the background.
 
-    Args:
-        classes: the labels, in the order of the model folder's labels.json.
-        settings: complete settings; uses ``model_name``, ``min_size``, ``max_size``, ``nms_iou_thresh``
-            and ``box_detections_per_img``.
-        frozen_norms: batch norms keep the statistics of the weights that will be loaded; without weights they must
-            learn, or nothing would normalise.
+    Of the settings it uses ``model_name``, ``min_size``, ``max_size``, ``nms_iou_thresh`` and
+    ``box_detections_per_img``. With ``frozen_norms`` batch norms keep the statistics of the weights that will be
+    loaded; without weights they must learn, or nothing would normalise.
     """
 
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any], *, frozen_norms: bool = False):
@@ -52,5 +49,6 @@ class FasterRcnn(Detector):
 
     @torch.no_grad()
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:  # noqa: D102
-        found = self.network([image.float() / 255 for image in images])
+        # one by one: of a batch the smaller ones would be padded, which changes what is found at their edges
+        found = [self.network([image.float() / 255])[0] for image in images]
         return [{"boxes": f["boxes"], "scores": f["scores"], "labels": f["labels"] - 1} for f in found]

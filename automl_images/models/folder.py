@@ -44,8 +44,7 @@ def save(
     Args:
         folder: made if absent.
         model: the network, of :func:`automl_images.models.catalogue.build`.
-        task: the task's name.
-        settings: complete settings; predictions use the thresholds and sizes among them.
+        task, settings: the trial's; predictions use the thresholds and sizes among the settings.
         classes: the labels, in the network's order.
         metrics: what the model reached, JSON-serialisable; ``epoch`` among them.
     """
@@ -62,6 +61,11 @@ def save(
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
     wheel = write_wheel(folder)
     pins = [f"{package}=={metadata.version(package)}" for package in (*_REQUIRED, *row.packages)]
+    # ultralytics' own OpenCV needs X libraries
+    opencv = "".join(p for p in pins if p.startswith("opencv-python-headless"))
+    swap = (
+        f"    pip uninstall --yes opencv-python && pip install --no-deps --force-reinstall {opencv}\n" if opencv else ""
+    )
     (folder / "requirements.txt").write_text("\n".join([f"./{wheel.name}", *pins]) + "\n")
     figures = "\n".join(f"| {k} | {v:.4f} |" for k, v in metrics.items() if isinstance(v, float))
     options = "\n".join(f"| {k} | {v} |" for k, v in settings.items())
@@ -71,26 +75,15 @@ def save(
         f"Python {platform.python_version()}.\n\n"
         f"## Metrics on validation\n\n| metric | value |\n| --- | --- |\n{figures}\n\n"
         f"## Settings\n\n| setting | value |\n| --- | --- |\n{options}\n\n## Use\n\n"
-        f"    pip install -r requirements.txt\n{_headless(pins)}    python score.py image.jpg\n"
+        f"    pip install -r requirements.txt\n{swap}    python score.py image.jpg\n"
     )
     (folder / "score.py").write_text(score_file(), encoding="utf-8")
 
 
-def _headless(pins: Sequence[str]) -> str:
-    """Return the lines that put the OpenCV without windows in place of ultralytics' own, which needs X libraries."""
-    pin = [p for p in pins if p.startswith("opencv-python-headless")]
-    if not pin:
-        return ""
-    install = f"pip install --no-deps --force-reinstall {pin[0]}"
-    return f"    pip uninstall --yes opencv-python && {install}\n"
-
-
 def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.Module, str, dict[str, Any], list[str]]:
-    """Return the network, the task, the settings (``overrides`` applied) and the labels of a model folder.
+    """Return the network, the task, the settings and the labels of a local model folder.
 
-    Args:
-        folder: a local model folder.
-        overrides: hyperparameters that act at inference, by name or alias, to use instead of the folder's.
+    ``overrides`` are hyperparameters that act at inference, by name or alias, to use instead of the folder's.
 
     Raises:
         UserError: the folder is not a model folder, its task has no model here, its weights do not fit its settings, or

@@ -12,6 +12,8 @@ class Freezable(nn.Module):
     """A model whose frozen modules stay in evaluation mode when it is set to training: their norms keep statistics."""
 
     frozen: tuple[str, ...] = ()  # names of modules
+    gradient_clip: float | None = None  # the norm to which a gradient is cut
+    sums_batches = False  # its losses are the mean over a batch times its images, so that batches are added up
 
     def train(self, mode: bool = True) -> Freezable:  # noqa: D102
         super().train(mode)
@@ -21,17 +23,10 @@ class Freezable(nn.Module):
 
 
 def freeze(model: Freezable, model_name: str, count: int | None) -> list[str]:
-    """Freeze the first ``count`` groups of a network: parameters do not learn, batch norms keep their statistics.
+    """Freeze the first ``count`` groups of a network, and return a name for each, such as ``conv1, bn1`` or ``layer1``.
 
-    It holds for later calls of ``model.train()`` too. A backward pass stops above the frozen groups.
-
-    Args:
-        model: the network, of :func:`automl_images.models.catalogue.build`.
-        model_name: the settings' ``model_name``.
-        count: how many groups; None or 0 freezes nothing.
-
-    Returns:
-        A name for each frozen group, such as ``conv1, bn1`` or ``layer1``.
+    Their parameters do not learn, and their batch norms keep their statistics, after later calls of ``model.train()``
+    too. A backward pass stops above them. None or 0 freezes nothing.
 
     Raises:
         UserError: the model has fewer groups.

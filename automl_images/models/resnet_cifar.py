@@ -26,22 +26,12 @@ class _Block(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A ResNet of 6n + 2 layers: a 3x3 stem, three stages of n blocks with 16, 32 and 64 filters, a linear head.
-
-    Args:
-        depth: 20, 32, 44, 56 or 110 (6n + 2).
-        classes: outputs of the head.
-        channels: of the input.
-
-    Raises:
-        ValueError: ``depth`` is not 6n + 2.
-    """
+    """A ResNet of 6n + 2 layers: a 3x3 stem, three stages of n blocks with 16, 32 and 64 filters, a linear head."""
 
     def __init__(self, depth: int, classes: int, channels: int = 3):
         super().__init__()
         blocks, rest = divmod(depth - 2, 6)
-        if rest or blocks < 1:
-            raise ValueError(f"a depth of {depth} is not 6n + 2")
+        assert blocks and not rest, f"a depth of {depth} is not 6n + 2"
         self.conv1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.layer1 = self._stage(16, 16, 1, blocks)

@@ -1,4 +1,4 @@
-"""Pretrained weights: a state_dict from a path or URL, loaded where it fits; see ``published`` for the libraries'."""
+"""Pretrained weights: a state_dict from a path or URL, loaded where it fits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from automl_images import storage
+from automl_images.architectures import Architecture
 from automl_images.errors import UserError
-from automl_images.models.classifier import Classifier, import_timm
-from automl_images.models.published import published
-
-__all__ = ["fit_classifier", "load_fitting", "published", "read_state_dict", "same_classes"]
+from automl_images.models.classifier import import_timm
 
 _POSITIONS = "network.pos_embed"
 _PREFIXES = ("model.network.", "network.", "module.")  # a checkpoint's, a model folder's, data parallel's
@@ -75,49 +73,32 @@ def same_classes(source: str, classes: Sequence[str]) -> bool | None:
         raise UserError(f"weights.source: {storage.redact(labels)}: does not parse ({error})") from None
 
 
-def load_fitting(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[int, list[str]]:
-    """Load what fits by name and shape; return how many tensors were loaded and the model's names left as they were.
-
-    A head for other classes does not fit, and so starts afresh.
-
-    Raises:
-        UserError: nothing fits.
-    """
-    own = model.state_dict()
-    fitting = {n: t for n, t in state.items() if n in own and own[n].shape == t.shape}
-    if not fitting:
-        raise UserError(
-            "weights.source: no tensor of the file fits the model by name and shape; is it of another model?"
-        )
-    model.load_state_dict(fitting, strict=False)
-    return len(fitting), sorted(set(own) - set(fitting))
-
-
-def fit_classifier(model: Classifier, state: Mapping[str, Tensor], *, keep_head: bool) -> str:
-    """Load a classifier's weights where they fit, and return in words what was loaded and what was not.
+def fit(model: nn.Module, row: Architecture, state: Mapping[str, Tensor], origin: str, *, keep_head: bool) -> str:
+    """Load tensors into a network where they fit by name and shape; return in words what was loaded and what was not.
 
     Names may be the library's own, or begin with ``network.`` (a model folder's), ``model.network.`` (a training
-    checkpoint's) or ``module.``. A ViT's position embedding for another size is interpolated (bicubic, timm's).
-
-    Args:
-        model: the classifier, which is changed.
-        state: the tensors.
-        keep_head: load the last layer too, if it fits; else it starts afresh.
+    checkpoint's) or ``module.``. A ViT's position embedding for another size is interpolated (bicubic, timm's). Without
+    ``keep_head`` the head starts afresh. ``origin`` is where the tensors are from, for the line.
 
     Raises:
         UserError: nothing fits.
     """
     named = {"network." + _bare(name): tensor for name, tensor in state.items()}
-    head = f"network.{model.architecture.head}."
-    given = {n: t for n, t in named.items() if keep_head or not n.startswith(head)}
-    resized = _resize_positions(model, given)
-    loaded, afresh = load_fitting(model, given)
+    heads = tuple(f"network.{name}." for name in row.head)
+    given = {n: t for n, t in named.items() if keep_head or not n.startswith(heads)}
+    resized, own = _resize_positions(model, given), model.state_dict()
+    fitting = {n: t for n, t in given.items() if n in own and own[n].shape == t.shape}
+    if not fitting:
+        raise UserError(
+            "weights.source: no tensor of the file fits the model by name and shape; is it of another model?"
+        )
+    model.load_state_dict(fitting, strict=False)
     # files of older versions have no count of batches, which nothing reads
-    afresh = [n for n in afresh if not n.endswith("num_batches_tracked")]
-    without_place = sorted(set(named) - set(model.state_dict()) | set(named) & set(afresh))
-    parts = [f"{loaded} tensors", f"{len(afresh)} start afresh{_such_as(afresh)}"]
-    if without_place:
-        parts.append(f"{len(without_place)} of the file's are not used{_such_as(without_place)}")
+    afresh = sorted(n for n in own.keys() - fitting.keys() if not n.endswith("num_batches_tracked"))
+    unused = sorted(named.keys() - fitting.keys())
+    parts = [f"{len(fitting)} tensors from {origin}", f"{len(afresh)} start afresh{_such_as(afresh)}"]
+    if unused:
+        parts.append(f"{len(unused)} of the file's are not used{_such_as(unused)}")
     return "; ".join(parts + resized)
 
 
@@ -129,7 +110,7 @@ def _such_as(names: Sequence[str]) -> str:
     return f", such as {names[0]}" if names else ""
 
 
-def _resize_positions(model: Classifier, state: dict[str, Tensor]) -> list[str]:
+def _resize_positions(model: Any, state: dict[str, Tensor]) -> list[str]:
     """Interpolate the position embedding of a square image to the model's size; return what to say of it."""
     old, own = state.get(_POSITIONS), model.state_dict().get(_POSITIONS)
     if old is None or own is None or old.ndim != 3 or old.shape == own.shape:
@@ -140,7 +121,6 @@ def _resize_positions(model: Classifier, state: dict[str, Tensor]) -> list[str]:
     side = math.isqrt(old.shape[1] - 1)
     if side**2 != old.shape[1] - 1:  # of an image that was not square: nothing tells its sides
         return []
-    network: Any = model.network
-    new = list(network.patch_embed.grid_size)
+    new = list(model.network.patch_embed.grid_size)
     state[_POSITIONS] = resample_abs_pos_embed(old, new, num_prefix_tokens=1)
     return [f"the position embedding was interpolated from {side}x{side} to {new[0]}x{new[1]} patches"]

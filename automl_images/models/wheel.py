@@ -23,13 +23,9 @@ def write_wheel(folder: Path) -> Path:
         for file in sorted(root.rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
                 wheel.write(file, f"automl_images/{file.relative_to(root).as_posix()}")
-        wheel.writestr(f"{info}/METADATA", _metadata())
+        found: Any = metadata.metadata("automl-images")  # without its long description, which no index will show
+        lines = (f"{k}: {v}\n" for k, v in found.items() if k != "Description" and "\n" not in v)
+        wheel.writestr(f"{info}/METADATA", "".join(lines))
         wheel.writestr(f"{info}/entry_points.txt", "[console_scripts]\nautoml-images = automl_images.cli:main\n")
         wheel.writestr(f"{info}/WHEEL", _WHEEL)
     return path
-
-
-def _metadata() -> str:
-    """Return the installed package's metadata without its long description, which no index will show."""
-    found: Any = metadata.metadata("automl-images")
-    return "".join(f"{key}: {value}\n" for key, value in found.items() if key != "Description" and "\n" not in value)

@@ -37,16 +37,15 @@ PARTS = ("box_loss", "cls_loss", "dfl_loss")
 class YoloV5(Detector):
     """YOLOv5 with the anchor-free head of ultralytics' ``yolov5{s,m,l,x}.yaml``, from random weights."""
 
+    sums_batches = True
     gradient_clip = 10.0  # the gradient's norm is cut to it, as YOLOv5's recipe does: from scratch it would explode
 
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any]) -> None:
         """Build the network.
 
-        Args:
-            classes: the class names; a label is an index into them.
-            settings: ``img_size`` (side of the square input in pixels, rounded up to a multiple of 32),
-                ``model_size`` (small, medium, large, xlarge; nano for tests), ``multi_scale`` (0 or 1),
-                ``nms_iou_thresh`` (0 to 1) and ``box_detections_per_img`` (absent: 300).
+        Of the settings it uses ``img_size`` (side of the square input in pixels, rounded up to a multiple of 32),
+        ``model_size`` (nano, for tests, to xlarge), ``multi_scale``, ``nms_iou_thresh`` and ``box_detections_per_img``
+        (absent: 300).
 
         Raises:
             UserError: ultralytics is not installed, or ``model_size`` is not known.
@@ -71,8 +70,9 @@ class YoloV5(Detector):
         """Return the parts of the loss; see :class:`Detector`.
 
         As in YOLOv5, each part is the mean over the batch **times the number of images in it**, so the gradient, and
-        with it what a learning rate means under SGD, grows with the batch size (adaptive optimisers do not notice).
-        YOLOv5's own learning rates are for 64 images between two steps of the optimiser.
+        with it what a learning rate means under SGD, grows with the images between two steps of the optimiser,
+        accumulated batches and other processes' shares included (adaptive optimisers do not notice). YOLOv5's own
+        learning rates are for 64.
 
         Each image is scaled and padded to the input size. With ``multi_scale``, in training mode the batch is resized
         to a multiple of 32 within half to one and a half times the input size, drawn from torch's default generator.

@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 class ModelPredictor:
     """A loaded model folder, whatever its task; a family's own class has ``outputs`` and ``predict``.
 
-    Attributes:
-        model: the network, in eval mode, on ``device``.
-        task: the task's name.
-        settings: complete settings, with what replaced the folder's own.
-        classes: the labels, in the model's order.
-        device: where it computes.
+    The network is in eval mode, on ``device``; the settings are complete, with what replaced the folder's own.
     """
 
     model: nn.Module
@@ -53,12 +48,9 @@ class Family(Protocol):
 
 
 def load_model(folder: str | Path, *, device: str | None = None, **overrides: Any) -> ModelPredictor:
-    """Return the predictor of a model folder.
+    """Return the predictor of a local model folder, on ``cpu``, ``cuda`` or, with None, the GPU if there is one.
 
-    Args:
-        folder: a local model folder.
-        device: ``cpu``, ``cuda`` or None for the GPU if there is one.
-        overrides: settings to use instead of the folder's, such as ``box_score_thresh``.
+    ``overrides`` are settings to use instead of the folder's, such as ``box_score_thresh``.
 
     Raises:
         UserError: the folder is not a model folder, its weights do not fit its settings, or an override does not fit

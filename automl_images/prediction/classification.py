@@ -16,12 +16,6 @@ from automl_images.hyperparameters.sizes import check_sizes
 from automl_images.prediction import ModelPredictor
 
 
-def probabilities(logits: torch.Tensor, multilabel: bool) -> torch.Tensor:
-    """Return float32 [B, C]: the sigmoid of each logit for multi-label, else the softmax of each row."""
-    logits = logits.float()
-    return logits.sigmoid() if multilabel else logits.softmax(dim=1)
-
-
 @torch.inference_mode()
 def classify(model: nn.Module, images: torch.Tensor, multilabel: bool) -> np.ndarray:
     """Return the probability of each class for each image of a batch: float32 [B, C].
@@ -30,18 +24,14 @@ def classify(model: nn.Module, images: torch.Tensor, multilabel: bool) -> np.nda
         model: a `models.classifier.Classifier` in eval mode.
         images: uint8 [B, 3, H, W], as :func:`automl_images.data.classification.evaluation_image` sizes them, on any
             device; they are moved to the model's.
-        multilabel: whether an image may have any number of labels.
+        multilabel: whether an image may have any number of labels: a sigmoid for each logit, else a row's softmax.
     """
-    device = next(model.parameters()).device
-    return probabilities(model(images.to(device, non_blocking=True)), multilabel).cpu().numpy()
+    logits = model(images.to(next(model.parameters()).device, non_blocking=True)).float()
+    return (logits.sigmoid() if multilabel else logits.softmax(dim=1)).cpu().numpy()
 
 
 class Predictor(ModelPredictor):
-    """A classifier that predicts.
-
-    Raises:
-        UserError: the model does not take a size among the settings.
-    """
+    """A classifier that predicts; UserError if the model does not take a size among the settings."""
 
     def __init__(self, *loaded: Any):
         super().__init__(*loaded)

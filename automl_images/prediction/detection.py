@@ -18,16 +18,10 @@ _NUMPY = {"boxes": np.float64, "scores": np.float64, "labels": np.int64}
 
 @torch.inference_mode()
 def detect(model: Any, images: Sequence[torch.Tensor], device: torch.device) -> list[dict[str, Any]]:
-    """Return all detections of a batch, those of very low score included.
+    """Return all detections of a batch of uint8 [3, H, W] images, those of very low score included.
 
-    Args:
-        model: a detector of :func:`automl_images.models.catalogue.build`, in eval mode, on ``device``.
-        images: uint8 [3, H, W] tensors.
-        device: where to compute.
-
-    Returns:
-        For each image ``boxes`` float64 [n, 4] in its pixels, ``scores`` float64 [n] falling, ``labels`` int64 [n];
-        ``size``: its width and height.
+    The detector is in eval mode, on ``device``. For each image ``boxes`` float64 [n, 4] in its pixels, ``scores``
+    float64 [n] falling, ``labels`` int64 [n]; ``size``: its width and height.
     """
     outputs = model.predict([image.to(device, non_blocking=True) for image in images])
     return [

@@ -15,14 +15,12 @@ class Evaluation:
     """What a report shows of an evaluation.
 
     Attributes:
-        title: the page's heading.
-        task: the task's name.
+        title, task: the page's heading, the task's name.
         model: what the model is and where it came from, shown as given: name, trial, data, versions.
-        metrics: what the family's metrics returned.
-        curves: what of the metrics is drawn as curves.
+        metrics, curves: what the family's metrics returned, and what of it is drawn as curves.
         examples: images to show, with what is true and what is predicted.
         classes: all class names, in the model's order.
-        settings: the settings of the trial.
+        settings: the trial's.
     """
 
     title: str

@@ -31,21 +31,13 @@ def line_chart(
 ) -> dict[str, Any]:
     """Return the chart's places in pixels: ``ticks_x``, ``ticks_y``, ``lines`` with SVG points, and its size.
 
-    Args:
-        lines: what to draw.
-        x_label, y_label: the axes' names.
-        shares: both axes go from 0 to 1; otherwise x is whole numbers, and the axes span the lines.
-        size: width and height.
+    With ``shares`` both axes go from 0 to 1; otherwise x is whole numbers, and the axes span the lines.
     """
     wide, high = size
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
-    ticks_x, ticks_y = (
-        round_ticks(min(xs, default=0), max(xs, default=1), whole=True),
-        round_ticks(min([0, *ys]), max(ys, default=1)),
-    )
-    if shares:
-        ticks_x = ticks_y = round_ticks(0, 1)
+    ticks_x = round_ticks(0, 1) if shares else round_ticks(min(xs, default=0), max(xs, default=1), whole=True)
+    ticks_y = round_ticks(0, 1) if shares else round_ticks(min([0, *ys]), max(ys, default=1))
     x0, x1, y0, y1 = ticks_x[0], ticks_x[-1], ticks_y[0], ticks_y[-1]
 
     def place(point: tuple[float, float]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from automl_images import storage
-from automl_images.metrics.classification import THRESHOLD, scalars
+from automl_images.metrics.classification import THRESHOLD
 from automl_images.reports import Evaluation
 from automl_images.reports.chart import Line, line_chart
 from automl_images.reports.draw import class_colours, css, draw_labels
@@ -32,12 +32,10 @@ _AVERAGED = {
 
 
 def write_report(path_html: str, shown: Evaluation) -> None:
-    """Write the report of an evaluation.
+    """Write the report of an evaluation to any fsspec URL.
 
-    Args:
-        path_html: where to write; any fsspec URL.
-        shown: ``metrics`` and ``curves`` of the two functions in `automl_images.metrics.classification`; ``examples``:
-            wrong predictions: ``image`` (Pillow), ``name``, ``truth`` and ``predicted`` bool [C], ``probs`` [C].
+    Of ``shown``, ``metrics`` and ``curves`` are of the two functions in `automl_images.metrics.classification`;
+    ``examples``: wrong predictions: ``image`` (Pillow), ``name``, ``truth`` and ``predicted`` bool [C], ``probs`` [C].
     """
     metrics, curves, classes = shown.metrics, shown.curves, shown.classes
     multilabel, drawn = "iou" in metrics, _hardest(metrics, curves)
@@ -47,7 +45,9 @@ def write_report(path_html: str, shown: Evaluation) -> None:
         "averages": {
             text: [metrics[f"{n}_{a}"] for a in _AVERAGES] for n, text in _AVERAGED.items() if f"{n}_macro" in metrics
         },
-        "others": {k: v for k, v in scalars(metrics).items() if k.rpartition("_")[2] not in _AVERAGES},
+        "others": {
+            k: v for k, v in metrics.items() if not isinstance(v, dict | list) and k.rpartition("_")[2] not in _AVERAGES
+        },
         "colours": colours,
         "multilabel": multilabel,
         "matrix": None if multilabel or len(classes) > MATRIX_CLASSES else _heat(metrics["confusion_matrix"]),
@@ -115,13 +115,12 @@ def _chart(
     axes: tuple[str, str],
     labels: tuple[str, str],
 ) -> dict[str, Any] | None:
-    named = [*((n, curves["classes"][n][kind], colours[n]) for n in drawn), ("micro", curves["micro"][kind], None)]
+    every = ("all classes (micro average)", curves["micro"][kind], "var(--text)")
     lines = []
-    for name, curve, colour in named:
+    for name, curve, colour in (*((n, curves["classes"][n][kind], colours[n]) for n in drawn), every):
         if curve:
             points = list(zip(*(curve[a] for a in axes), strict=True))
-            title = name if colour else "all classes (micro average)"
-            lines.append(Line(_steps(points) if kind == "pr" else points, colour or "var(--text)", title, not colour))
+            lines.append(Line(_steps(points) if kind == "pr" else points, colour, name, name is every[0]))
     return line_chart(lines, *labels, shares=True, size=_SIZE) if lines else None
 
 
@@ -135,10 +134,8 @@ def _mistake(mistake: Mapping[str, Any], classes: Sequence[str]) -> dict[str, An
     truth, predicted, probs = mistake["truth"], mistake["predicted"], mistake["probs"]
 
     def labels(chosen: Any) -> dict[str, Any]:
-        # what is wrong first, then by probability
-        places = sorted(
-            (c for c in range(len(classes)) if chosen[c]), key=lambda c: (truth[c] == predicted[c], -probs[c])
-        )
+        given = (c for c in range(len(classes)) if chosen[c])
+        places = sorted(given, key=lambda c: (truth[c] == predicted[c], -probs[c]))  # what is wrong first
         shown = [(classes[c], float(probs[c]), bool(truth[c] == predicted[c])) for c in places[:LABELS]]
         return {"shown": shown, "more": len(places) - len(shown)}
 

@@ -18,13 +18,12 @@ _LONGEST_SIDE = 800
 
 
 def write_report(path_html: str, shown: Evaluation) -> None:
-    """Write the report of an evaluation.
+    """Write the report of an evaluation to any fsspec URL.
 
-    Args:
-        path_html: where to write; any fsspec URL.
-        shown: ``metrics`` of `automl_images.metrics.detection_metrics`; ``curves`` of `automl_images.metrics.voc_map`;
-            ``examples``: images with their name, ground truth (of `automl_images.metrics.truth_arrays`) and detections,
-            in pixels. Those with a score above the metrics' ``score_threshold`` are drawn.
+    Of ``shown``, ``metrics`` are of `automl_images.metrics.detection_metrics`, ``curves`` of
+    `automl_images.metrics.voc_map`; ``examples`` are images with their name, ground truth (of
+    `automl_images.metrics.truth_arrays`) and detections, in pixels. Those with a score above the metrics'
+    ``score_threshold`` are drawn.
     """
     metrics, curves, colours = shown.metrics, shown.curves, class_colours(shown.classes)
     threshold, iou = metrics["score_threshold"], metrics["iou_threshold"]
@@ -59,7 +58,7 @@ def draw_answer(image: Image.Image, answer: Mapping[str, Any], task: str, classe
     corners = [[one["box"][k] for k in ("topX", "topY", "bottomX", "bottomY")] for one in found]
     boxes = [[c * side for c, side in zip(box, sides, strict=True)] for box in corners]
     labels, scores = ([one[k] for one in found] for k in ("label", "score"))
-    return draw_boxes(image, boxes, labels, scores, class_colours(classes))
+    return draw_boxes(image, boxes, labels, class_colours(classes), scores)
 
 
 def _example(
@@ -83,8 +82,8 @@ def _example(
     by_text = {**colours, **{f"{text} (crowd)": colour for text, colour in colours.items()}}
     return {
         "name": name,
-        "truth": jpeg_uri(draw_boxes(small, truth["boxes"] * scale, expected, colours=by_text)),
-        "prediction": jpeg_uri(draw_boxes(small, above["boxes"] * scale, predicted, above["scores"], colours)),
+        "truth": jpeg_uri(draw_boxes(small, truth["boxes"] * scale, expected, by_text)),
+        "prediction": jpeg_uri(draw_boxes(small, above["boxes"] * scale, predicted, colours, above["scores"])),
         "found": hits,
         "expected": sum(f["count"] for f in figures),
         "false": sum(f["detections"] for f in figures) - hits,

@@ -38,8 +38,8 @@ def draw_boxes(
     image: Image.Image,
     boxes: Sequence[Sequence[float]],
     labels: Sequence[str],
+    colours: Mapping[str, Colour],
     scores: Sequence[float] | None = None,
-    colours: Mapping[str, Colour] | None = None,
 ) -> Image.Image:
     """Return a copy of an image with boxes drawn on it.
 
@@ -50,45 +50,31 @@ def draw_boxes(
         boxes: left, top, right and bottom of each in the image's pixels; of those that lie on one another the first is
             on top.
         labels: what is written at each.
+        colours: of each label, from `class_colours`; one that is absent is grey.
         scores: written behind the labels; None: nothing is.
-        colours: of each label, from `class_colours`; one that is absent is grey. None: by the labels that occur.
-
-    Returns:
-        An RGB image of the same shape or a multiple of it.
     """
-    chosen = class_colours(sorted(set(labels))) if colours is None else colours
     canvas, size = _canvas(image)
     draw = ImageDraw.Draw(canvas)
     width = max(3, round(max(size) / 280))
     places = [_placed(box, image.size, size) for box in boxes]
     # The first last, so that it lies on top; but it is the first to choose a place for its label.
     for (x0, y0, x1, y1), label in reversed(list(zip(places, labels, strict=True))):
-        colour = chosen.get(label, _GREY)
+        colour = colours.get(label, _GREY)
         draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=tuple(c // 2 for c in colour))
         draw.rectangle((x0, y0, x1, y1), outline=colour, width=width)
     font = _font(size)
     taken: list[Rectangle] = []
     texts = labels if scores is None else [f"{n} {s:.2f}" for n, s in zip(labels, scores, strict=True)]
     for place, label, text in zip(places, labels, texts, strict=True):
-        _label(draw, place, text, chosen.get(label, _GREY), font, taken=taken)
+        _label(draw, place, text, colours.get(label, _GREY), font, taken=taken)
     return canvas
 
 
-def draw_labels(
-    image: Image.Image, labels: Sequence[tuple[str, float]], colours: Mapping[str, Colour] | None = None
-) -> Image.Image:
+def draw_labels(image: Image.Image, labels: Sequence[tuple[str, float]], colours: Mapping[str, Colour]) -> Image.Image:
     """Return a copy of an image with labels and their probabilities written on it, one below the other.
 
-    Args:
-        image: any mode; a small one is enlarged as by :func:`draw_boxes`.
-        labels: names and probabilities, the first on top; those that do not fit on the image are left out.
-        colours: of each class, from `class_colours`; one that is absent is grey. None: by the labels given.
-
-    Returns:
-        An RGB image of the same shape or a multiple of it.
+    The first is on top; those that do not fit on the image are left out. For the rest see :func:`draw_boxes`.
     """
-    if colours is None:
-        colours = class_colours(name for name, _ in labels)
     canvas, size = _canvas(image)
     draw, font, y = ImageDraw.Draw(canvas), _font(size, 28), 0.0
     for name, probability in labels:

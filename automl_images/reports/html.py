@@ -27,9 +27,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "figure": trials.figure,
-        "setting": trials.setting,
-        "duration": trials.duration,
+        **{name: getattr(trials, name) for name in ("figure", "setting", "duration")},
         "plain": _plain,
         "breakable": lambda name: escape(name).replace("_", Markup("_<wbr>")),
     }
@@ -37,16 +35,11 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(written=written, **values)
 
 
-def data_uri(data: bytes, kind: str) -> str:
-    """Return the bytes of a file of that media type as a ``data:`` address."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
 def jpeg_uri(image: Image.Image) -> str:
     """Return an image as a JPEG's ``data:`` address."""
     data = io.BytesIO()
     image.save(data, "JPEG", quality=85, subsampling=0)  # full colour: labels are thin
-    return data_uri(data.getvalue(), "image/jpeg")
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def _plain(value: Any) -> str:

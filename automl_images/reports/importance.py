@@ -22,10 +22,7 @@ _TOP_TRIALS = 5
 def importance(trials: Sequence[Trial]) -> tuple[dict[str, float], str]:
     """Return each sampled setting's share of the importance for being among the best trials, greatest first.
 
-    Completed and terminated trials with a value count.
-
-    Args:
-        trials: the ledger's trials; a trial's ``sampled`` names the settings that it has.
+    Of the ledger's trials those that ended well with a value count.
 
     Returns:
         The shares, which add up to 1, and an empty text; or nothing and why there are none.
@@ -58,17 +55,10 @@ def importance(trials: Sequence[Trial]) -> tuple[dict[str, float], str]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(direction="maximize")
-        frozen = []
         for trial, value in zip(counted, values, strict=True):
-            names = [n for n, c in columns.items() if trial.index in c]
-            frozen.append(
-                optuna.trial.create_trial(
-                    params={n: columns[n][trial.index] for n in names},
-                    distributions={n: distributions[n] for n in names},
-                    value=value,
-                )
-            )
-        study.add_trials(frozen)
+            params = {n: c[trial.index] for n, c in columns.items() if trial.index in c}
+            own = {n: distributions[n] for n in params}
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=own, value=value))
         top = min(0.5, max(_TOP, _TOP_TRIALS / len(counted)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

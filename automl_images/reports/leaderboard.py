@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from automl_images import storage
 from automl_images.reports import trials as view
 from automl_images.reports.chart import Line, line_chart
-from automl_images.reports.draw import class_colours
+from automl_images.reports.draw import class_colours, css
 from automl_images.reports.html import render
 from automl_images.reports.importance import importance
 from automl_images.reports.parallel import evenly, parallel_chart
@@ -20,37 +20,22 @@ _COLOURED, _DRAWN = 10, 100
 def write_leaderboard(path_html: str, *, title: str, metric: str, trials: Sequence[Trial], best: int | None) -> None:
     """Write a sweep's report: the best trial, learning curves, what the settings did, when trials ran, every trial.
 
-    Args:
-        path_html: where to write; any fsspec URL.
-        title: the page's heading.
-        metric: the name of the metric that ranks; higher is better.
-        trials: the ledger's trials, in any order and state.
-        best: the number of the selected trial; None if there is none.
+    It is written to any fsspec URL, of the ledger's trials in any order and state; ``best`` is the selected one.
     """
     order = ranked(trials)
     drawn = [t for t in order if view.evaluations(t)]
     # Up to ten trials have a colour each, and the table says which; of more only the best stands out.
-    colours = class_colours(str(t.index) for t in drawn) if len(drawn) <= _COLOURED else {}
-    css = {n: "#{:02x}{:02x}{:02x}".format(*c) for n, c in colours.items()}
-    kept = evenly(drawn, _DRAWN, best)
+    named = class_colours(str(t.index) for t in drawn) if len(drawn) <= _COLOURED else {}
+    colours = {int(n): css(colour) for n, colour in named.items()}
     # The best is drawn last, on top.
-    lines = [_line(t, t.index == best, css.get(str(t.index))) for t in sorted(kept, key=lambda t: t.index == best)]
+    kept = sorted(evenly(drawn, _DRAWN, best), key=lambda t: t.index == best)
+    lines = [_line(t, t.index == best, colours.get(t.index)) for t in kept]
     rows = []
     for trial in order:
-        why = view.why(trial)
-        # Of a traceback the last line says what happened.
-        head = why.splitlines()[-1].strip() if why else ""
-        rows.append(
-            {
-                "trial": trial,
-                "best": trial.index == best,
-                "value": trial.value,
-                "seconds": view.seconds(trial),
-                "colour": css.get(str(trial.index)),
-                "why": head,
-                "rest": why if why != head else "",
-            }
-        )
+        why, best_one = view.why(trial), trial.index == best
+        head = why.splitlines()[-1].strip() if why else ""  # of a traceback the last line says what happened
+        row = {"trial": trial, "best": best_one, "value": trial.value, "seconds": view.seconds(trial)}
+        rows.append({**row, "colour": colours.get(trial.index), "why": head, "rest": why if why != head else ""})
     sampled = view.varying(sorted(trials, key=lambda t: t.index))
     shares, no_shares = importance(trials)
     names = [*shares, *(n for n in sampled if n not in shares)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -47,11 +47,8 @@ def parallel_chart(trials: Sequence[Trial], metric: str, names: Sequence[str], b
     A line has a gap where its trial did not sample the setting. At most 150 trials, evenly by rank, and 11 settings
     that vary are placed.
 
-    Args:
-        trials: those with a value are placed.
-        metric: the name of the metric.
-        names: the settings, the most interesting first.
-        best: the number of the trial that stands out; None if there is none.
+    Trials with a value are placed; ``names`` are the settings, the most interesting first; ``best`` is the number of
+    the trial that stands out, None if there is none.
 
     Returns:
         ``axes``, ``lines``, the size, ``drawn`` and ``valued`` (trials), ``left_out`` (settings that vary). No axes if
@@ -92,32 +89,32 @@ class _Axis:
     def __init__(self, name: str, values: dict[int, Any], x: float, room: float, linear: bool = False):
         self.name, self.x, self.room = name, round(x, 1), room
         kind, (low, high) = scale(values.values())
+        ticks: list[Any]
         if kind == "text":
             order = sorted(set(values.values()))
             # One category lies in the middle, several are spread from end to end.
-            at = {c: 0.5 if len(order) == 1 else i / (len(order) - 1) for i, c in enumerate(order)}
-            self.places = {t: _down(at[v]) for t, v in values.items()}
-            labelled = order[:: math.ceil(len(order) / _CATEGORIES)]
-            self.ticks = [(_down(at[c]), c) for c in labelled]
-            return
-        if kind == "log" and not linear:
+            at = {c: 0.5 if len(order) == 1 else i / (len(order) - 1) for i, c in enumerate(order)}.__getitem__
+            ticks = order[:: math.ceil(len(order) / _CATEGORIES)]
+        elif kind == "log" and not linear:
             ticks = _log_ticks(low, high)
-            a, b = math.log(low), math.log(high)
-            self.places = {t: _down((math.log(v) - a) / (b - a)) for t, v in values.items()}
-            self.ticks = [(_down((math.log(v) - a) / (b - a)), f"{v:g}") for v in ticks]
-            return
-        ticks = sorted({float(v) for v in values.values()})
-        # A few values that stand apart, as a choice has, are the ticks themselves.
-        if not 1 < len(ticks) < 7 or min(b - a for a, b in pairwise(ticks)) < 0.06 * (high - low):
-            ticks = round_ticks(low, high, whole=all(isinstance(v, int) for v in values.values()))
-        first, last = ticks[0], ticks[-1]
-        self.places = {t: _down((v - first) / (last - first)) for t, v in values.items()}
-        self.ticks = [(_down((v - first) / (last - first)), f"{v:g}") for v in ticks]
+            at = _shares(math.log(low), math.log(high), math.log)
+        else:
+            ticks = sorted({float(v) for v in values.values()})
+            # A few values that stand apart, as a choice has, are the ticks themselves.
+            if not 1 < len(ticks) < 7 or min(b - a for a, b in pairwise(ticks)) < 0.06 * (high - low):
+                ticks = round_ticks(low, high, whole=all(isinstance(v, int) for v in values.values()))
+            at = _shares(ticks[0], ticks[-1], float)
+        self.places = {t: _down(at(v)) for t, v in values.items()}
+        self.ticks = [(_down(at(v)), str(v) if kind == "text" else f"{v:g}") for v in ticks]
 
     def drawn(self) -> dict[str, Any]:
         letters = max(6, int(self.room / _LETTER))
         ticks = [(y, _cut(text, letters - 2), text) for y, text in self.ticks]
         return {"x": self.x, "name": self.name, "words": _wrapped(self.name, letters), "ticks": ticks}
+
+
+def _shares(low: float, high: float, measure: Callable[[Any], float]) -> Callable[[Any], float]:
+    return lambda value: (measure(value) - low) / (high - low)
 
 
 def _down(share: float) -> float:

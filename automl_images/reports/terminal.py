@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.progress_bar import ProgressBar
@@ -27,11 +28,8 @@ _OTHERS = 60  # columns that the table takes without the settings
 class TrialTable:
     """The trials of a sweep for people; knows only what the ledger says.
 
-    Args:
-        metric: the name of the metric that ranks; higher is better.
-        total: how many trials the sweep has, if known: those that have not started are counted too.
-        since: when the submission that is shown began, in seconds since 1970; what had ended by then is kept from
-            an earlier one.
+    ``total`` is how many trials the sweep has, if known: those that have not started are counted too. ``since`` is when
+    the submission that is shown began, in seconds since 1970; what had ended by then is kept from an earlier one.
     """
 
     def __init__(self, metric: str, total: int | None = None, since: float = 0.0):
@@ -43,14 +41,12 @@ class TrialTable:
         On a terminal that is too low for all trials, the running, the best and the latest stay; below the table
         the latest that ended early say why. Written to a file, nothing is left out.
         """
-        return _Fitting(self.metric, self.total, list(trials))
+        return _Fitting(self.total, sorted(trials, key=lambda t: t.index))
 
     def lines(self, trials: Iterable[Trial], previous: Iterable[Trial]) -> list[str]:
-        """Return one line for each trial that started, was evaluated or ended since ``previous`` was read.
+        """Return one line for each of the ledger's trials that started, was evaluated or ended since ``previous``.
 
-        Args:
-            trials: the ledger's trials now.
-            previous: the list given at the last call; empty at first.
+        ``previous`` is the list given at the last call; empty at first.
         """
         now, before = sorted(trials, key=lambda t: t.index), {t.index: t for t in previous}
         leader, lines = best_trial(now), []
@@ -82,13 +78,12 @@ class TrialTable:
         return ", ".join(parts) + "".join(f": {w.strip()}" for w in why)
 
 
+@dataclass
 class _Fitting:
-    """The table, cut to the terminal's size when it is drawn."""
+    """The table of trials, cut to the terminal's size when it is drawn."""
 
-    def __init__(self, metric: str, total: int | None, trials: list[Trial]):
-        self.metric = metric
-        self.total = total
-        self.trials = sorted(trials, key=lambda t: t.index)
+    total: int | None
+    trials: list[Trial]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         leader = best_trial(self.trials)

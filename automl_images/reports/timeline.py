@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,26 +18,16 @@ _IDLE = 0.1  # an idle stretch longer than this share of the busy time is cut ou
 def timeline(trials: Sequence[Trial], best: int | None) -> dict[str, Any] | None:
     """Return the places in pixels of one bar a trial, on as few rows as ran at a time; None if none has run.
 
-    Long stretches in which nothing ran, as between two submissions, are cut out. Of a trial that was resumed the last
-    attempt is placed. At most 1,000 bars on 48 rows, the earliest, are.
-
-    Args:
-        trials: the ledger's trials; one that still runs ends now.
-        best: the number of the trial that stands out; None if there is none.
+    A trial that still runs ends now; ``best`` stands out. Long stretches in which nothing ran, as between two
+    submissions, are cut out. Of a trial that was resumed the last attempt is placed. At most 1,000 bars on 48 rows, the
+    earliest, are.
 
     Returns:
         ``bars``, ``cuts``, ``ticks``, the size, ``most`` and ``mean`` (trials that ran at a time), ``length`` (seconds
         from first to last), ``busy`` (of these, seconds in which any ran), ``left_out`` (bars).
     """
-    now = time.time()
-    spans = sorted(
-        (
-            (t.started, max(t.started, now if t.ended is None else t.ended), t)
-            for t in trials
-            if t.started is not None and view.seconds(t) is not None
-        ),
-        key=lambda s: (s[0], s[2].index),
-    )
+    ran = [(t.started, length, t) for t in trials if t.started is not None and (length := view.seconds(t)) is not None]
+    spans = sorted(((a, a + length, t) for a, length, t in ran), key=lambda s: (s[0], s[2].index))
     if not spans:
         return None
     idle = _idle([(a, b) for a, b, _ in spans])
@@ -53,11 +42,12 @@ def timeline(trials: Sequence[Trial], best: int | None) -> dict[str, Any] | None
     def elapsed(moment: float) -> float:
         return moment - begin - sum(min(b, moment) - a for a, b in cut if a < moment)
 
-    ticks = round_ticks(0, elapsed(end) / (unit := _unit(elapsed(end)))[0])
+    whole = elapsed(end)
+    unit, name = (1.0, "seconds") if whole < 120 else (60.0, "minutes") if whole < 7200 else (3600.0, "hours")
+    ticks = round_ticks(0, whole / unit)
 
-    def across(moment: float) -> float:
-        share = elapsed(moment) / unit[0] / ticks[-1]
-        return round(_LEFT + share * (WIDTH - _LEFT - _RIGHT), 1)
+    def across(length: float) -> float:
+        return round(_LEFT + length / unit / ticks[-1] * (WIDTH - _LEFT - _RIGHT), 1)
 
     bottom = _TOP + count * pitch
     return {
@@ -66,18 +56,18 @@ def timeline(trials: Sequence[Trial], best: int | None) -> dict[str, Any] | None
         "top": _TOP,
         "bottom": bottom,
         "thick": pitch - 3,
-        "unit": unit[1],
-        "ticks": [(round(_LEFT + v / ticks[-1] * (WIDTH - _LEFT - _RIGHT), 1), f"{v:g}") for v in ticks],
-        "cuts": [(across(b), view.duration(b - a)) for a, b in cut],
+        "unit": name,
+        "ticks": [(across(v * unit), f"{v:g}") for v in ticks],
+        "cuts": [(across(elapsed(b)), view.duration(b - a)) for a, b in cut],
         "bars": [
             {
-                "x": across(a),
+                "x": (x := across(elapsed(a))),
                 "y": _TOP + row * pitch,
-                "width": max(1.0, round(across(b) - across(a) - 1, 1)),
+                "width": max(1.0, round(across(elapsed(b)) - x - 1, 1)),
                 "state": t.state,
                 "best": t.index == best,
-                "title": f"trial {t.index}, {t.state}: {view.duration(b - a)}, started after "
-                f"{view.duration(a - begin)}",
+                "title": f"trial {t.index}, {t.state}: {view.duration(b - a)}, "
+                f"started after {view.duration(a - begin)}",
             }
             for a, b, t, row in kept
         ],
@@ -92,7 +82,7 @@ def timeline(trials: Sequence[Trial], best: int | None) -> dict[str, Any] | None
 def _rows(spans: list[tuple[float, float]]) -> list[int]:
     """Return for spans in order of their start the first row that is free; there are as many as overlap at a time."""
     free: list[float] = []
-    rows = []
+    rows: list[int] = []
     for start, end in spans:
         row = next((i for i, until in enumerate(free) if until <= start), len(free))
         free[row : row + 1] = [end]
@@ -101,16 +91,9 @@ def _rows(spans: list[tuple[float, float]]) -> list[int]:
 
 
 def _idle(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    found = []
-    until = spans[0][1]
+    found, until = [], spans[0][1]
     for start, end in spans:
         if start > until:
             found.append((until, start))
         until = max(until, end)
     return found
-
-
-def _unit(length: float) -> tuple[float, str]:
-    if length < 120:
-        return 1.0, "seconds"
-    return (60.0, "minutes") if length < 7200 else (3600.0, "hours")

@@ -31,11 +31,9 @@ def convert(
     """Read a source, check every record and its image, and write JSONL; ``out`` is written whole or not at all.
 
     Args:
-        source: a file or folder, local or any fsspec URL.
+        source, format, images: as for :func:`automl_images.annotations.formats.read`.
         out: the JSONL file to write.
         task: the task's name.
-        format: what the source is, one of ``formats.NAMES`` that may hold the task's kind of label, or ``auto``.
-        images: the images' root, or ``PREFIX=URL``.
         on_error: ``fail``, ``skip`` or ``fix``; see :mod:`automl_images.annotations.checks`.
         classes: the only classes that may occur; None for any.
         copy_to: a folder, local or any fsspec URL, to which the images are copied that lie on this machine; the records
@@ -62,25 +60,18 @@ def convert(
 
 
 def convert_data(
-    task: str,
-    data: Mapping[str, Any],
-    training_out: str,
-    validation_out: str,
-    test_out: str,
-    *,
-    copy_to: str | None = None,
+    task: str, data: Mapping[str, Any], outs: Mapping[str, str], copy_to: str | None = None
 ) -> dict[str, Any]:
     """Convert an experiment's data; the file of a set that the experiment does not have is left empty.
 
     Args:
-        task: the task's name.
+        task, copy_to: as for :func:`convert`.
         data: the experiment's ``data``.
-        training_out, validation_out, test_out: the JSONL files to write.
-        copy_to: as for :func:`convert`.
+        outs: the JSONL files to write, for ``training``, ``validation`` and ``test``.
 
     Returns:
-        {``training`` | ``validation`` | ``test``: what :func:`convert` returns, and ``digest``, the SHA-256 of the
-        records}. What a set lacks is said on standard error.
+        {set: what :func:`convert` returns, and ``digest``, the SHA-256 of the records}. What a set lacks is said on
+        standard error.
 
     Raises:
         UserError: as :func:`convert`, or the training classes are too few; the line begins with the set's place in the
@@ -88,22 +79,14 @@ def convert_data(
     """
     summaries: dict[str, Any] = {}
     label = get_task(task).label
-    for name, out in (("training", training_out), ("validation", validation_out), ("test", test_out)):
-        wanted = data.get(name)
-        if not wanted:
+    for name, out in outs.items():
+        if not data.get(name):
             record_file.write([], out)
             continue
         try:
-            summaries[name] = convert(
-                wanted["source"],
-                out,
-                task,
-                format=wanted.get("format") or "auto",
-                images=wanted.get("images"),
-                on_error=data.get("on_error") or "fail",
-                classes=None if name == "training" else list(summaries["training"]["classes"]),
-                copy_to=copy_to,
-            )
+            classes = None if name == "training" else list(summaries["training"]["classes"])
+            options = {**_options(data, name, copy_to), "classes": classes}
+            summaries[name] = convert(data[name]["source"], out, task, **options)
             summaries[name]["digest"] = hashlib.sha256(storage.read_bytes(out)).hexdigest()
             print(f"{name}: {summary_line(summaries[name])}", file=sys.stderr)
             if name == "training":
@@ -119,25 +102,22 @@ def convert_data(
 def commands(
     task: str, data: Mapping[str, Any], outs: Mapping[str, str], copy_to: str | None = None
 ) -> list[list[str]]:
-    """Return the arguments of ``automl-images convert``, once a set, that do what :func:`convert_data` does.
-
-    Args:
-        task, data, copy_to: as for :func:`convert_data`.
-        outs: the JSONL file to write of each set.
-    """
+    """Return the arguments of ``automl-images convert``, once a set, that do what :func:`convert_data` does."""
     found = []
     for name, out in outs.items():
-        if wanted := data.get(name):
-            options = {
-                "--task": task,
-                "--format": wanted.get("format"),
-                "--images": wanted.get("images"),
-                "--on-error": data.get("on_error"),
-                "--copy-to": copy_to,
-                "--classes-of": None if name == "training" else outs["training"],
-            }
-            found.append([wanted["source"], out, *(word for k, v in options.items() if v for word in (k, v))])
+        if data.get(name):
+            options = {"task": task, **_options(data, name, copy_to)}
+            if name != "training":
+                options["classes_of"] = outs["training"]
+            words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)]
+            found.append([data[name]["source"], out, *words])
     return found
+
+
+def _options(data: Mapping[str, Any], name: str, copy_to: str | None) -> dict[str, Any]:
+    """Return the options of :func:`convert` that an experiment's data gives for a set."""
+    options = {"format": data[name].get("format"), "images": data[name].get("images"), "on_error": data.get("on_error")}
+    return {key: value for key, value in {**options, "copy_to": copy_to}.items() if value}
 
 
 def summary_line(summary: Mapping[str, Any]) -> str:

@@ -11,6 +11,8 @@ import sys
 import threading
 from typing import Any, Self
 
+from automl_images.errors import say
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -59,7 +61,7 @@ class Interruption:
         """
         if self.signal is not None:
             name = signal.Signals(self.signal).name
-            print(f"{name}: ends here; what has begun goes on when the same is run again", file=sys.stderr, flush=True)
+            say(f"{name}: ends here; what has begun goes on when the same is run again")
             raise Interrupted(self.signal)
 
     def _take(self, number: int, _: object) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 from automl_images import storage
 from automl_images.annotations import read_records
-from automl_images.errors import UserError
+from automl_images.errors import UserError, say
 from automl_images.experiment import MOST_LANES, Experiment
 from automl_images.hyperparameters import default_model, described, resolve, without_effect
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS, check_sizes, no_published_weights
@@ -29,7 +28,7 @@ HOURS = 3600.0
 
 
 def check_experiment(experiment: Experiment) -> dict[str, Any]:
-    """Return what a trial depends on, checked: all of an experiment but its data, its budget and where it runs.
+    """Return what a trial depends on: all of an experiment but its data, its budget and where it runs.
 
     Raises:
         UserError: a name or a value is wrong; the line starts with its path in the experiment.
@@ -46,11 +45,15 @@ def check_experiment(experiment: Experiment) -> dict[str, Any]:
         first = baseline(space)
     branches = parse_space(space)
     sweep.sampling.points(branches)
-    if not any("model_name" in branch for branch in branches):
+    swept = {name for branch in branches for name in branch}
+    if "model_name" not in swept:
         try:
-            _say_without_effect(task.name, settings, {n for branch in branches for n in branch}, profile)
+            lines = without_effect(resolve(task.name, settings, profile), settings)
         except UserError as error:
             raise UserError(f"settings.{error}") from None
+        for line in lines:
+            if not any(name in line for name in swept):
+                say(f"note: settings: {line}")
     check_space(task.name, branches, settings, conditional=isinstance(space, list), profile=profile)
     stopped = not isinstance(sweep.early_termination, Unstopped)
     if settings.get("validation_metric_type") == "none":
@@ -75,22 +78,15 @@ def check_experiment(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _say_without_effect(task: str, settings: Mapping[str, Any], swept: set[str], profile: str) -> None:
-    complete = resolve(task, settings, profile)
-    for line in without_effect(complete, settings):
-        if not any(name in line for name in swept):
-            print(f"note: settings: {line}", file=sys.stderr)
-
-
 def _starting_weights(settings: dict[str, Any], weights: dict[str, Any]) -> dict[str, Any]:
     """Return the experiment's weights with ``source`` from the settings' checkpoint_*, which are taken out of them."""
-    given = {n: settings.pop(f"checkpoint_{n}", None) for n in ("run_id", "dataset_id", "filename")}
-    run, folder, file = given.values()
-    if not any(given.values()):
+    names = [f"checkpoint_{n}" for n in ("run_id", "dataset_id", "filename")]
+    first = next((n for n in names if settings.get(n)), None)
+    run, folder, file = (settings.pop(n, None) for n in names)
+    if not first:
         return weights
-    first = next(n for n, value in given.items() if value)
     if weights["source"]:
-        raise UserError(f"settings.checkpoint_{first}: names weights, and weights.source does too; give one of the two")
+        raise UserError(f"settings.{first}: names weights, and weights.source does too; give one of the two")
     if bool(folder) != bool(file):
         raise UserError("settings.checkpoint_dataset_id: goes together with checkpoint_filename, the file in it")
     if run and folder:
@@ -115,20 +111,14 @@ def _model_of_run(run: str) -> str:
 def _pretrained(
     task: Task, settings: Mapping[str, Any], branches: list[Branch], weights: Mapping[str, Any], profile: str
 ) -> bool | None:
-    """Return whether trials start from published weights; None: where their model has some, and it says so.
-
-    Raises:
-        UserError: they are asked for and a model has none, or a size does not go with them.
-    """
+    """Return whether trials start from published weights; None: where their model has some, and it says so."""
     wanted = weights["pretrained"]
-    if weights["source"]:
+    if weights["source"] or wanted is False:
         return wanted is not False
     default = settings.get("model_name") or default_model(task.name, profile)
     own = described(default).get("use_pretrained_model")
     if wanted is None and profile == "sagemaker" and own and not own.default_for(task.name, default, profile):
-        print("note: weights: fresh ones, for use_pretrained_model is 0 unless it is given", file=sys.stderr)
-        return False
-    if wanted is False:
+        say("note: weights: fresh ones, for use_pretrained_model is 0 unless it is given")
         return False
     of_branch = [b["model_name"].arguments if "model_name" in b else (default,) for b in branches]
     models = sorted({m for names in of_branch for m in names})
@@ -137,32 +127,28 @@ def _pretrained(
         raise UserError(no_published_weights(without[0]))
     for branch, names in zip(branches, of_branch, strict=True):
         for model in sorted(set(names).difference(without)):
-            fixed = {n: v for n, v in settings.items() if n != "model_name"}
             chosen = {n: e.arguments[0] for n, e in branch.items() if e.kind == "choice" and n != "model_name"}
-            check_sizes(resolve(task.name, {**fixed, **chosen, "model_name": model}, profile), pretrained=True)
+            check_sizes(resolve(task.name, {**settings, **chosen, "model_name": model}, profile), pretrained=True)
     if without:
         rest = "; the others start from published ones" if len(without) < len(models) else ""
-        print(f"note: weights: fresh ones for {', '.join(without)}, which has none published{rest}", file=sys.stderr)
+        say(f"note: weights: fresh ones for {', '.join(without)}, which has none published{rest}")
         return None if rest else False
     if wanted is None:
-        print(f"note: weights: published ones for {', '.join(models)}", file=sys.stderr)
+        say(f"note: weights: published ones for {', '.join(models)}")
     return True
 
 
 def _check_counts(settings: Mapping[str, Any], training: str) -> None:
     """Refuse ``num_classes`` and ``num_training_samples`` that are not the training data's."""
-    if not settings.get("num_classes") and not settings.get("num_training_samples"):
+    given = {n: settings[n] for n in ("num_classes", "num_training_samples") if settings.get(n)}
+    if not given:
         return
     records = list(read_records(training))
-    found = {
-        "num_classes": len({name for record in records for name in record.label.names()}),
-        "num_training_samples": len(records),
-    }
-    for name, count in found.items():
-        if settings.get(name) not in (None, count):
-            raise UserError(
-                f"settings.{name}: {settings[name]} is given, and the training data has {count}; leave it out"
-            )
+    classes = {name for record in records for name in record.label.names()}
+    found = {"num_classes": len(classes), "num_training_samples": len(records)}
+    for name, count in given.items():
+        if count != found[name]:
+            raise UserError(f"settings.{name}: {count} is given, and the training data has {found[name]}; leave it out")
 
 
 def plan_sweep(
@@ -194,16 +180,16 @@ def plan_sweep(
     experiment = Experiment.read(experiment)
     sweep, covered = experiment.sweep, check_experiment(experiment)
     _check_counts(covered["settings"], training)
-    covered["data"] = {"digest": _digest(training, validation)}
+    contents = (storage.read_bytes(url) + b"\0" for url in (training, validation))
+    covered["data"] = {"digest": hashlib.sha256(b"".join(contents)).hexdigest()}
     branches = parse_space(covered["space"])
     most, iterations, there = sweep.sampling.points(branches), sweep.iterations, points(branches)
     if most is not None and most != iterations:
-        trials = min(most, iterations)
-        print(f"{sweep.sampling.by}: {most} points, {iterations} iterations: {trials} trials", file=sys.stderr)
-        iterations = trials
+        say(f"{sweep.sampling.by}: {most} points, {iterations} iterations: {min(most, iterations)} trials")
+        iterations = min(most, iterations)
     elif there is not None and there < iterations > 1:
         repeats = f"{there} points for {iterations} trials, so some repeat; grid tries each once"
-        print(f"note: the space has {repeats}", file=sys.stderr)
+        say(f"note: the space has {repeats}")
     run = run or f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     folder = f"{experiment.name}-{fingerprint(covered)}" + (f"-{fresh}" if fresh else "")
     shared = Ledger(ledger or storage.join(experiment.storage or default_storage, "ledgers", folder))
@@ -226,7 +212,7 @@ def plan_sweep(
     )
     done = sum(t.succeeded for t in shared.trials())
     kept = f"; {done} are done already" if done else ""
-    print(f"ledger {storage.redact(shared.url)}: {iterations} trials in {lanes} lanes{kept}", file=sys.stderr)
+    say(f"ledger {storage.redact(shared.url)}: {iterations} trials in {lanes} lanes{kept}")
     return [Lane(shared.url, run, i, lanes).to_json() for i in range(lanes)]
 
 
@@ -238,11 +224,7 @@ def _keep(shared: Ledger, name: str, records: str) -> str:
 
 
 def _stage(shared: Ledger, source: str | None) -> str | None:
-    """Copy the weights that trials start from into the ledger, once, and return their address.
-
-    Raises:
-        UserError: there is no such file.
-    """
+    """Copy the weights that trials start from into the ledger, once, and return their address."""
     if not source:
         return None
     file = storage.join(source, "model.pt") if storage.is_dir(source) else source
@@ -256,13 +238,6 @@ def _stage(shared: Ledger, source: str | None) -> str | None:
         if storage.exists(labels):  # a classifier's last layer is kept if they are the same
             storage.write(storage.join(shared.url, "weights", "labels.json"), storage.read_bytes(labels))
     return url
-
-
-def _digest(*urls: str) -> str:
-    digest = hashlib.sha256()
-    for url in urls:
-        digest.update(storage.read_bytes(url) + b"\0")
-    return digest.hexdigest()
 
 
 def headline(lanes: Sequence[str]) -> str:

@@ -21,8 +21,7 @@ def select_trial(
     Args:
         ledger: the ledger's address.
         run: the submission; its iterations bound the trials that count. None: all of them.
-        report: where to write the leaderboard as HTML; any fsspec URL.
-        title: the leaderboard's heading.
+        report, title: where to write the leaderboard as HTML (any fsspec URL), and its heading.
 
     Returns:
         ``trial``, ``metric``, ``value``, ``epoch``, ``settings``, ``model`` (the address of its model folder), and

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl_images.annotations import read_records
-from automl_images.annotations.record_file import copy, write
+from automl_images.annotations.record_file import write
 from automl_images.annotations.split import split_random
 from automl_images.errors import UserError
 from automl_images.steps.convert import lacking_line
@@ -23,18 +23,10 @@ def split_data(
     seed: int = 0,
     by: str = "random",
 ) -> dict[str, Any]:
-    """Write the training and the validation records.
+    """Write the training and the validation records of ``data``; return how many images each has.
 
-    Args:
-        data: records (JSONL).
-        validation: records that validate; if there are any, both sets are kept as they are.
-        training_out, validation_out: the JSONL files to write.
-        ratio: in (0, 1), the share of ``data`` that validates.
-        seed: equal seeds split equally, on any machine.
-        by: ``random``.
-
-    Returns:
-        ``training`` and ``validation``: how many images each has.
+    If there are records in ``validation``, both sets are kept as they are. ``ratio``, in (0, 1), is the share that
+    validates; equal seeds split equally, on any machine; ``by`` is ``random``.
 
     Raises:
         UserError: the ratio is out of range, or there are too few images.
@@ -45,16 +37,11 @@ def split_data(
         raise UserError(f"split_ratio: {ratio} is out of range; use a number between 0 and 1, both excluded")
     records = list(read_records(data))
     given = list(read_records(validation)) if validation else []
-    if given:
-        copy(data, training_out)
-        copy(str(validation), validation_out)
-        parts = records, given
-    elif len(records) < 2:
+    if not given and len(records) < 2:
         raise UserError(f"{data}: has {len(records)} image, too few to split; give data.validation")
-    else:
-        parts = split_random(records, ratio, seed)
-        write(parts[0], training_out)
-        write(parts[1], validation_out)
+    parts = (records, given) if given else split_random(records, ratio, seed)
+    for part, out in zip(parts, (training_out, validation_out), strict=True):
+        write(part, out)
     print(f"split: {len(parts[0])} images train, {len(parts[1])} validate", file=sys.stderr)
     trained, validated = ({name for record in part for name in record.label.names()} for part in parts)
     if lacking := sorted(trained - validated):

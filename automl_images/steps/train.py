@@ -18,6 +18,7 @@ from typing import Any
 
 from automl_images import memory, storage
 from automl_images.environment import STOP, lanes_here
+from automl_images.errors import say
 from automl_images.steps.interruption import Interruption
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.repeat import limit_threads
@@ -31,11 +32,7 @@ SUPERSEDED = "superseded"  # of a trial that a later attempt, by another submiss
 
 
 def train_lane(lane: str) -> str:
-    """Run the trials of one lane.
-
-    Args:
-        lane: one of the JSON objects that :func:`automl_images.steps.plan.plan_sweep` returned. On a machine that runs
-            several lanes, ``AUTOML_IMAGES_LANES_HERE`` says how many, and each takes its share of threads.
+    """Run the trials of one lane, one of the JSON objects that :func:`automl_images.steps.plan.plan_sweep` returned.
 
     Returns:
         A JSON object: ``{"ledger": address, "lane": i, "trials": {index: state}}``. A trial that another submission
@@ -66,14 +63,10 @@ def train_lane(lane: str) -> str:
                 shared.write_unstarted(trial, State.SKIPPED, reason=reason)
                 done[trial] = State.SKIPPED
                 continue
-            done[trial] = _run(shared, mine.run, trial, mine.index, interruption)
+            done[trial] = _run(shared, mine.run, trial, interruption)
             if done[trial] == SUPERSEDED:
-                print(
-                    f"lane {mine.index}: another run of this experiment has taken trial {trial} over, so this lane "
-                    "ends; its trials go on there",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                taken = f"another run of this experiment has taken trial {trial} over"
+                say(f"lane {mine.index}: {taken}, so this lane ends; its trials go on there")
                 break
         interruption.check()
     return json.dumps({"ledger": shared.url, "lane": mine.index, "trials": done})
@@ -82,9 +75,7 @@ def train_lane(lane: str) -> str:
 def repeated(lane: str, folder: str | None = None) -> str:
     """Return the lane with a copy of its ledger that lacks its trials: running it trains them once more.
 
-    Args:
-        lane: as for :func:`train_lane`.
-        folder: the copy's address; None: ``reruns/<ledger>-<time>``, beside the folder of ledgers.
+    ``folder`` is the copy's address; None: ``reruns/<ledger>-<time>``, beside the folder of ledgers.
     """
     mine = Lane.of_json(lane)
     ledger = Ledger(mine.ledger)
@@ -111,15 +102,13 @@ def train_once(
         task: the task's name.
         training, validation: addresses of records (JSONL).
         model: the address of the model folder to write.
-        settings: what differs from the defaults.
-        weights: ``pretrained`` and ``source``.
-        seed: what is drawn depends on it.
+        settings, weights, seed: as in an experiment.
 
     Returns:
         What :func:`automl_images.steps.select.select_trial` returns, with ``model`` as asked for.
 
     Raises:
-        UserError: something is wrong with the arguments or the data; the line says what.
+        UserError: something is wrong with the arguments or the data.
     """
     experiment = {"task": task, "settings": settings, "weights": weights, "sweep": {"seed": seed}}
     ledger = f"{model.rstrip('/')}.ledger"
@@ -149,8 +138,7 @@ def end_early(shared: Ledger, trial: int) -> str:
     return before.state
 
 
-def _run(shared: Ledger, run: str, trial: int, lane: int, interruption: Interruption) -> str:
-    print(f"trial {trial}: {_beginning(shared, trial)}", file=sys.stderr, flush=True)
+def _run(shared: Ledger, run: str, trial: int, interruption: Interruption) -> str:
     command = [sys.executable, "-m", "automl_images.steps.trial", shared.url, run, str(trial)]
     lines = []
     with (
@@ -168,33 +156,22 @@ def _run(shared: Ledger, run: str, trial: int, lane: int, interruption: Interrup
         assert child.stdout is not None
         interruption.tells(child)
         for line in child.stdout:
-            print(f"trial {trial}: {line}", end="", file=sys.stderr, flush=True)
+            say(f"trial {trial}: {line.rstrip()}")
             lines.append(line)
     log = storage.join(shared.trial_folder(trial), "log")
     storage.write(log, (storage.read_text(log) if storage.exists(log) else "") + "".join(lines))
     if child.returncode == EXIT_SUPERSEDED:
         return SUPERSEDED
-    if child.returncode:
-        error, resumes = _died(child.returncode, lines) if guard.ended is None else (_too_much(guard.ended), False)
-        after = shared.trial(trial)
-        if after is None:
-            shared.write_unstarted(trial, State.FAILED, error=error, resumes=resumes)
-        elif after.state is State.RUNNING:
-            shared.end_trial(after, State.FAILED, error=error, resumes=resumes)
     ended = shared.trial(trial)
+    if child.returncode and (ended is None or ended.state is State.RUNNING):
+        error, resumes = _died(child.returncode, lines) if guard.ended is None else (_too_much(guard.ended), False)
+        if ended:
+            ended = shared.end_trial(ended, State.FAILED, error=error, resumes=resumes)
+        else:
+            ended = shared.write_unstarted(trial, State.FAILED, error=error, resumes=resumes)
     state = str(ended and ended.state)
-    print(f"trial {trial}: {state}", file=sys.stderr, flush=True)
+    say(f"trial {trial}: {state}")
     return state
-
-
-def _beginning(shared: Ledger, trial: int) -> str:
-    """Return in words how a trial begins: anew, or where an earlier attempt left off."""
-    before = shared.trial(trial)
-    if not before:
-        return "starting"
-    epoch = shared.checkpoint_epoch(trial)
-    where = "from its beginning" if epoch is None else f"after epoch {epoch}"
-    return f"resuming {where} (attempt {before.attempt + 1})"
 
 
 def _too_much(used: memory.Memory) -> str:

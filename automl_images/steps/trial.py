@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.environment import rank
-from automl_images.errors import DiskFullError, UserError, explain_full_disk
+from automl_images.errors import DiskFullError, UserError, explain_full_disk, say
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS
 from automl_images.steps.interruption import die_at_once
 from automl_images.sweep import proposal
-from automl_images.sweep.journal import LedgerJournal, Silence
+from automl_images.sweep.journal import LedgerJournal
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.termination import RULE
 from automl_images.sweep.trial import State, Trial
@@ -33,11 +33,7 @@ MOST = 300  # characters of an error that was not written for people
 
 
 def run_trial(ledger: Ledger, run: str, trial: int) -> int:
-    """Run a trial from where it is, and write how it ended; return the exit code.
-
-    Raises:
-        UserError: it failed; the ledger says so already.
-    """
+    """Run a trial, write how it ended, return the exit code; raises UserError if it failed, which the ledger says."""
     try:
         settings, sampled, notes = proposal.proposed(ledger, trial)
     except UserError as error:  # a normal expression has no bounds that plan could check
@@ -45,10 +41,11 @@ def run_trial(ledger: Ledger, run: str, trial: int) -> int:
         ledger.end_trial(content, State.FAILED, error=f"sampled {error}")
         raise
     started = ledger.start_trial(trial, settings, sampled)
-    rule = RULE.validate_python(ledger.experiment().get("early_termination"))
-    journal = LedgerJournal(ledger, started, ledger.run(run).deadline, rule)
+    journal = _journal(ledger, run, started)
+    where = "from its beginning" if started.resumed is None else f"after epoch {started.resumed}"
+    say("starting" if started.attempt == 1 else f"resuming {where} (attempt {started.attempt})")
     for note in notes:
-        print(f"note: {note}", file=sys.stderr, flush=True)
+        say(f"note: {note}")
     try:
         with explain_full_disk():
             fitted = _fitted(ledger, run, started, journal)
@@ -69,18 +66,19 @@ def run_trial(ledger: Ledger, run: str, trial: int) -> int:
 
 
 def help_trial(ledger: Ledger, run: str, trial: int) -> int:
-    """Train along with the process that runs the trial, on another GPU; that one alone reports.
-
-    Raises:
-        UserError: it failed; the first process fails too, and says so in the ledger.
-    """
+    """Train along with the process that runs the trial, on another GPU; that one alone reports, failures too."""
     started = ledger.trial(trial)
     assert started, "the first process writes the trial before it starts the others"
-    _fitted(ledger, run, started, Silence())
+    _fitted(ledger, run, started, _journal(ledger, run, started))
     return 0
 
 
-def _fitted(ledger: Ledger, run: str, trial: Trial, journal: LedgerJournal | Silence) -> Fitted:
+def _journal(ledger: Ledger, run: str, trial: Trial) -> LedgerJournal:
+    rule = RULE.validate_python(ledger.experiment().get("early_termination"))
+    return LedgerJournal(ledger, trial, ledger.run(run).deadline, rule)
+
+
+def _fitted(ledger: Ledger, run: str, trial: Trial, journal: LedgerJournal) -> Fitted:
     from automl_images.training.fit import fit
     from automl_images.training.job import Job
 
@@ -104,11 +102,7 @@ def _fitted(ledger: Ledger, run: str, trial: Trial, journal: LedgerJournal | Sil
 
 def _checkpoint(ledger: Ledger, trial: int, scratch: Path) -> Path | None:
     name = ledger.checkpoint(trial)
-    if name is None:
-        return None
-    if not rank():
-        print(f"resuming trial {trial} after epoch {name.rpartition('-')[2]} ({name})", file=sys.stderr, flush=True)
-    return storage.get_folder(storage.join(ledger.trial_folder(trial), name), scratch)
+    return storage.get_folder(storage.join(ledger.trial_folder(trial), name), scratch) if name else None
 
 
 def main() -> int:

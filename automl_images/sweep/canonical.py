@@ -1,4 +1,7 @@
-"""One name and one value for each way to write a setting, from the moment that an experiment is read."""
+"""One name and one value for each way to write a setting, from the moment that an experiment is read.
+
+What is no hyperparameter, out of range, or no space stays as it is: who knows the model refuses it.
+"""
 
 from __future__ import annotations
 
@@ -7,49 +10,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl_images.errors import UserError
-from automl_images.hyperparameters.catalogue import ALIASES, CATALOGUE
+from automl_images.hyperparameters.catalogue import CATALOGUE, canonical, canonical_name
 from automl_images.hyperparameters.number import number
 
 
-def canonical_name(name: str) -> str:
-    """Return a hyperparameter's own name for an alias; other names as they are."""
-    return ALIASES.get(name, name)
-
-
-def canonical_settings(settings: Mapping[str, Any], where: str = "settings", one: Any = None) -> dict[str, Any]:
-    """Return settings under their own names, each value as its type: ``"1e-3"`` is 0.001, a flag's true is 1.
-
-    What is no hyperparameter, or out of range, stays as it is: who knows the model refuses it.
-
-    Args:
-        settings: names or aliases, and values.
-        where: their path in the experiment, for the error.
-        one: what makes a value of a name and what was given; None: a setting's own type.
-
-    Raises:
-        UserError: two names are of one hyperparameter.
-    """
-    spelt: dict[str, str] = {}
-    for name in settings:
-        own = canonical_name(name)
-        if own in spelt:
-            raise UserError(f"{where}.{name}: is the same hyperparameter as {spelt[own]}; give one of the two")
-        spelt[own] = name
-    return {own: (one or _value)(own, settings[name]) for own, name in spelt.items()}
+def canonical_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings under their own names, values of their type; raises UserError if one is there twice."""
+    return canonical(settings, _value, "settings.")
 
 
 def canonical_space(space: Any) -> Any:
-    """Return a search space with its own names and values, in the shape that it has; what is no space as it is.
+    """Return a search space, in its shape; raises UserError if two names of a branch are of one hyperparameter."""
+    if isinstance(space, list):
+        return [_branch(branch, f"sweep.space[{i}].") for i, branch in enumerate(space)]
+    return _branch(space, "sweep.space.")
 
-    Raises:
-        UserError: two names of a branch are of one hyperparameter.
-    """
-    if isinstance(space, Mapping):
-        return canonical_settings(space, "sweep.space", _expression)
-    if not isinstance(space, list):
-        return space
-    named = ((f"sweep.space[{i}]", b) for i, b in enumerate(space))
-    return [canonical_settings(b, where, _expression) if isinstance(b, Mapping) else b for where, b in named]
+
+def _branch(branch: Any, where: str) -> Any:
+    return canonical(branch, _expression, where) if isinstance(branch, Mapping) else branch
 
 
 def _expression(name: str, expression: Any) -> Any:
@@ -63,8 +41,9 @@ def _expression(name: str, expression: Any) -> Any:
 
 
 def _value(name: str, value: Any) -> Any:
+    row = CATALOGUE.get(canonical_name(name))
     with contextlib.suppress(UserError):
-        return CATALOGUE[name].check(value) if name in CATALOGUE else value
+        return row.check(value) if row else value
     return value
 
 

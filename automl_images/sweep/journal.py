@@ -1,12 +1,12 @@
-"""How a trial reports: to its ledger, or, from a process that only helps, to nobody."""
+"""How a trial reports to its ledger."""
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
 from automl_images import storage
+from automl_images.errors import say
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.score import Evaluation, Score
 from automl_images.sweep.termination import Rule
@@ -17,8 +17,7 @@ class LedgerJournal:
     """Reports a trial to its ledger.
 
     Args:
-        ledger: the ledger.
-        trial: what :meth:`Ledger.start_trial` returned.
+        ledger, trial: the ledger, and what its ``start_trial`` returned.
         deadline: when the submission's time is over, in seconds since 1970.
         rule: the sweep's early termination.
     """
@@ -40,7 +39,7 @@ class LedgerJournal:
             mine = Evaluation(self.trial.index, self.trial.attempt, score)
             peers, self.superseded = self.ledger.evaluate(mine)
         except OSError as error:
-            print(f"ledger: {storage.redact(str(error))}; going on", file=sys.stderr, flush=True)
+            say(f"ledger: {storage.redact(str(error))}; going on")
         if self.superseded:
             return "superseded: a later attempt at this trial is running"
         if time.time() > self.deadline:
@@ -58,20 +57,3 @@ class LedgerJournal:
     def save_checkpoint(self, folder: Path, epoch: int) -> None:
         """Replace the trial's checkpoint."""
         self.ledger.write_checkpoint(self.trial.index, f"checkpoint-{epoch}", folder)
-
-
-class Silence:
-    """The journal of a process that only helps."""
-
-    def evaluated(self, score: Score) -> str | None:
-        """Leave the decision to the first process."""
-        return None
-
-    def save_model(self, folder: Path) -> None:
-        """Save nothing, as do the others."""
-
-    def save_epoch(self, folder: Path, epoch: int) -> None:
-        """Save nothing."""
-
-    def save_checkpoint(self, folder: Path, epoch: int) -> None:
-        """Save nothing."""

@@ -58,11 +58,7 @@ class Ledger:
             raise UserError(f"{storage.redact(url)}: not found; is this a ledger, and of this sweep?") from None
 
     def open(self, experiment: Mapping[str, Any]) -> None:
-        """Write experiment.json, or check that the one there is the same.
-
-        Raises:
-            UserError: the folder is the ledger of another experiment.
-        """
+        """Write experiment.json; raises UserError if one is there that is another experiment's."""
         text = json.dumps(experiment, indent=1, sort_keys=True)
         if storage.create(self._at("experiment.json"), text):
             storage.write(self._at("ended", ".keep"), "")  # S3 drivers list an empty folder's parent too
@@ -80,20 +76,13 @@ class Ledger:
         storage.write(self._at("runs", f"{submission.run}.json"), json.dumps(submission.to_json(), indent=1))
 
     def run(self, run: str) -> Submission:
-        """Return one submission.
-
-        Raises:
-            UserError: there is none of that name.
-        """
+        """Return one submission; raises UserError if there is none of that name."""
         return Submission.of_json({"run": run, **self._json("runs", f"{run}.json")})
 
     def copy_without(self, url: str, run: str, lane: int) -> Ledger:
-        """Copy what a lane needs to run its trials of a submission once more; records and weights stay where they are.
+        """Copy to ``url`` what a lane needs to run its trials of a submission once more, with a week to do it in.
 
-        Args:
-            url: the copy's address.
-            run: the submission; in the copy it has a week from now.
-            lane: the lane whose trials the copy lacks.
+        The copy lacks the lane's trials; records and weights stay where they are.
         """
         copy, submission = Ledger(url), self.run(run)
         taken = storage.join(self.url, "runs", run, "claims")
@@ -139,6 +128,7 @@ class Ledger:
     def start_trial(self, index: int, settings: Mapping[str, Any], sampled: Sequence[str]) -> Trial:
         """Begin the next attempt at a trial and return it; older attempts see it and end themselves."""
         before = self.trial(index)
+        checkpoint = self.checkpoint(index) if before else None
         trial = Trial(
             index,
             State.RUNNING,
@@ -147,26 +137,21 @@ class Ledger:
             sampled=tuple(sampled),
             epochs=settings.get("number_of_epochs", 0),
             started=time.time(),
-            resumed=self.checkpoint_epoch(index) if before else None,
+            resumed=int(checkpoint.rpartition("-")[2]) if checkpoint else None,
         )
         self._write(trial)
         if before and before.state is State.RUNNING:
             storage.create(self._at("ended", f"{index:04d}.{before.attempt}~superseded"), "")
         return trial
 
-    def write_unstarted(self, index: int, state: State, **changes: Any) -> None:
-        """Write a trial that could not begin, skipped or failed; nothing happens if it has begun before."""
-        if self.trial(index) is None:
-            self._write(Trial(index, state, ended=time.time(), **changes))
+    def write_unstarted(self, index: int, state: State, **changes: Any) -> Trial:
+        """Write a trial that could not begin, skipped or failed, and return it; one that has begun stays as it is."""
+        return self.trial(index) or self._write(Trial(index, state, ended=time.time(), **changes))
 
     def end_trial(self, trial: Trial, state: State, last: Score | None = None, **changes: Any) -> Trial:
-        """Write a trial's last state, and its last numbers for the others to judge by.
+        """Write a trial's last state, with changes to its attributes, and its last score for the others to judge by.
 
-        Args:
-            trial: what the trial wrote so far.
-            state: completed, terminated or failed.
-            last: its last score; None: looked for, as by a lane whose trial died.
-            changes: of the trial's other attributes.
+        ``last`` is that score; None: it is looked for, as by a lane whose trial died.
         """
         trial = self._write(dataclasses.replace(trial, **changes, state=state, ended=time.time(), evaluations=None))
         last = last or latest(e for e in self.evaluations() if e.trial == trial.index).get(trial.index)
@@ -175,12 +160,11 @@ class Ledger:
         return trial
 
     def evaluate(self, mine: Evaluation) -> tuple[dict[int, Score], bool]:
-        """Report an evaluation: one object, its numbers in its name. Then two listings tell what the others have.
+        """Report an evaluation, one object with its numbers in its name, and look what the others have: two listings.
 
         Returns:
-            The other trials' scores by index as a stopping rule at this evaluation may see them: of those that reached
-            it, their numbers at it, of those that ended before, their last; and whether a later attempt at this trial
-            has begun.
+            The other trials' scores by index as a stopping rule may see them (of those that reached this evaluation,
+            their numbers at it; of those that ended before, their last), and whether a later attempt has begun.
         """
         folder = self._at("evaluations", f"{mine.score.number:04d}")
         storage.write(storage.join(folder, mine.name()), "")
@@ -231,11 +215,6 @@ class Ledger:
             return storage.read_text(storage.join(self.trial_folder(trial), "checkpoint"))
         except FileNotFoundError:
             return None
-
-    def checkpoint_epoch(self, trial: int) -> int | None:
-        """Return the epoch of the trial's last whole checkpoint, or None."""
-        name = self.checkpoint(trial)
-        return int(name.rpartition("-")[2]) if name else None
 
     def remove_checkpoints(self, trial: int) -> None:
         """Remove what a trial that has ended no longer needs."""

@@ -36,11 +36,7 @@ def given(ledger: Ledger, trial: int) -> tuple[dict[str, Any], list[str]]:
 
 
 def proposed(ledger: Ledger, trial: int) -> tuple[dict[str, Any], list[str], list[str]]:
-    """Return a trial's complete settings, the names that were sampled, and lines on settings without effect.
-
-    Raises:
-        UserError: a sampled value is out of the setting's range.
-    """
+    """Return a trial's complete settings, the sampled names, lines on what has no effect; UserError: out of range."""
     settings, names = given(ledger, trial)
     experiment = ledger.experiment()
     complete = resolve(experiment["task"], settings, experiment["profile"])

@@ -7,20 +7,13 @@ from typing import NamedTuple
 
 
 class Score(NamedTuple):  # a tuple, for a trial parses those of all others at each evaluation
-    """The numbers of one evaluation.
+    """The numbers of one evaluation."""
 
-    Attributes:
-        number: the how manyth evaluation of the trial, from 1; what stopping rules count.
-        epoch: the epochs trained by then.
-        value: the primary metric; higher is better.
-        best, mean: the highest value and the mean of the values so far.
-    """
-
-    number: int
-    epoch: int
-    value: float
-    best: float
-    mean: float
+    number: int  # the how manyth evaluation of the trial, from 1; what stopping rules count
+    epoch: int  # the epochs trained by then
+    value: float  # the primary metric; higher is better
+    best: float  # the highest value so far
+    mean: float  # the mean of the values so far
 
 
 class Evaluation(NamedTuple):

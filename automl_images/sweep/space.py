@@ -20,18 +20,8 @@ from automl_images.hyperparameters import check_model, default_model, find, reso
 from automl_images.hyperparameters.number import number
 
 _CHECKED = 1000
-ARITY = {
-    "choice": None,
-    "randint": 1,
-    "uniform": 2,
-    "quniform": 3,
-    "loguniform": 2,
-    "qloguniform": 3,
-    "normal": 2,
-    "qnormal": 3,
-    "lognormal": 2,
-    "qlognormal": 3,
-}
+ARITY = {"choice": None, "randint": 1, "uniform": 2, "loguniform": 2, "normal": 2, "lognormal": 2}
+ARITY |= {"quniform": 3, "qloguniform": 3, "qnormal": 3, "qlognormal": 3}
 
 
 @dataclass(frozen=True)
@@ -51,10 +41,9 @@ class Expression:
     def draw(self, rng: np.random.Generator) -> Any:
         """Return one value: an item, an int (``randint``: 0 up to, not including, its argument) or a float."""
         a = self.arguments
-        if self.kind == "choice":
-            return a[int(rng.integers(len(a)))]
-        if self.kind == "randint":
-            return int(rng.integers(int(a[0])))
+        if self.size:
+            drawn = int(rng.integers(self.size))
+            return a[drawn] if self.kind == "choice" else drawn
         value = rng.uniform(a[0], a[1]) if self.kind.endswith("uniform") else rng.normal(a[0], a[1])
         return self.rounded(float(np.exp(value)) if "log" in self.kind else value)
 
@@ -66,10 +55,9 @@ class Expression:
     def quantile(self, u: float) -> Any:
         """Return the value below which a share ``u``, in [0, 1), of the draws lies."""
         a = self.arguments
-        if self.kind == "choice":
-            return a[min(int(u * len(a)), len(a) - 1)]
-        if self.kind == "randint":
-            return min(int(u * int(a[0])), int(a[0]) - 1)
+        if self.size:
+            drawn = min(int(u * self.size), self.size - 1)
+            return a[drawn] if self.kind == "choice" else drawn
         if self.kind.endswith("uniform"):
             value = a[0] + u * (a[1] - a[0])
         else:
@@ -164,8 +152,7 @@ def check_space(
     """Refuse a space that could propose settings which no trial can run.
 
     Args:
-        task: the task's name.
-        branches: what :func:`parse_space` returned.
+        task, branches: the task's name, and what :func:`parse_space` returned.
         fixed: the experiment's fixed settings.
         conditional: whether the experiment has a list of mappings, for the paths in error lines.
         profile: whose defaults hold for what neither has.
@@ -185,23 +172,15 @@ def check_space(
             for model in models:
                 _check_expression(task, model, name, expression, f"{where}.{name}")
         for model in models:
-            allowed = {n: v for n, v in fixed.items() if n != "model_name"}
-            try:
-                resolve(task, {**allowed, **_first(branch), "model_name": model}, profile)
-            except UserError as error:
-                name = str(error).partition(":")[0]
-                raise UserError(f"{where if name in branch else 'settings'}.{error}") from None
-            for point in _points(branch):
+            for n, point in enumerate(_points(branch)):
                 try:
-                    resolve(task, {**allowed, **point, "model_name": model}, profile)
+                    resolve(task, {**fixed, **point, "model_name": model}, profile)
                 except UserError as error:
-                    chosen = ", ".join(f"{n} {v}" for n, v in point.items())
+                    if n == 0:
+                        name = str(error).partition(":")[0]
+                        raise UserError(f"{where if name in branch else 'settings'}.{error}") from None
+                    chosen = ", ".join(f"{name} {value}" for name, value in point.items())
                     raise UserError(f"{where}: {model} with {chosen}: {error}") from None
-
-
-def _first(branch: Branch) -> dict[str, Any]:
-    """Return the first value of each choice."""
-    return {n: e.arguments[0] for n, e in branch.items() if e.kind == "choice" and n != "model_name"}
 
 
 def _points(branch: Branch) -> Iterator[dict[str, Any]]:

@@ -13,40 +13,28 @@ from automl_images.errors import UserError
 
 @dataclass(frozen=True)
 class Submission:
-    """What ``plan`` wrote for its lanes.
+    """What ``plan`` wrote for its lanes."""
 
-    Attributes:
-        run: its name.
-        iterations: trials 0 to ``iterations`` - 1 are its.
-        deadline: when its time is over, in seconds since 1970.
-        training, validation: addresses of the records (JSONL).
-        weights: what trials start from: ``source`` (an address or None), and ``pretrained``: true, false or None
-            (published weights where the model has some).
-        lanes: how many.
-        claims: whether lanes take trials one by one; else lane i has every trial whose index is i modulo ``lanes``.
-        started: when it was planned, in seconds since 1970; 0: an older version has not said.
-    """
-
-    run: str
-    iterations: int
-    deadline: float
-    training: str = ""
+    run: str  # its name
+    iterations: int  # trials 0 to iterations - 1 are its
+    deadline: float  # when its time is over, in seconds since 1970
+    training: str = ""  # addresses of the records (JSONL)
     validation: str = ""
+    # what trials start from: `source` (an address or None), and `pretrained`: true, false or None (published weights
+    # where the model has some)
     weights: Mapping[str, Any] = field(default_factory=dict)
-    lanes: int = 1
-    claims: bool = False
-    started: float = 0.0
+    lanes: int = 1  # how many
+    claims: bool = False  # lanes take trials one by one; else lane i has every trial whose index is i modulo `lanes`
+    started: float = 0.0  # when it was planned, in seconds since 1970; 0: an older version has not said
 
     @classmethod
     def of_json(cls, content: Mapping[str, Any]) -> Submission:
         """Return the submission that JSON holds; unknown keys are passed over, missing ones have their defaults."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in content.items() if name in known})
+        return cls(**{f.name: content[f.name] for f in dataclasses.fields(cls) if f.name in content})
 
     def to_json(self) -> dict[str, Any]:
         """Return the submission as JSON has it."""
-        order = ("run", "training", "validation", "weights", "iterations", "lanes", "started", "deadline", "claims")
-        return {name: getattr(self, name) for name in order}
+        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
@@ -60,11 +48,7 @@ class Lane:
 
     @classmethod
     def of_json(cls, text: str) -> Lane:
-        """Return the lane that a line of ``plan`` is.
-
-        Raises:
-            UserError: it is none.
-        """
+        """Return the lane that a line of ``plan`` is; raises UserError if it is none."""
         try:
             content = json.loads(text)
             return cls(content["ledger"], str(content["run"]), int(content["lane"]), int(content["lanes"]))

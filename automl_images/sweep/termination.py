@@ -152,10 +152,7 @@ class Unstopped(Block):
         return None
 
 
-_Rules = Annotated[
-    Bandit | MedianStopping | TruncationSelection | Asha | Unstopped,
-    Field(discriminator="policy"),
-]
+_Rules = Annotated[Bandit | MedianStopping | TruncationSelection | Asha | Unstopped, Field(discriminator="policy")]
 
 
 def _described(value: Any) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from automl_images.sweep.canonical import canonical_name
+from automl_images.hyperparameters.catalogue import canonical_name
 
 
 class State(StrEnum):
@@ -24,40 +24,24 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial wrote, and what is known of its evaluations.
+    """What a trial wrote, and what is known of its evaluations."""
 
-    Attributes:
-        index: which trial, from 0.
-        state: what has become of it.
-        attempt: the attempt that counts, from 1; 0: it could not begin.
-        settings: complete hyperparameters, by name.
-        sampled: the names of those that the sweep sampled.
-        best: ``value`` and ``epoch`` of the best evaluation; of a trial that has ended ``metric`` and ``metrics`` too.
-        error: why it failed.
-        resumes: whether a further submission resumes it although it failed.
-        reason: why it ended before its last epoch.
-        model: the address of its model folder.
-        epochs: how many it is to train.
-        started, ended: when, in seconds since 1970.
-        resumed: the epoch of the checkpoint that this attempt went on from, or None.
-        evaluations: (epoch, value) by rising epoch; None: not read.
-    """
-
-    index: int
+    index: int  # which trial, from 0
     state: State
-    attempt: int = 0
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    sampled: tuple[str, ...] = ()
+    attempt: int = 0  # the attempt that counts, from 1; 0: it could not begin
+    settings: Mapping[str, Any] = field(default_factory=dict)  # complete hyperparameters, by name
+    sampled: tuple[str, ...] = ()  # the names of those that the sweep sampled
+    # `value` and `epoch` of the best evaluation; of a trial that has ended `metric` and `metrics` too
     best: Mapping[str, Any] | None = None
-    error: str | None = None
-    resumes: bool = False
-    reason: str | None = None
-    model: str | None = None
-    epochs: int = 0
-    started: float | None = None
+    error: str | None = None  # why it failed
+    resumes: bool = False  # a further submission resumes it although it failed
+    reason: str | None = None  # why it ended before its last epoch
+    model: str | None = None  # the address of its model folder
+    epochs: int = 0  # how many it is to train
+    started: float | None = None  # in seconds since 1970
     ended: float | None = None
-    resumed: int | None = None
-    evaluations: tuple[tuple[int, float], ...] | None = None
+    resumed: int | None = None  # the epoch of the checkpoint that this attempt went on from
+    evaluations: tuple[tuple[int, float], ...] | None = None  # (epoch, value) by rising epoch; None: not read
 
     @classmethod
     def of_json(cls, content: Mapping[str, Any]) -> Trial:

@@ -57,12 +57,8 @@ class Background:
 class Evaluations(Callback):
     """Reports each evaluation, keeps the best epoch's model, and stops when the journal says so.
 
-    Args:
-        journal: where to report.
-        scratch: a local folder to write model folders to before they are copied.
-        save: writes the model folder of a module into a folder, with its metrics.
-        frequency: epochs between evaluations; the last epoch is evaluated in any case.
-        background: copies.
+    ``save`` writes a module's model folder with its metrics into ``scratch``, from where ``background`` copies it. The
+    last epoch is evaluated whatever the ``frequency``.
     """
 
     def __init__(
@@ -76,6 +72,7 @@ class Evaluations(Callback):
         self.journal, self.scratch, self.save = journal, scratch, save
         self.frequency, self.background = frequency, background
         self.best: dict[str, Any] | None = None
+        self.epoch = 0  # the last that was evaluated
         self.values: list[float] = []
         self.reason: str | None = None
 
@@ -93,11 +90,12 @@ class Evaluations(Callback):
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:  # noqa: D102
         assert isinstance(module, Module)
         epoch, name = trainer.current_epoch + 1, module.primary_metric
+        self.epoch = epoch
         value = float(trainer.callback_metrics[name])
         self.values.append(value)
         if self.best is None or value > self.best["value"]:
             self.best = {"metric": name, "value": value, "epoch": epoch, "metrics": module.metrics}
-            self.keep(module, {"epoch": epoch, **module.metrics})
+            self.keep(module, {"epoch": epoch, **module.metrics}, self.journal.save_model)
         mean = sum(self.values) / len(self.values)
         parts = ", ".join(f"{k} {v:.3f}" for k, v in module.losses().items())
         reason = None
@@ -110,14 +108,14 @@ class Evaluations(Callback):
             self.reason = reason
             trainer.should_stop = True
 
-    def keep(self, module: Module, metrics: Mapping[str, Any]) -> None:
-        """Write the module's model folder and copy it away."""
+    def keep(self, module: Module, metrics: Mapping[str, Any], copy: Callable[[Path], None]) -> None:
+        """Write the module's model folder and have it copied away."""
         if not module.trainer.is_global_zero:
             return
         self.background.wait()
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.save(self.scratch, module, metrics)
-        self.background.submit(lambda: self.journal.save_model(self.scratch))
+        self.background.submit(lambda: copy(self.scratch))
 
 
 class KeptEpochs(Callback):
@@ -129,31 +127,26 @@ class KeptEpochs(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write the epoch's model folder; runs after its evaluation, if it has one."""
         assert isinstance(module, Module)
-        epoch = trainer.current_epoch + 1
-        if epoch % self.every or not trainer.is_global_zero:
-            return
-        to = self.evaluations
-        to.background.wait()
-        shutil.rmtree(to.scratch, ignore_errors=True)
-        to.save(to.scratch, module, {"epoch": epoch, **module.metrics})
-        to.background.submit(lambda: to.journal.save_epoch(to.scratch, epoch))
+        epoch, to = trainer.current_epoch + 1, self.evaluations
+        if epoch % self.every == 0:
+            own = module.metrics if to.epoch == epoch else {}  # else they are of an epoch before
+            to.keep(module, {"epoch": epoch, **own}, lambda f: to.journal.save_epoch(f, epoch))
 
 
 class DelayedEarlyStopping(EarlyStopping):
-    """Lightning's early stopping, counting after the first ``delay`` evaluations, by Azure's and SageMaker's rules.
+    """Lightning's early stopping by Azure's and SageMaker's rules.
 
-    Args:
-        monitor: the metric, of which more is better.
-        patience: evaluations without improvement that end the trial.
-        delay: first evaluations during which a lack of improvement is not counted.
-        min_epochs: epochs before which the trial is not ended, though it is counted.
-        tolerance: an improvement is above this share of the best value.
+    Of the settings: ``early_stopping_patience`` evaluations without improvement end the trial; during the first
+    ``early_stopping_delay`` ones that is not counted; before ``early_stopping_min_epochs`` it is counted and ends
+    nothing; an improvement is above the share ``early_stopping_tolerance`` of the best value. More is better.
     """
 
-    def __init__(self, monitor: str, patience: int, delay: int, min_epochs: int = 1, tolerance: float = 0.0):
+    def __init__(self, monitor: str, settings: Mapping[str, Any]):
+        patience, self.delay, self.min_epochs, self.tolerance = (
+            settings[f"early_stopping_{name}"] for name in ("patience", "delay", "min_epochs", "tolerance")
+        )
         super().__init__(monitor=monitor, patience=patience, mode="max", check_on_train_epoch_end=False)
-        self.delay, self.seen = delay, 0
-        self.min_epochs, self.tolerance = min_epochs, tolerance
+        self.seen = 0
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
         return {**super().state_dict(), "seen": self.seen}
@@ -181,8 +174,7 @@ class Checkpoints(Callback):
     SHARE = 20
 
     def __init__(self, journal: Journal, scratch: Path, background: Background, compute: Compute):
-        self.journal, self.scratch, self.background = journal, scratch, background
-        self.compute = compute
+        self.journal, self.scratch, self.background, self.compute = journal, scratch, background, compute
         self._written, self._cost = time.monotonic(), 0.0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:

@@ -13,22 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from automl_images.data import classification as data
 from automl_images.data.augment_batch import augment_batch
-from automl_images.data.classification import (
-    EvaluationBatches,
-    TrainingBatches,
-    as_it_is,
-    class_weights,
-    classes_of,
-    evaluation_image,
-    is_multilabel,
-    kept_image,
-    longest_needed,
-    shape_of,
-    truth_of,
-)
+from automl_images.data.classification import is_multilabel
 from automl_images.data.store import ImageStore
 from automl_images.errors import UserError
+from automl_images.hyperparameters.sizes import input_shape
 from automl_images.metrics import classification_metrics
 from automl_images.models import catalogue
 from automl_images.models.classifier import Classifier
@@ -42,11 +32,8 @@ from automl_images.training.module import Module, Prepared
 class ClassificationModule(Module):
     """A classifier being trained.
 
-    Args:
-        job, shared: what :class:`automl_images.training.module.Module` takes.
-        validation: the truth of the validation images, as `truth_of` returns it.
-        weights: what a class's loss is multiplied by, float32 [C], or None.
-        channels_last: whether images lie with channels last in memory, as the network's weights do.
+    ``validation`` is the truth of the validation images, as `truth_of` returns it; ``weights`` is what
+    `class_weights` returns; with ``channels_last`` images lie so in memory, as the network's weights do.
     """
 
     def __init__(self, job: Job, *shared: Any, validation: np.ndarray, weights: Tensor | None, channels_last: bool):
@@ -56,17 +43,15 @@ class ClassificationModule(Module):
 
     def loss_parts(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:  # noqa: D102
         images, truth = batch
-        images = augment_batch(images, self._colours())
-        logits = self.model(self._laid_out(images))
+        kind = self.settings["augmentation_type"]
+        kind = "crop" if kind is None and self.settings["image_shape"] else kind
+        logits = self.model(self._laid_out(augment_batch(images, kind)))
         weights = None if self.weights is None else self.weights.to(logits.device, non_blocking=True)
         if self.multilabel:
-            return {"loss": F.binary_cross_entropy_with_logits(logits, truth, pos_weight=weights)}
+            each = None if weights is None else torch.where(truth > 0, weights[1], weights[0])
+            return {"loss": F.binary_cross_entropy_with_logits(logits, truth, each)}
         # divided by the images rather than their weights, so that batches that are accumulated add up to their mean
         return {"loss": F.cross_entropy(logits, truth, weight=weights, reduction="sum") / len(truth)}
-
-    def _colours(self) -> str | None:
-        kind = self.settings["augmentation_type"]
-        return "crop" if kind is None and self.settings["image_shape"] else kind
 
     def _laid_out(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
@@ -96,32 +81,23 @@ def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prep
     Where ``compute`` does not say it, a short probe finds the precision and memory layout that are fastest here.
     """
     settings, multilabel = job.settings, is_multilabel(job.task)
-    classes = classes_of(job.training, multilabel)
+    classes = data.classes_of(job.training, multilabel)
     _check_counts(job, classes)
-    truth, scored = (truth_of(records, classes, multilabel) for records in (job.training, job.validation))
+    truth, scored = (data.truth_of(records, classes, multilabel) for records in (job.training, job.validation))
     model, note = catalogue.initial(job.task, settings, classes, job.weights)
-    memory = machine.image_memory()
-    kept = ImageStore(
-        job.training,
-        lambda image: kept_image(image, settings),
-        scratch / f"training-{machine.rank}",
-        memory[0],
-        longest_needed(settings),
-    )
-    whole = ImageStore(
-        job.validation,
-        lambda image: evaluation_image(image, settings),
-        scratch / f"validation-{machine.rank}",
-        memory[1],
-    )
+    folders = [scratch / f"{part}-{machine.rank}" for part in ("training", "validation")]
+    for_training, for_validation = machine.image_memory()
+    longest = data.longest_needed(settings)
+    kept = ImageStore(job.training, lambda i: data.kept_image(i, settings), folders[0], for_training, longest)
+    whole = ImageStore(job.validation, lambda i: data.evaluation_image(i, settings), folders[1], for_validation)
     kept.fill()
     whole.fill()
     threads = 1 if machine.loading()["num_workers"] else torch.get_num_threads()
-    batches = TrainingBatches(kept, truth, settings, job.seed, threads)
-    training, validation = loaders(machine, job, batches, EvaluationBatches(whole), as_it_is, workers=16)
+    batches = data.TrainingBatches(kept, truth, settings, job.seed, threads)
+    training, validation = loaders(machine, job, batches, data.EvaluationBatches(whole), data.as_it_is, workers=16)
     compute, layout = _chosen(compute, model, job, training, machine)
     apply(model, vars(compute))
-    weights = class_weights(truth, len(classes), settings["weighted_loss"])
+    weights = data.class_weights(truth, len(classes), settings["weighted_loss"])
     shared = model, classes, len(training)
     module = ClassificationModule(job, *shared, validation=scored, weights=weights, channels_last=compute.channels_last)
     return Prepared(module, training, validation, compute, f"{note}; {layout}")
@@ -133,7 +109,7 @@ def _chosen(
     """Return the precision and memory layout, and a line on them."""
     if compute.dtype:
         return compute, f"layout: {describe(vars(compute))} (as it began)"
-    shape = shape_of(job.settings) or (job.settings["train_crop_size"], job.settings["train_crop_size"])
+    _, *shape = input_shape(job.settings)
     size = min(loader.batch_size or 1, len(job.training))
     device = torch.device("cuda", machine.rank) if machine.on_gpu else torch.device("cpu")
     batch = torch.zeros(size, 3, *shape, dtype=torch.uint8, device=device)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from automl_images.data.augment import rcnn_augmentation
 from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, as_lists, classes_of
+from automl_images.errors import UserError
 from automl_images.metrics import detection_metrics
 from automl_images.models import catalogue
 from automl_images.prediction.detection import detect
@@ -53,8 +54,13 @@ def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prep
     classes, settings = classes_of(job.training), job.settings
     memory = machine.image_memory()
     samples, scored = Samples(job.training, classes, memory[0]), Samples(job.validation, classes, memory[1])
-    model, note = catalogue.initial(job.task, settings, classes, job.weights)
     evaluated = settings["validation_metric_type"] != "none"
+    if evaluated and all(box.isCrowd for boxes in scored.boxes for box in boxes):
+        raise UserError(
+            "validation data: no image has a box to find, so mean_average_precision is undefined; give images with "
+            "boxes, or set validation_metric_type: none to train without evaluations"
+        )
+    model, note = catalogue.initial(job.task, settings, classes, job.weights)
     samples.store.fill()
     if evaluated:
         scored.store.fill()

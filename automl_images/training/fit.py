@@ -21,15 +21,8 @@ from automl_images.models import folder as model_folder
 from automl_images.models.freeze import freeze
 from automl_images.tasks import part
 from automl_images.training import Family
-from automl_images.training.callbacks import (
-    Background,
-    Checkpoints,
-    DelayedEarlyStopping,
-    Evaluations,
-    Journal,
-    KeptEpochs,
-    say,
-)
+from automl_images.training import callbacks as own
+from automl_images.training.callbacks import Journal, say
 from automl_images.training.job import Compute, Job
 from automl_images.training.machine import Machine
 from automl_images.training.module import Module, Prepared
@@ -41,17 +34,11 @@ _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mi
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a trial came to.
+    """What a trial came to."""
 
-    Attributes:
-        best: ``metric``, ``value``, ``epoch`` and all ``metrics`` of the best evaluation; None without evaluations.
-        reason: why it ended before its last epoch, or None.
-        stopped: whether something outside the trial ended it (the journal), rather than its own early stopping.
-    """
-
-    best: dict[str, Any] | None
-    reason: str | None
-    stopped: bool
+    best: dict[str, Any] | None  # `metric`, `value`, `epoch` and all `metrics` of the best evaluation
+    reason: str | None  # why it ended before its last epoch
+    stopped: bool  # by the journal, rather than by its own early stopping
 
 
 def fit(job: Job, journal: Journal, callbacks: Sequence[pl.Callback] = ()) -> Fitted:
@@ -60,10 +47,8 @@ def fit(job: Job, journal: Journal, callbacks: Sequence[pl.Callback] = ()) -> Fi
     All GPUs that CUDA shows train together, and share each batch. A batch that is too large for the memory of one GPU
     is halved, and twice as many are accumulated, from the first epoch on; of several GPUs that is an error.
 
-    Args:
-        job: the trial.
-        journal: takes evaluations, models and checkpoints, and may stop the trial.
-        callbacks: Lightning's, called after the trial's own.
+    The journal takes evaluations, models and checkpoints, and may stop the trial. Lightning's ``callbacks`` are called
+    after the trial's own.
 
     Raises:
         UserError: the data, the weights or the settings do not work, or training diverged.
@@ -112,32 +97,29 @@ def _fit(
     job: Job, prepared: Prepared, journal: Journal, machine: Machine, scratch: Path, more: Sequence[pl.Callback]
 ) -> Fitted:
     module, settings = prepared.module, job.settings
-    metric, classes = module.primary_metric, module.classes
-    evaluated, background = prepared.validation is not None, Background()
+    described: dict[str, Any]
+    metric, described = module.primary_metric, {"task": job.task, "settings": settings, "classes": module.classes}
+    evaluated, background = prepared.validation is not None, own.Background()
 
     def save(folder: Path, trained: Module, metrics: Mapping[str, Any]) -> None:
-        model_folder.save(folder, trained.model, task=job.task, settings=settings, classes=classes, metrics=metrics)
+        model_folder.save(folder, trained.model, **described, metrics=metrics)
 
-    evaluations = Evaluations(journal, scratch / "model", save, settings["evaluation_frequency"], background)
-    stopping = DelayedEarlyStopping(
-        metric, *(settings[f"early_stopping_{n}"] for n in ("patience", "delay", "min_epochs", "tolerance"))
-    )
+    evaluations = own.Evaluations(journal, scratch / "model", save, settings["evaluation_frequency"], background)
+    stopping = own.DelayedEarlyStopping(metric, settings)
     callbacks: list[pl.Callback] = [
         *([evaluations] if evaluated else []),
         *([stopping] if evaluated and settings["early_stopping"] else []),
-        *([KeptEpochs(evaluations, settings["checkpoint_frequency"])] if settings["checkpoint_frequency"] else []),
-        Checkpoints(journal, scratch / "checkpoint", background, prepared.compute),
+        *([own.KeptEpochs(evaluations, settings["checkpoint_frequency"])] if settings["checkpoint_frequency"] else []),
+        own.Checkpoints(journal, scratch / "checkpoint", background, prepared.compute),
         Progress(len(job.training), settings["evaluation_frequency"] if evaluated else 0),
         *more,
     ]
     trainer = _trainer(settings, callbacks, prepared, machine)
     if not machine.rank:
-        images = len(job.training), len(job.validation) if evaluated else 0
-        say(
-            "{}: {} training and {} validation images, {} classes, on {}; {}".format(
-                settings["model_name"], *images, len(classes), _where(machine, trainer), prepared.note
-            )
-        )
+        device, processes = trainer.strategy.root_device, machine.processes
+        where = f"{processes} {device.type} processes" if processes > 1 else str(device)
+        images = f"{len(job.training)} training and {len(job.validation) if evaluated else 0} validation images"
+        say(f"{settings['model_name']}: {images}, {len(module.classes)} classes, on {where}; {prepared.note}")
     trainer.fit(
         module,
         prepared.training,
@@ -146,14 +128,12 @@ def _fit(
         weights_only=True,
     )
     if not evaluated:
-        evaluations.keep(module, {"epoch": trainer.current_epoch})
+        evaluations.keep(module, {"epoch": trainer.current_epoch}, journal.save_model)
     background.wait()
     reason = evaluations.reason
     if not reason and stopping.stopped_epoch:
-        patience = settings["early_stopping_patience"]
-        reason = (
-            f"early_stopping: no better {metric} in {patience} evaluations up to epoch {stopping.stopped_epoch + 1}"
-        )
+        evaluated_to = f"{stopping.patience} evaluations up to epoch {stopping.stopped_epoch + 1}"
+        reason = f"early_stopping: no better {metric} in {evaluated_to}"
     return Fitted(evaluations.best, reason, bool(evaluations.reason))
 
 
@@ -180,23 +160,11 @@ def _trainer(
     )
 
 
-def _where(machine: Machine, trainer: pl.Trainer) -> str:
-    device = trainer.strategy.root_device
-    return f"{machine.processes} {device.type} processes" if machine.processes > 1 else str(device)
-
-
 def _quiet() -> None:
     """Silence Lightning's notes on hardware and workers, which tell a user of a trial nothing to act on."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # all processes log the same metric, scored on what all have found, so there is nothing to synchronise
-    for text in (
-        "does not have many workers",
-        "number of training batches",
-        "lr_scheduler.step",
-        "no `val_data",
-        "sync_dist=True",
-        "in eval mode at the start",
-    ):
-        warnings.filterwarnings("ignore", message=f".*{text}.*")
+    texts = "does not have many workers|number of training batches|lr_scheduler.step|no `val_data|sync_dist=True"
+    warnings.filterwarnings("ignore", message=f".*({texts}|in eval mode at the start)")
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -18,8 +18,7 @@ class Job:
     """One trial.
 
     Attributes:
-        task: the task's name.
-        settings: complete settings, of :func:`automl_images.hyperparameters.resolve`.
+        task, settings: the task's name; complete settings, of :func:`automl_images.hyperparameters.resolve`.
         training, validation: the records.
         weights: the experiment's ``weights``.
         seed: all that is drawn depends on it and on the epoch.

@@ -54,8 +54,7 @@ class Machine:
 
     def loading(self, most: int = 8) -> dict[str, Any]:
         """Return how a loader works: in processes of its own beside a GPU; a CPU has its hands full."""
-        lanes = lanes_here()
-        cores = cpu_count() // (lanes * self.processes) - 1
+        cores = cpu_count() // (lanes_here() * self.processes) - 1
         workers = max(1, min(most, cores)) if self.on_gpu else 0
         more = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
         return {"num_workers": workers, "pin_memory": self.on_gpu, **more}
@@ -75,8 +74,7 @@ def loaders(
     Args:
         machine: whose processes share them.
         job: the trial; the order of training images depends on its seed.
-        training: a data set by (epoch, index).
-        validation: a data set by index.
+        training, validation: data sets, by (epoch, index) and by index.
         collate: makes a batch of what they give.
         workers: processes that load training batches beside a GPU, at most.
     """

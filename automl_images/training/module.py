@@ -21,13 +21,9 @@ from automl_images.training.optimization import build_optimizer, build_scheduler
 
 
 class Module(pl.LightningModule):
-    """A network being trained. A family's own class has ``loss_parts``, ``validation_step`` and ``score``.
+    """A network being trained; ``batches`` is how many an epoch has in this process.
 
-    Args:
-        job: the trial.
-        model: the network, of :func:`automl_images.models.catalogue.initial`.
-        classes: the labels.
-        batches: how many an epoch has in this process.
+    A family's own class has ``loss_parts``, ``validation_step`` and ``score``.
     """
 
     def __init__(self, job: Job, model: nn.Module, classes: Sequence[str], batches: int):
@@ -42,7 +38,7 @@ class Module(pl.LightningModule):
         self._batches = 0
 
     def loss_parts(self, batch: Any) -> dict[str, Tensor]:
-        """Return the parts whose sum is minimised, each the mean over the batch's images."""
+        """Return the parts whose sum is minimised, each the mean over the batch's images (see ``sums_batches``)."""
         raise NotImplementedError
 
     def score(self, found: Mapping[int, Any]) -> dict[str, Any]:
@@ -63,16 +59,14 @@ class Module(pl.LightningModule):
         for name, value in losses.items():
             self._losses[name] = self._losses.get(name, 0) + value.detach()
         self._batches += 1
-        # Lightning divides by the batches of a full step; an epoch's last step may have fewer, and is their average too
+        # Lightning divides by the batches of a full step and by the processes. An epoch's last step may have fewer
+        # batches; it is their average, or their sum, too
         full, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
         here = min(full, batches - index // full * full)
         total: Any = sum(losses.values())
-        return total * (full / here)
+        return total * (full * self.trainer.world_size if self.model.sums_batches else full / here)
 
-    def on_train_epoch_end(self) -> None:  # noqa: D102
-        self._check_losses()
-
-    def _check_losses(self) -> None:
+    def on_train_epoch_end(self) -> None:
         """Refuse to go on once a loss is not a number; it is looked at once an epoch, so as not to wait for the GPU.
 
         All processes refuse together, whosever loss it is: one that went on would wait for the others.
@@ -91,7 +85,7 @@ class Module(pl.LightningModule):
         return {name: float(total) / max(1, self._batches) for name, total in self._losses.items()}
 
     def on_validation_epoch_start(self) -> None:  # noqa: D102
-        self._check_losses()  # before a model without use is scored and kept
+        self.on_train_epoch_end()  # before a model without use is scored and kept
         self._found = {}
 
     def on_validation_epoch_end(self) -> None:
@@ -103,7 +97,7 @@ class Module(pl.LightningModule):
             found = {i: value for part in parts for i, value in part.items()}
         self.metrics = self.score(found)
         self._found = {}
-        self.log(self.primary_metric, torch.tensor(self.metrics[self.primary_metric] or 0.0, dtype=torch.float64))
+        self.log(self.primary_metric, torch.tensor(self.metrics[self.primary_metric], dtype=torch.float64))
 
 
 @dataclass
@@ -111,9 +105,7 @@ class Prepared:
     """What a family makes of a job, ready for the loop.
 
     Attributes:
-        module: the network and what is learned of it.
-        training: the loader of batches that are learned from.
-        validation: the loader of what evaluations score, or None for none.
+        training, validation: the loaders of what is learned from, and of what evaluations score (None: nothing).
         compute: what it computes with, chosen in full.
         note: what its weights are and how it computes, for people.
     """

@@ -26,9 +26,8 @@ def together(machine: Machine) -> Iterator[None]:
     """Watch over the trial's other processes, or over the first one, while the block trains.
 
     A process that waits in a collective for one that is gone may wait for ever, so a thread ends it. What one of the
-    others alone fails by becomes the first one's last line, with exit code 2 for a
-    :class:`automl_images.errors.UserError`, else 1. The others end after the first, without a word. If one is killed,
-    the first dies by the same signal, so that the trial counts as killed from outside and may resume.
+    others alone fails by becomes the first one's last line, with exit code 2 for a UserError, else 1. The others end
+    after the first, without a word. If one is killed, the first dies by the same signal, so that the trial resumes.
     """
     if machine.processes == 1:
         yield

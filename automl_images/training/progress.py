@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
-from automl_images.training.callbacks import say
+from automl_images.errors import say
 from automl_images.training.module import Module
 
 QUIET = 10.0  # seconds without a line after which an epoch that is not evaluated says one

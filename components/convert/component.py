@@ -39,9 +39,10 @@ def convert(
 
     blocks = json.loads(data)
     sets = {"training": training, "validation": validation, "test": test}
+    paths = {name: artifact.path for name, artifact in sets.items()}
     to = (storage.rstrip("/") or bucket_root(training.uri)) + "/images" if copy_images else None
     with step("convert", *commands(task, blocks, {k: address(v) for k, v in sets.items()}, to)):
-        summary = convert_data(task, blocks, training.path, validation.path, test.path, copy_to=to)
+        summary = convert_data(task, blocks, paths, to)
         for name, artifact in sets.items():
             artifact.metadata.update(counted(summary.get(name, {})))
         return json.dumps(summary)

@@ -90,11 +90,13 @@ def of_weighted_loss(lab):
     classes = [(), *[("blue",)] * 4, *[("blue", "red")] * 3]
     several = [Record(r.image_url, Classes(names)) for r, names in zip(images, classes, strict=True)]
     for mode in (0, 1, 2):
-        common, rare = (1, 1) if mode == 0 else (1 / 6, 1 / 2) if mode == 2 else (6**-0.5, 2**-0.5)
-        scale = 2 / (common + rare)
+        common, rare = 6 ** (-mode / 2), 2 ** (-mode / 2)
+        scale = 8 / (common * 6 + rare * 2)
         expected = (rare * 2 - common * 6) * scale / 2 / 8
         bias = first_bias(lab, single, weighted_loss=mode)
         assert bias == pytest.approx([expected, -expected], abs=1e-6)
-        positive = [((8 - n) / n) ** (mode / 2) for n in (7, 3)]
-        expected = [(0.5 * (8 - n) - 0.5 * n * p) / 16 for n, p in zip((7, 3), positive, strict=True)]
+        expected = []
+        for n in (7, 3):
+            has, lacks = n ** (-mode / 2), (8 - n) ** (-mode / 2)
+            expected.append((lacks * (8 - n) - has * n) * 8 / (lacks * (8 - n) + has * n) / 2 / 16)
         assert first_bias(lab, several, task=MULTI, weighted_loss=mode) == pytest.approx(expected, abs=1e-6)

@@ -19,7 +19,7 @@ from automl_images.training import classification as trial_module
 from automl_images.training.classification import ClassificationModule
 from automl_images.training.fit import fit
 from automl_images.training.job import Job
-from tests.training_probe import Journal
+from tests.helpers.training_probe import Journal
 
 SINGLE, MULTI = "image-classification", "image-classification-multilabel"
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
@@ -74,7 +74,7 @@ def write_labels(path: Path, records: list[Record]) -> str:
 class Tiny(nn.Module):
     """A linear classifier of an image's mean colour."""
 
-    frozen, gradient_clip, architecture = (), None, ARCHITECTURES["resnet20"]
+    frozen, gradient_clip, sums_batches, architecture = (), None, False, ARCHITECTURES["resnet20"]
 
     def __init__(self, classes: int, zero: bool = False):
         super().__init__()

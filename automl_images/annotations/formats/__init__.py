@@ -50,13 +50,13 @@ def read(
             has labels of another kind.
     """
     kind = kind_of(label)
-    names = [one.name for one in of_kind(kind)]
-    if format != "auto" and format not in FORMATS:
-        raise UserError(f"format: '{format}' is unknown; {nearest(format, [*names, 'auto'])}")
-    if format != "auto" and format not in names:
+    names = ["auto", *(one.name for one in of_kind(kind))]
+    if format not in (*names, *FORMATS):
+        raise UserError(f"format: '{format}' is unknown; {nearest(format, names)}")
+    if format not in names:
         holds = " or ".join(other.title for other in FORMATS[format].kinds)
         raise UserError(
-            f"format: {format} holds {holds}, and {kind.task()} takes {kind.title}; use {', '.join(names)} or auto"
+            f"format: {format} holds {holds}, and {kind.task()} takes {kind.title}; use {', '.join(names[1:])} or auto"
         )
     if not storage.exists(source):
         raise UserError(f"{storage.redact(source)}: no such file or folder")
@@ -78,11 +78,10 @@ def detect(source: Source, kind: type[Label]) -> Format:
         for other in set(FORMATS[name].before).intersection(found):
             found[other] = [file for file in found[other] if file not in found[name]]
     fitting = [FORMATS[name] for name, candidates in found.items() if candidates]
-    first = [format for format in fitting if not format.last]
-    if first and first != fitting:
+    first, last = ([format for format in fitting if format.last is passed] for passed in (False, True))
+    if first and last:
         file = storage.redact(found[first[0].name][0])
-        passed = next(format for format in fitting if format.last)
-        other = f"for those of {passed.title} set format: {passed.name}"
+        other = f"for those of {last[0].title} set format: {last[0].name}"
         print(f"{source.shown}: the labels are those of {file}; {other}", file=sys.stderr)
     fitting = first or fitting
     if len(fitting) == 1:

@@ -10,7 +10,7 @@ from typing import Any
 from automl_images import storage
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.labels import Box, Boxes, Label
-from automl_images.annotations.records import Record
+from automl_images.annotations.records import Record, records_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, flag, number, pixels
 from automl_images.errors import UserError
@@ -39,41 +39,41 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     shown, places = storage.redact(file), source.places(file)
     images, found = _load(file, shown, broken)
     seen: set[Any] = set()
-    for position, image in enumerate(images, 1):
-        where = ""
-        try:
-            key = _key(image)
-            where = f"{shown}, image {key} ({image['file_name']})"
-            if key in seen:
-                raise UserError("another image has the same id")
-            seen.add(key)
-            record = _record(image, found.pop(key, ()), source, places, where)
-        except UserError as error:
-            broken(UserError(f"{where or f'{shown}, image {position}'}: {error}"))
-            continue
-        yield record
+
+    def record(image: Any, where: str) -> Record:
+        if not _is_whole(image):
+            raise UserError("is not an object with an id and a file_name")
+        key = image["id"]
+        if key in seen:
+            raise UserError("another image has the same id")
+        seen.add(key)
+        return _record(image, found.pop(key, ()), source, places, where)
+
+    yield from records_of(((_place(image, shown, i), image) for i, image in enumerate(images, 1)), record, broken)
     for key, left in found.items():
         if key not in seen:
             name = left[0][1].get("id", f"at position {left[0][0]}")
             broken(UserError(f"{shown}, annotation {name}: its image {key!r} is not among the images"))
 
 
-def _key(image: Any) -> Any:
-    """Return an image's id."""
-    if not isinstance(image, dict) or not isinstance(image.get("id"), int | str):
-        raise UserError("is not an object with an id")
-    if not isinstance(image.get("file_name"), str) or not image["file_name"]:
-        raise UserError("has no file_name")
-    return image["id"]
+def _is_whole(image: Any) -> bool:
+    return (
+        isinstance(image, dict) and isinstance(image.get("id"), int | str) and isinstance(image.get("file_name"), str)
+    )
+
+
+def _place(image: Any, shown: str, position: int) -> str:
+    name = f"{image['id']} ({image['file_name']})" if _is_whole(image) else position
+    return f"{shown}, image {name}"
 
 
 def _record(image: dict, found: Sequence[Annotation], source: Source, places: list[str], where: str) -> Record:
-    url = source.root.find(image["file_name"], places)
+    url = source.image(image["file_name"], "file_name", places)
     width, height = pixels(image.get("width"), "width"), pixels(image.get("height"), "height")
     if found and (width is None or height is None):
-        from automl_images.annotations.imaging import shown_size
+        from automl_images.annotations.imaging import open_image
 
-        width, height = shown_size(url)
+        width, height = open_image(url, decode=False).shown
     boxes = []
     for position, annotation, label in found:
         try:
@@ -90,7 +90,8 @@ def _box(annotation: dict, label: str, width: int, height: int) -> Box:
         raise UserError("has no bbox of four numbers")
     x, y, w, h = map(number, bbox, ("bbox[0]", "bbox[1]", "bbox[2]", "bbox[3]"))
     crowd = flag(annotation.get("iscrowd"), "iscrowd")
-    return Box(label, x / width, y / height, (x + w) / width, (y + h) / height, crowd)
+    area = None if annotation.get("area") is None else number(annotation["area"], "area")
+    return Box(label, x / width, y / height, (x + w) / width, (y + h) / height, crowd, area)
 
 
 def _load(file: str, shown: str, broken: Broken) -> tuple[list, dict[Any, list[Annotation]]]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from automl_images import storage
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.labels import Classes, Label, OneClass
 from automl_images.annotations.lines import first_line, opened
-from automl_images.annotations.records import Record
+from automl_images.annotations.records import Record, records_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_list, class_name
 from automl_images.errors import UserError
@@ -38,54 +39,50 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     file = source.only(candidates(source), "labels (.csv with the columns image and label)")
     shown, places, label_of = storage.redact(file), source.places(file), _LABELS[kind]
     with opened(file) as lines:
-        table = csv.reader(lines, strict=True)
-        width: int | None = None
-        image = classes = 0
-        while True:
-            where = f"{shown}, line {table.line_num + 1}"
-            try:
-                row = next(table, None)
-                if row is None:
-                    break
-                if not any(field.strip() for field in row):
-                    continue
-                if width is None:
-                    image, classes = _columns(row, where)
-                    width = len(row)
-                    continue
-                if len(row) != width:
-                    raise UserError(
-                        f"has {len(row)} fields, and the header has {width}; quote a field that has a comma"
-                    )
-                if not (path := row[image].strip()):
-                    raise UserError("has no image")
-                label = label_of(row[classes])
-                record = Record(source.root.find(path, places), label, where=where)
-            except csv.Error as error:
-                broken(UserError(f"{where}: is not CSV: {error}"))
-                continue
-            except UserError as error:
-                if width is None:
-                    raise
-                broken(UserError(f"{where}: {error}"))
-                continue
-            yield record
-        if width is None:
+        rows = _rows(csv.reader(lines, strict=True), shown)
+        place, header = next(rows, (shown, None))
+        if header is None:
             raise UserError(f"{shown}: is empty; it needs a header with the columns image and label")
+        image, classes = (_column(header, known, place) for known in (IMAGE, LABEL))
+
+        def record(row: list[str] | csv.Error, where: str) -> Record:
+            if isinstance(row, csv.Error):
+                raise UserError(f"is not CSV: {row}")
+            if len(row) != len(header):
+                raise UserError(
+                    f"has {len(row)} fields, and the header has {len(header)}; quote a field that has a comma"
+                )
+            url = source.image(row[image].strip(), "image", places)
+            return Record(url, label_of(row[classes]), where=where)
+
+        yield from records_of(rows, record, broken)
 
 
-def _columns(header: list[str], where: str) -> tuple[int, int]:
-    """Return the places of the image's and the classes' columns."""
-    names = [name.strip().lower() for name in header]
-    places = []
-    for known in (IMAGE, LABEL):
-        fitting = [i for i, name in enumerate(names) if name in known]
-        if len(fitting) != 1:
-            several = " and ".join(f"'{header[i]}'" for i in fitting)
-            held = f"the columns {several} compete" if fitting else f"no column is called {' or '.join(known)}"
-            raise UserError(f"{where}: in the header '{','.join(header)[:80]}' {held}; it needs one")
-        places.append(fitting[0])
-    return places[0], places[1]
+def _rows(table: Any, shown: str) -> Iterator[tuple[str, Any]]:
+    """Yield the place and the fields of each row that is not empty, or the error that stands for it."""
+    while True:
+        where = f"{shown}, line {table.line_num + 1}"
+        try:
+            row = next(table, None)
+        except csv.Error as error:
+            yield where, error
+            continue
+        if row is None:
+            return
+        if any(field.strip() for field in row):
+            yield where, row
+
+
+def _column(header: list[str] | csv.Error, known: tuple[str, ...], where: str) -> int:
+    """Return the place of the one column that has a known name."""
+    if isinstance(header, csv.Error):
+        raise UserError(f"{where}: is not CSV: {header}")
+    fitting = [i for i, name in enumerate(header) if name.strip().lower() in known]
+    if len(fitting) != 1:
+        several = " and ".join(f"'{header[i]}'" for i in fitting)
+        held = f"the columns {several} compete" if fitting else f"no column is called {' or '.join(known)}"
+        raise UserError(f"{where}: in the header '{','.join(header)[:80]}' {held}; it needs one")
+    return fitting[0]
 
 
 def _one(text: str) -> OneClass:

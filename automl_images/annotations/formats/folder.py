@@ -9,7 +9,7 @@ from automl_images import storage
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.imageroot import IMAGE_SUFFIXES, Folder
 from automl_images.annotations.labels import Label, OneClass
-from automl_images.annotations.records import Record
+from automl_images.annotations.records import Record, records_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name
 from automl_images.errors import UserError
@@ -52,28 +52,19 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
             f"such as {shown}/{names[-1]}"
         )
     _say_empty(source, set(storage.names(source.url)) - classes - set(found))
-    return _records(source, found, broken)
-
-
-def _records(source: Source, found: list[str], broken: Broken) -> Iterator[Record]:
     folder = Folder(source.url)
-    for file in found:
-        where = storage.redact(storage.join(source.url, file))
+
+    def record(file: str, where: str) -> Record:
         name, inside, _ = file.partition("/")
-        try:
-            if not inside:
-                raise UserError(f"lies in no class's folder; move it to {source.shown}/CLASS/")
-            if not _is_utf8(file):
-                raise UserError("its path is not UTF-8; rename it")
-            record = Record(folder.join(file), OneClass(class_name(name, "the folder's name")), where=where)
-        except UserError as error:
-            broken(UserError(f"{ascii(where)[1:-1] if not _is_utf8(where) else where}: {error}"))
-            continue
-        yield record
+        if not inside:
+            raise UserError(f"lies in no class's folder; move it to {source.shown}/CLASS/")
+        if any("\ud800" <= c <= "\udfff" for c in file):
+            raise UserError("its path is not UTF-8; rename it")
+        return Record(folder.join(file), OneClass(class_name(name, "the folder's name")), where=where)
 
-
-def _is_utf8(text: str) -> bool:
-    return not any("\ud800" <= c <= "\udfff" for c in text)
+    places = (storage.redact(storage.join(source.url, file)) for file in found)
+    printable = (place.encode(errors="backslashreplace").decode() for place in places)
+    return records_of(zip(printable, found, strict=True), record, broken)
 
 
 def _say_empty(source: Source, names: set[str]) -> None:

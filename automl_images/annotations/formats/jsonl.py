@@ -28,14 +28,14 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     ignored. Empty lines are passed over.
     """
     file = source.only(candidates(source), "annotations (.jsonl)")
-    beside = source.beside(file)
+    places = source.places(file)
 
     def record(line: str, where: str) -> Record:
         item = json_object(line)
         details = item.get("image_details")
         details = details if isinstance(details, dict) else {}
         return Record(
-            source.address(item.get("image_url"), "image_url", beside),
+            source.image(item.get("image_url"), "image_url", places),
             kind.of_json(item.get("label")),
             pixels(details.get("width"), "image_details.width"),
             pixels(details.get("height"), "image_details.height"),

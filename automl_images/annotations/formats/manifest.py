@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from automl_images import storage
@@ -46,12 +46,15 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     An image root may map addresses, such as ``s3://bucket/=FOLDER``.
     """
     file = source.only(candidates(source), "manifest (.manifest, or .jsonl with source-ref)")
-    beside = source.beside(file)
-    label_of = _LABELS[kind](_Known(file, _TYPES[kind]))
+    places = source.places(file)
+    known = _Known(file, _TYPES[kind])
+    if kind is Classes:
+        known.say_what_lists_are()
+    label_of = known.one if kind is OneClass else known.several
 
     def record(line: str, where: str) -> Record:
         item = json_object(line)
-        return Record(source.address(item.get(_SOURCE), _SOURCE, beside), label_of(item), where=where)
+        return Record(source.image(item.get(_SOURCE), _SOURCE, places), label_of(item), where=where)
 
     return parsed(file, record, broken)
 
@@ -86,25 +89,61 @@ class _Known:
         self.ambiguous, self.mapped = may_be_multi_hot and may_be_ids, mapped
         self.multi_hot = not (mapped or above) if may_be_multi_hot == may_be_ids else may_be_multi_hot
         self.columns = lengths.most_common(1)[0][0] if lengths else 0
+        self.what = f"'{self.attribute}'"
 
-    def value(self, item: dict[str, Any]) -> Any:
+    def one(self, item: dict[str, Any]) -> OneClass:
+        """Return the label of a line of one class."""
+        value = self._value(item)
+        if _listed(value) is not None:
+            raise UserError(f"{self.what} is a list, and {OneClass.task()} takes one class; use task {Classes.task()}")
+        return OneClass(self._name(value))
+
+    def several(self, item: dict[str, Any]) -> Classes:
+        """Return the label of a line of several classes."""
+        value = self._value(item)
+        listed, wrong = _listed(value), f"{self.what} is {json.dumps(value)[:60]}"
+        if listed is None:
+            raise UserError(f"{wrong}, and {Classes.task()} takes a list of classes; use task {OneClass.task()}")
+        if any(isinstance(one, dict | list) for one in listed):
+            raise UserError(f"{wrong}, which is no list of classes")
+        ids = _ids(listed)
+        if ids is None or not self.multi_hot:
+            if ids is not None and len(set(ids)) < len(ids):
+                raise UserError(f"{wrong}: a class id stands in it twice")
+            return Classes(class_list(map(self._name, listed), self.what))
+        if any(i > 1 for i in ids):
+            raise UserError(f"{wrong}; a multi-hot list, as the others are, has 0 and 1 alone")
+        if len(ids) != self.columns:
+            raise UserError(
+                f"{self.what} has {len(ids)} values; the multi-hot lists of this manifest have {self.columns}"
+            )
+        return Classes(tuple(self._name(i) for i, one in enumerate(ids) if one))
+
+    def say_what_lists_are(self) -> None:
+        """Say what lists that may be either are taken for."""
+        if self.ambiguous:
+            taken, there = "multi-hot" if self.multi_hot else "class ids", "a" if self.mapped else "no"
+            how = f"read as {taken}, as there is {there} class-map"
+            print(f"{self.shown}: its lists may be class ids or multi-hot; {how}", file=sys.stderr)
+
+    def _value(self, item: dict[str, Any]) -> Any:
         """Return what a line has at the class attribute.
 
         Raises:
             UserError: it has none, or another name for a class id than a line before.
         """
         if item.get(self.attribute) is None:
-            raise UserError(f"has no '{self.attribute}', which holds the classes in this manifest")
+            raise UserError(f"has no {self.what}, which holds the classes in this manifest")
         for key, name in self._own_names(item).items():
             if self.names.get(key) != name:
                 raise UserError(f"the class id {key} is '{name}' here, and '{self.names.get(key)}' in a line before")
         return item[self.attribute]
 
-    def name(self, value: Any, what: str) -> str:
+    def _name(self, value: Any) -> str:
         """Return the name of a class, given by its name or id."""
-        key = class_name(value, what)
+        key = class_name(value, self.what)
         if self.names and key not in self.names and _ids([value]) is not None:
-            raise UserError(f"{what}: the class id {key} has no name in the metadata")
+            raise UserError(f"{self.what}: the class id {key} has no name in the metadata")
         return self.names.get(key, key)
 
     def _own_names(self, item: dict[str, Any]) -> dict[str, str]:
@@ -135,59 +174,6 @@ class _Known:
         return found[0]
 
 
-def _one(known: _Known) -> Callable[[dict[str, Any]], OneClass]:
-    """Return what makes a label of a line of one class."""
-    what = f"'{known.attribute}'"
-
-    def label_of(item: dict[str, Any]) -> OneClass:
-        value = known.value(item)
-        if _listed(value) is not None:
-            raise UserError(f"{what} is a list, and {OneClass.task()} takes one class; use task {Classes.task()}")
-        return OneClass(known.name(value, what))
-
-    return label_of
-
-
-def _several(known: _Known) -> Callable[[dict[str, Any]], Classes]:
-    """Return what makes a label of a line of several classes; say what lists that may be either are taken for."""
-    what = f"'{known.attribute}'"
-    if known.ambiguous:
-        taken = "multi-hot" if known.multi_hot else "class ids"
-        print(
-            f"{known.shown}: its lists may be class ids or multi-hot; read as {taken}, as there is "
-            f"{'a' if known.mapped else 'no'} class-map",
-            file=sys.stderr,
-        )
-
-    def label_of(item: dict[str, Any]) -> Classes:
-        value = known.value(item)
-        listed = _listed(value)
-        if listed is None:
-            raise UserError(
-                f"{what} is {json.dumps(value)[:60]}, and {Classes.task()} takes a list of classes; use task "
-                f"{OneClass.task()}"
-            )
-        if any(isinstance(one, dict | list) for one in listed):
-            raise UserError(f"{what} is {json.dumps(value)[:60]}, which is no list of classes")
-        ids = _ids(listed)
-        if ids is None or not known.multi_hot:
-            if ids is not None and len(set(ids)) < len(ids):
-                raise UserError(f"{what} is {json.dumps(value)[:60]}: a class id stands in it twice")
-            return Classes(class_list((known.name(one, what) for one in listed), what))
-        if any(i > 1 for i in ids):
-            raise UserError(
-                f"{what} is {json.dumps(value)[:60]}; a multi-hot list, as the others are, has 0 and 1 alone"
-            )
-        if len(ids) != known.columns:
-            raise UserError(f"{what} has {len(ids)} values; the multi-hot lists of this manifest have {known.columns}")
-        return Classes(tuple(known.name(i, what) for i, one in enumerate(ids) if one))
-
-    return label_of
-
-
-_LABELS: dict[type[Label], Callable[[_Known], Callable[[dict[str, Any]], Label]]] = {OneClass: _one, Classes: _several}
-
-
 def _listed(value: Any) -> list[Any] | None:
     """Return a list given as one or as text; None for anything else."""
     if isinstance(value, str) and value.lstrip().startswith("["):
@@ -200,17 +186,15 @@ def _listed(value: Any) -> list[Any] | None:
 
 def _ids(values: list[Any] | None) -> list[int] | None:
     """Return class ids, given as whole numbers or as text; None where one of them is no class id."""
-    if values is None:
-        return None
-    found = []
-    for value in values:
-        whole = value.is_integer() if isinstance(value, float) else isinstance(value, int)
-        if isinstance(value, bool) or not (whole or (isinstance(value, str) and value.isdecimal())):
-            return None
-        found.append(int(value))
-    return None if any(i < 0 for i in found) else found
+    return [int(value) for value in values] if values is not None and all(map(_is_id, values)) else None
+
+
+def _is_id(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.isdecimal()
+    return not isinstance(value, bool) and isinstance(value, int | float) and value >= 0 and value % 1 == 0
 
 
 FORMAT = Format(
-    "manifest", "an augmented manifest (.manifest)", tuple(_LABELS), candidates, read, before=(jsonl.FORMAT.name,)
+    "manifest", "an augmented manifest (.manifest)", tuple(_TYPES), candidates, read, before=(jsonl.FORMAT.name,)
 )

@@ -15,7 +15,7 @@ from automl_images import storage
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.imageroot import IMAGE_SUFFIXES, ImageRoot
 from automl_images.annotations.labels import Box, Boxes, Label
-from automl_images.annotations.records import Record
+from automl_images.annotations.records import Record, records_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, flag, number, pixels
 from automl_images.errors import UserError
@@ -35,29 +35,25 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     anywhere below the image root, if only one has it. Where the source holds no image and no root is given, the root is
     the ``JPEGImages`` beside it.
     """
-    if not source.is_folder:
-        raise UserError(f"{source.shown}: no such folder")
     found = [f for f in source.listed if f.lower().endswith(".xml")]
-    if not found:
-        raise UserError(f"{source.shown}: holds no XML file")
+    if not source.is_folder or not found:
+        raise UserError(f"{source.shown}: {'holds no XML file' if source.is_folder else 'no such folder'}")
     root = source.root
     if source.images is None and not any(f.lower().endswith(IMAGE_SUFFIXES) for f in source.listed):
         beside = storage.join(posixpath.dirname(source.url), "JPEGImages")
         root = ImageRoot(source.url, beside) if storage.is_dir(beside) else root
-    for start in range(0, len(found), _AT_ONCE):
-        some = found[start : start + _AT_ONCE]
-        texts = storage.read_many([storage.join(source.url, f) for f in some])
-        for file, text in zip(some, texts, strict=True):
-            where = storage.redact(storage.join(source.url, file))
-            try:
-                record = _record(text or b"", file, root, where)
-            except UserError as error:
-                broken(UserError(f"{where}: {error}"))
-                continue
-            yield record
+    items = ((storage.redact(storage.join(source.url, file)), (file, text)) for file, text in _texts(source.url, found))
+    yield from records_of(items, lambda item, where: _record(*item, root, where), broken)
 
 
-def _record(text: bytes, file: str, root: ImageRoot, where: str) -> Record:
+def _texts(folder: str, files: list[str]) -> Iterator[tuple[str, bytes]]:
+    for start in range(0, len(files), _AT_ONCE):
+        some = files[start : start + _AT_ONCE]
+        texts = storage.read_many([storage.join(folder, file) for file in some])
+        yield from ((file, text or b"") for file, text in zip(some, texts, strict=True))
+
+
+def _record(file: str, text: bytes, root: ImageRoot, where: str) -> Record:
     tree = _parse(text)
     if tree.tag != "annotation":
         raise UserError(f"is not a Pascal VOC annotation: its first element is <{tree.tag}>, not <annotation>")
@@ -67,9 +63,9 @@ def _record(text: bytes, file: str, root: ImageRoot, where: str) -> Record:
     url = root.find(name, [*(["", posixpath.dirname(folder)] if root.given else []), *places])
     width, height = (pixels(_text(tree, f"size/{side}"), f"size/{side}") for side in ("width", "height"))
     if width is None or height is None:
-        from automl_images.annotations.imaging import shown_size
+        from automl_images.annotations.imaging import open_image
 
-        width, height = shown_size(url)
+        width, height = open_image(url, decode=False).shown
     boxes: list[Box] = []
     for found in tree.iterfind("object"):
         try:
@@ -93,12 +89,9 @@ def _parse(text: bytes) -> Element:
 
 
 def _box(found: Element, width: int, height: int) -> Box:
-    name = _text(found, "name")
-    if not name:
-        raise UserError("has no name")
-    corners = found.find("bndbox")
-    if corners is None:
-        raise UserError("has no bndbox")
+    name, corners = _text(found, "name"), found.find("bndbox")
+    if not name or corners is None:
+        raise UserError(f"has no {'bndbox' if name else 'name'}")
     left, top, right, bottom = (number(_text(corners, side), side) for side in ("xmin", "ymin", "xmax", "ymax"))
     crowd = flag(_text(found, "difficult"), "difficult")
     return Box(name, left / width, top / height, right / width, bottom / height, crowd)

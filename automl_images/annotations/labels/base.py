@@ -17,12 +17,9 @@ Flaw = tuple[str, str, str, str]  # what is wrong, and what comes of it under fa
 
 
 class Rules:
-    """What the labels of one set are checked against, and what was found.
+    """What the labels of one set are checked against, and in ``found`` how often each flaw was met.
 
-    Attributes:
-        fix: mend what would be refused.
-        classes: the classes that may occur; None for any.
-        found: how often each flaw was met.
+    With ``fix`` what would be refused is mended; only ``classes`` may occur, unless they are None.
     """
 
     def __init__(self, fix: bool, classes: Collection[str] | None):
@@ -96,13 +93,19 @@ class Label(ABC):
         """Return the label as records have it in JSON."""
 
     @classmethod
-    @abstractmethod
     def restored(cls, value: Any) -> Self:
         """Return the label that :meth:`to_json` wrote.
 
         Raises:
             ValueError, TypeError, KeyError: it never wrote that.
         """
+        try:
+            label = cls.of_json(value)
+        except UserError as error:
+            raise ValueError(value) from error
+        if label.to_json() != value:
+            raise ValueError(value)
+        return label
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -110,13 +113,9 @@ class Label(ABC):
 
     @abstractmethod
     def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
-        """Return the label as it is kept.
+        """Return the label as it is kept, by ``rules``, where what is found is counted.
 
-        Args:
-            url: the image's address.
-            annotated: the width and height that the image is annotated with, in pixels.
-            size: those that it has.
-            rules: what the label is checked against; what is found is counted there.
+        The image at ``url`` is ``annotated`` with a width and height in pixels, and has ``size``.
 
         Raises:
             UserError: a flaw is refused.

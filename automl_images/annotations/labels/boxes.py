@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from automl_images.annotations.labels.base import Label, Rules, Size
@@ -21,6 +20,7 @@ class Box:
         label: the class.
         topX, topY, bottomX, bottomY: left, top, right and bottom, each in [0, 1] once checked.
         isCrowd: a region that metrics neither reward nor punish (COCO's iscrowd, VOC's difficult).
+        area: of the object in pixels, where it is not the box's own (COCO's, of the outline).
     """
 
     label: str
@@ -29,11 +29,13 @@ class Box:
     bottomX: float
     bottomY: float
     isCrowd: bool = False
+    area: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the box as records have it in JSON."""
-        corners = {"topX": self.topX, "topY": self.topY, "bottomX": self.bottomX, "bottomY": self.bottomY}
-        return {"label": self.label, **corners, "isCrowd": int(self.isCrowd)}
+        area = {} if self.area is None else {"area": self.area}
+        corners = {c: getattr(self, c) for c in _CORNERS}
+        return {"label": self.label, **corners, "isCrowd": int(self.isCrowd), **area}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +66,7 @@ class Boxes(Label):
         if not isinstance(value, list):
             found = "has no label" if value is None else f"the label is {str(value)[:40]!r}"
             raise UserError(f"{found}; object detection needs a list of boxes (an empty one where there is nothing)")
-        boxes = []
-        for box in value:
-            try:
-                boxes.append(_box(box))
-            except UserError as error:
-                raise UserError(f"box {len(boxes) + 1}{error}") from None
-        return cls(tuple(boxes))
+        return cls(tuple([_box(box, i) for i, box in enumerate(value, 1)]))
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the boxes in Azure's schema, ``isCrowd`` as 0 or 1."""
@@ -81,8 +77,9 @@ class Boxes(Label):
         """Return the label that :meth:`to_json` wrote."""
         if not isinstance(value, list):
             raise ValueError(value)
-        rows = [(b["label"], b["topX"], b["topY"], b["bottomX"], b["bottomY"], bool(b["isCrowd"])) for b in value]
-        return cls(tuple([Box(*row) for row in rows]))
+        corners = [(b["label"], b["topX"], b["topY"], b["bottomX"], b["bottomY"]) for b in value]
+        rest = [(bool(b["isCrowd"]), b.get("area")) for b in value]
+        return cls(tuple([Box(*row, *more) for row, more in zip(corners, rest, strict=True)]))
 
     def names(self) -> list[str]:
         """Return the class of each box."""
@@ -98,6 +95,9 @@ class Boxes(Label):
                     raise UserError(f"box {i} has {rules.unknown(box.label)}")
                 rules.found["dropped_boxes"] += 1
             elif (checked := _checked(box, i, annotated, rules)) is not None:
+                if checked.area is not None and annotated != size:  # pixels of another size
+                    area = checked.area * (size[0] * size[1]) / (annotated[0] * annotated[1])
+                    checked = replace(checked, area=area)
                 kept.append(checked)
         return type(self)(tuple(kept))
 
@@ -107,17 +107,19 @@ def holds_boxes(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, dict) for one in value))
 
 
-def _box(value: Any) -> Box:
+def _box(value: Any, index: int) -> Box:
     if not isinstance(value, dict):
-        raise UserError(f" is {str(value)[:40]!r}, not an object with label, topX, topY, bottomX and bottomY")
+        found = str(value)[:40]
+        raise UserError(f"box {index} is {found!r}, not an object with label, topX, topY, bottomX and bottomY")
     name = value.get("label")
     if not isinstance(name, str | int) or isinstance(name, bool) or str(name).strip() == "":
-        raise UserError(" has no label")
+        raise UserError(f"box {index} has no label")
     try:
         left, top, right, bottom = (number(value.get(key), key) for key in _CORNERS)
-        return Box(str(name), left, top, right, bottom, flag(value.get("isCrowd"), "isCrowd"))
+        area = None if value.get("area") is None else number(value["area"], "area")
+        return Box(str(name), left, top, right, bottom, flag(value.get("isCrowd"), "isCrowd"), area)
     except UserError as error:
-        raise UserError(f": {error}") from None
+        raise UserError(f"box {index}: {error}") from None
 
 
 def _checked(box: Box, index: int, size: Size, rules: Rules) -> Box | None:
@@ -136,19 +138,15 @@ def _checked(box: Box, index: int, size: Size, rules: Rules) -> Box | None:
     inside = [min(max(v, 0.0), 1.0) for v in (left, top, right, bottom)]
     if inside != [left, top, right, bottom]:
         beyond = max(-left * size[0], -top * size[1], (right - 1) * size[0], (bottom - 1) * size[1])
-        if beyond > 1 + 1e-6:
-            if not rules.fix:
-                raise UserError(
-                    f"{_described(box, index, size)} lies outside its image of {size[0]} x {size[1]} pixels by "
-                    f"{beyond:.4g} pixels"
-                )
-            rules.found["fixed_boxes"] += 1
-        else:
-            rules.found["clipped_boxes"] += 1
+        if beyond > 1 + 1e-6 and not rules.fix:
+            image = f"its image of {size[0]} x {size[1]} pixels"
+            raise UserError(f"{_described(box, index, size)} lies outside {image} by {beyond:.4g} pixels")
+        rules.found["fixed_boxes" if beyond > 1 + 1e-6 else "clipped_boxes"] += 1
         if inside[0] >= inside[2] or inside[1] >= inside[3]:
             rules.found["dropped_boxes"] += 1
             return None
-    return dataclasses.replace(box, topX=inside[0], topY=inside[1], bottomX=inside[2], bottomY=inside[3])
+    left, top, right, bottom = inside
+    return Box(box.label, left, top, right, bottom, box.isCrowd)
 
 
 def _described(box: Box, index: int, size: Size) -> str:

@@ -47,16 +47,7 @@ class Classes(Label):
 
     def to_json(self) -> list[str]:
         """Return the classes."""
-        return list(self.classes)
-
-    @classmethod
-    def restored(cls, value: Any) -> Self:
-        """Return the label that :meth:`to_json` wrote."""
-        if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
-            raise ValueError(value)
-        if len(set(value)) < len(value):
-            raise ValueError(value)
-        return cls(tuple(value))
+        return self.names()
 
     def names(self) -> list[str]:
         """Return the classes."""

@@ -34,8 +34,6 @@ class OneClass(Label):
     @classmethod
     def of_json(cls, value: Any) -> Self:
         """Return the class that a JSON value is: text, or a number, which is taken as text."""
-        if isinstance(value, str):
-            return cls(class_name(value))
         takes = f"{cls.task()} takes one class"
         if holds_boxes(value):
             raise UserError(f"label: is a list of boxes, and {takes}; use task {task_of('boxes')}")
@@ -48,13 +46,6 @@ class OneClass(Label):
     def to_json(self) -> str:
         """Return the class."""
         return self.name
-
-    @classmethod
-    def restored(cls, value: Any) -> Self:
-        """Return the label that :meth:`to_json` wrote."""
-        if not isinstance(value, str) or not value:
-            raise ValueError(value)
-        return cls(value)
 
     def names(self) -> list[str]:
         """Return a list of the class."""

@@ -1,4 +1,4 @@
-"""The samplers, one file each: which settings a trial has. A sampler is added to the one table below."""
+"""The samplers: which settings a trial has. One is added to the one table below."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, TypeAdapter
 
 from automl_images.sweep.sampling.bayesian import Bayesian
-from automl_images.sweep.sampling.grid import Grid
-from automl_images.sweep.sampling.random import Random
+from automl_images.sweep.sampling.independent import Grid, Random, Sobol
 from automl_images.sweep.sampling.sampler import Sampler
-from automl_images.sweep.sampling.sobol import Sobol
 from automl_images.sweep.schema import given
 
 __all__ = ["NAMES", "SAMPLING", "Sampler", "Sampling", "as_written"]

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from automl_images.sweep.sampling.sampler import Sampler
-from automl_images.sweep.sampling.sobol import Sobol
+from automl_images.sweep.sampling.independent import Sobol
+from automl_images.sweep.sampling.sampler import Sampler, Settings
 from automl_images.sweep.schema import Whole
 from automl_images.sweep.space import Branch, Expression
 from automl_images.sweep.trial import State, Trial
@@ -34,9 +34,7 @@ class Bayesian(Sampler):
     candidates: Whole = Field(64, ge=1, description="Points that the estimator compares for each proposal.")
     adaptive: ClassVar[bool] = True
 
-    def propose(
-        self, branches: Sequence[Branch], seed: int, index: int, trials: Sequence[Trial] = ()
-    ) -> dict[str, Any]:
+    def propose(self, branches: Sequence[Branch], seed: int, index: int, trials: Sequence[Trial] = ()) -> Settings:
         """See :meth:`Sampler.propose`."""
         known = _known(branches, trials)
         if sum(t.state is not State.RUNNING and t.value is not None for _, t in known) < self.startup:
@@ -103,8 +101,13 @@ def _distribution(optuna: Any, e: Expression) -> Any:
         return kinds.IntDistribution(0, int(e.arguments[0]) - 1)
     if bounds is None:
         return kinds.FloatDistribution(_EDGE, 1 - _EDGE)
-    low, high = (math.exp(a) for a in e.arguments[:2]) if "log" in e.kind else e.arguments[:2]
-    return kinds.FloatDistribution(float(low), float(high), log="log" in e.kind)
+    return kinds.FloatDistribution(*_ends(e), log="log" in e.kind)
+
+
+def _ends(e: Expression) -> tuple[float, float]:
+    """Return the bounds of a uniform expression before they are rounded to multiples of q."""
+    low, high = (math.exp(a) if "log" in e.kind else float(a) for a in e.arguments[:2])
+    return low, high
 
 
 def _from_parameter(e: Expression, parameter: Any) -> Any:
@@ -122,8 +125,8 @@ def _to_parameter(e: Expression, value: Any) -> Any:
         return int(value)
     if e.bounds() is None:
         return min(max(e.probability(value), _EDGE), 1 - _EDGE)
-    low, high = (math.exp(a) for a in e.arguments[:2]) if "log" in e.kind else e.arguments[:2]
-    return min(max(float(value), float(low)), float(high))
+    low, high = _ends(e)
+    return min(max(float(value), low), high)
 
 
 def _fits(e: Expression, value: Any) -> bool:

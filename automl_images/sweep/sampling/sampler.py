@@ -9,38 +9,24 @@ from automl_images.sweep.schema import Block
 from automl_images.sweep.space import Branch
 from automl_images.sweep.trial import Trial
 
+Settings = dict[str, Any]
+
 
 class Sampler(Block):
-    """Proposes settings; what it can be told is its fields, and ``by`` its name.
+    """Proposes settings; what it can be told is its fields, and ``by`` its name."""
 
-    Attributes:
-        adaptive: whether it reads the other trials.
-    """
-
-    adaptive: ClassVar[bool] = False
+    adaptive: ClassVar[bool] = False  # whether it reads the other trials
 
     def points(self, branches: Sequence[Branch]) -> int | None:
-        """Return how many different trials it can propose at most; None: no limit.
-
-        Raises:
-            UserError: it cannot search this space.
-        """
+        """Return how many different trials it has at most, None: no limit; UserError: it cannot search this space."""
         return None
 
-    def propose(
-        self, branches: Sequence[Branch], seed: int, index: int, trials: Sequence[Trial] = ()
-    ) -> dict[str, Any]:
-        """Return the sampled settings of a trial.
-
-        Samplers that are not adaptive depend on seed and index alone: equal arguments give equal settings on any
-        machine.
+    def propose(self, branches: Sequence[Branch], seed: int, index: int, trials: Sequence[Trial] = ()) -> Settings:
+        """Return the sampled settings of a trial; raises UserError if it has no such trial.
 
         Args:
             branches: the space.
             seed, index: the sweep's seed; the trial's number.
-            trials: the ledger's trials, for a sampler that is adaptive.
-
-        Raises:
-            UserError: it has no such trial.
+            trials: the ledger's trials, for a sampler that is adaptive; the others depend on seed and index alone.
         """
         raise NotImplementedError

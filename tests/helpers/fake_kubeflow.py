@@ -17,7 +17,7 @@ class FakeKubeflow:
     """Keeps experiments, pipelines, versions and runs, and refuses what the real one refuses.
 
     Attributes:
-        backend: runs packages (:class:`tests.fake_cluster.Backend`); None: ``play`` tells what a run does.
+        backend: runs packages (:class:`tests.helpers.fake_cluster.Backend`); None: ``play`` tells what a run does.
         play: called with (run, number of the look) at each look at a run; returns its (state, task details).
         log: what the failed pod has printed; None: there is no pod and no archive any more.
         requests: (method, path, headers) of all that was asked.

@@ -39,7 +39,7 @@ class Terminated(Exception):
 
 
 class Backend:
-    """Runs what a :class:`tests.fake_kubeflow.FakeKubeflow` is asked to.
+    """Runs what a :class:`tests.helpers.fake_kubeflow.FakeKubeflow` is asked to.
 
     Attributes:
         events: by task (``train`` or ``train 1`` for a lane's) what happens to its next pods, one each: ``deleted``,

@@ -1,0 +1,26 @@
+"""Small detectors, and images for them."""
+
+import numpy as np
+import torch
+
+from automl_images.hyperparameters import resolve
+from automl_images.models.catalogue import build
+
+TASK = "image-object-detection"
+CLASSES = ["blue", "red"]
+RCNN = "fasterrcnn_resnet18_fpn"
+
+
+def settings_of(name, **given):
+    sizes = {"img_size": 64} if name == "yolov5" else {"min_size": 64, "max_size": 64}
+    settings = resolve(TASK, {"model_name": name, **sizes, **given})
+    return settings | ({"model_size": "nano"} if name == "yolov5" and "model_size" not in given else {})
+
+
+def made(name, classes=CLASSES, **given):
+    torch.manual_seed(0)
+    return build(TASK, settings_of(name, **given), classes).eval()
+
+
+def noise(height, width, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 255, (3, height, width), dtype=np.uint8))
