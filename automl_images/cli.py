@@ -15,7 +15,8 @@ import yaml
 
 from automl_images import __version__
 from automl_images.annotations import formats, read_records
-from automl_images.errors import UserError, explain_full_disk
+from automl_images.errors import UserError
+from automl_images.faults import explained
 
 app = typer.Typer(
     add_completion=False,
@@ -326,7 +327,7 @@ def sweep_show(ledger: LedgerAddress, as_json: AsJson = False) -> None:
 def main() -> None:
     """Run the command line."""
     try:
-        with explain_full_disk():
+        with explained():
             app(standalone_mode=True)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -16,7 +16,8 @@ from typing import Annotated
 
 import typer
 
-from automl_images.errors import StepFailed, UserError, explain_full_disk
+from automl_images.errors import StepFailed, UserError
+from automl_images.faults import explained
 
 app = typer.Typer(
     add_completion=False,
@@ -194,7 +195,7 @@ def schema() -> None:
 def main() -> None:
     """Run the command line."""
     try:
-        with explain_full_disk():
+        with explained():
             app(prog_name="python -m pipelines")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from automl_images.errors import UserError
+from automl_images.faults import explained
 
 if TYPE_CHECKING:
     from automl_images.prediction import ModelPredictor
@@ -103,8 +104,9 @@ def command(init: Callable[[], None], run: Callable[[Any], Any], arguments: Sequ
             request = Path(arguments[0]).read_bytes()
         except OSError as error:
             raise UserError(f"{arguments[0]}: cannot be read: {error.strerror}") from None
-        init()
-        print(json.dumps(run(request)))
+        with explained():
+            init()
+            print(json.dumps(run(request)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from automl_images.errors import UserError
+from automl_images.faults import explained
 from automl_images.prediction import load_model
 from automl_images.serving.gate import Gate, Queue, one_line
 from automl_images.serving.requests import Limits, answer, find_model
@@ -103,7 +104,8 @@ def _say_it_in_a_line(mended_by_the_client: type[Exception]) -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with explained():
+            main()
     except UserError as fault:
         print(f"error: {fault}", file=sys.stderr)
         sys.exit(2)

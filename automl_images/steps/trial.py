@@ -16,6 +16,7 @@ from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.environment import rank
 from automl_images.errors import DiskFullError, UserError, explain_full_disk, say
+from automl_images.faults import explained
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS
 from automl_images.steps.interruption import die_at_once
 from automl_images.sweep import proposal
@@ -110,7 +111,7 @@ def main() -> int:
     die_at_once()
     url, run, trial = sys.argv[1:]
     try:
-        with explain_full_disk():
+        with explained():
             return (help_trial if rank() else run_trial)(Ledger(url), run, int(trial))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
