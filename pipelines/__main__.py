@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from automl_images import storage
 from automl_images.errors import StepFailed, UserError
 from automl_images.faults import explained
 
@@ -196,7 +197,7 @@ def main() -> None:
     """Run the command line."""
     try:
         with explained():
-            app(prog_name="python -m pipelines")
+            app([storage.at_home(a) for a in sys.argv[1:]], prog_name="python -m pipelines")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

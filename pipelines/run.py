@@ -67,7 +67,7 @@ def run(
     """
     started = time.monotonic()
     kind = runner_class(runner, experiment.cluster.images.light, experiment.cluster.images.gpu)
-    folder = new_folder(Path(root).absolute() / experiment.name)
+    folder = new_folder(storage.local_path(root) / experiment.name)
     visible, each = gpus(), experiment.resources.count
     here = max(1, len(visible) // each) if visible and each else os.cpu_count() or 1
     console = Console(stderr=True)
@@ -77,7 +77,7 @@ def run(
         console.print(f"{each} GPUs a lane are asked for; this machine has {len(visible)}", markup=False)
     place = kind(folder, min(experiment.lanes(), here), experiment.resources, visible, mounts(experiment, root))
     pipeline = build(experiment, here=place.parallelism)
-    arguments = {"fresh": folder.name if fresh else "", "storage": experiment.storage or str(Path(root).absolute())}
+    arguments = {"fresh": folder.name if fresh else "", "storage": experiment.storage or storage.absolute(root)}
     if stop:
         place.lane_variables[STOP] = "1"
     view = View(place, get_task(experiment.task).primary_metric, console)

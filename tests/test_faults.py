@@ -321,6 +321,34 @@ def test_a_line_has_no_credential_no_line_end_and_no_temporary_name():
         raise PermissionError(errno.EACCES, "Permission denied", f"/t/.0007.json.{'a' * 32}")
 
 
+def test_the_home_folder_is_meant_everywhere(place, monkeypatch, capsys):
+    """A shell expands a tilde at the beginning of a word alone."""
+    monkeypatch.setenv("HOME", str(place))
+    for main, arguments in (
+        (cli.main, ("convert", "~/data", "~/made.jsonl", *CLASSES)),
+        (cli.main, ("split", "~/made.jsonl", "~/a.jsonl", "~/b.jsonl")),
+        (cli.main, ("sample-data", "~/drawn", "--images=1")),
+        (cli.main, ("serve", "~/model", "m", "~/served", "--example=~/data/cat/0.png")),
+        (cli.main, ("plan", "~/experiment.yaml", "~/a.jsonl", "~/b.jsonl", "--storage=~/ledgers")),
+        (pipelines.main, ("compile", "~/experiment.yaml", "--output=~/p.yaml", "--set", "storage=~/runs")),
+    ):
+        code, errors = run(main, monkeypatch, capsys, *arguments)
+        assert code == 0, errors
+    assert {"made.jsonl", "a.jsonl", "b.jsonl", "drawn", "served", "ledgers", "p.yaml"} <= {
+        p.name for p in place.iterdir()
+    }
+    assert not Path("~").exists()
+    assert str(place / "runs") in Path("p.yaml").read_text()
+    assert storage.local_path("~/a") == storage.local_path("file://~/a") == place / "a"
+    assert [storage.at_home(a) for a in ("a~/b", "~", "x=~", "~other/a", "a=b=~/c")] == [
+        "a~/b",
+        "~",
+        "x=~",
+        "~other/a",
+        "a=b=~/c",
+    ]
+
+
 def test_a_write_that_fails_leaves_the_folder_as_it_was(place):
     with no_privilege(), pytest.raises(PermissionError):
         storage.write("read-only/a", "x")
