@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -13,14 +14,19 @@ import sys
 import termios
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from PIL import Image
 
 from automl_images.steps.interruption import Interrupted, Interruption, raised
+from automl_images.steps.plan import plan_sweep
+from automl_images.steps.train import end_early
+from automl_images.steps.trial import run_trial
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State
+from pipelines import __main__ as pipelines
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
 ROOT = Path(__file__).parents[1]
@@ -183,6 +189,42 @@ def test_a_run_that_is_ended_leaves_no_process_and_no_folder(workplace, number):
     wait_for(lambda: processes(workplace) == [], 20)
     assert list((workplace / "tmp").iterdir()) == []
     assert not ledger(workplace).trial(0).finished
+    if number == signal.SIGHUP:
+        return
+    last = errors.splitlines()[-1].rpartition("end with the best so far: ")[2]
+    done = subprocess.run(shlex.split(last), cwd=workplace, env=environment(workplace), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [t.state for t in ledger(workplace).trials()] == [State.TERMINATED, State.SKIPPED]
+
+
+def test_what_ends_a_sweep_starts_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pipelines", "run", "x.yaml", "--stop-after-current", "--fresh"])
+    with pytest.raises(SystemExit) as end:
+        pipelines.main()
+    assert end.value.code == 2 and "does not go with --fresh" in capsys.readouterr().err
+
+
+def test_a_trial_without_a_model_is_left_as_it_is_by_an_early_end(tmp_path):
+    shared = Ledger(str(tmp_path))
+    shared.open({"task": "image-classification", "primary_metric": "accuracy"})
+    begun = shared.start_trial(0, {"number_of_epochs": 3}, [])
+    assert end_early(shared, 0) == State.RUNNING and shared.trial(0) == begun
+    assert end_early(shared, 1) == State.SKIPPED
+    assert shared.trial(1).reason == "--stop-after-current: the sweep was ended before it started"
+
+
+def test_a_trial_whose_lane_is_gone_resumes(tmp_path, monkeypatch):
+    def fit(*_):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setitem(sys.modules, "automl_images.training.fit", SimpleNamespace(fit=fit))
+    (tmp_path / "records.jsonl").write_text("")
+    records = str(tmp_path / "records.jsonl")
+    (lane,) = plan_sweep({"task": "image-object-detection"}, records, records, default_storage=str(tmp_path))
+    shared = Ledger(json.loads(lane)["ledger"])
+    with pytest.raises(BrokenPipeError):
+        run_trial(shared, json.loads(lane)["run"], 0)
+    assert (shared.trial(0).state, shared.trial(0).resumes, shared.trial(0).finished) == (State.FAILED, True, False)
 
 
 def test_a_run_that_is_killed_takes_its_lanes_and_trials_along(workplace):
