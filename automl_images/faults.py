@@ -70,7 +70,8 @@ def _line(error: Exception) -> str | None:
         if name.startswith(_OURS):
             return None
         return f"{name}: {_MENDS.get(error.errno or 0, error.strerror or text)}"
-    if driver is None and not isinstance(error, ConnectionError | TimeoutError):
+    away = isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, BrokenPipeError)
+    if driver is None and not away:
         return _MENDS.get(error.errno or 0) if isinstance(error, OSError) else None
     if any(_REFUSED.search(str(e)) for e in chain):
         return f"the store refuses: {text}; give credentials that it takes, such as AWS_ACCESS_KEY_ID and its secret"

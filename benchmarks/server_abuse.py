@@ -9,6 +9,7 @@ malformed requests, images that are larger than they look, 60 requests whose cli
 from __future__ import annotations
 
 import base64
+import importlib.util
 import io
 import json
 import random
@@ -36,6 +37,9 @@ SEED = 12
 
 def main() -> None:
     """Print a table, and as the last line the figures as JSON."""
+    if importlib.util.find_spec("kserve") is None:
+        print("left out: KServe is not installed here; pip install -c images/serve/constraints.txt '.[serve,train]'")
+        return
     with tempfile.TemporaryDirectory() as scratch:
         folder = sys.argv[1] if len(sys.argv) > 1 else str(_model(Path(scratch)))
         with Server(folder, Path(scratch, "log")) as server:
