@@ -100,8 +100,14 @@ def is_local(url: str) -> bool:
 
 
 def local_path(url: str) -> Path:
-    """Return the path of a local ``url``, absolute."""
-    return Path(os.path.abspath(re.sub(r"^(file|local)://", "", url)))  # noqa: PTH100 (resolve() would follow links)
+    """Return the path of a local ``url``, absolute; ``~`` is the home folder."""
+    plain = os.path.expanduser(re.sub(r"^(file|local)://", "", url))  # noqa: PTH111
+    return Path(os.path.abspath(plain))  # noqa: PTH100 (resolve() would follow links)
+
+
+def at_home(argument: str) -> str:
+    """Return a command's argument with ``~/`` at its beginning, or after its first ``=``, as the home folder."""
+    return re.sub(r"^([^=]*=)?~(?=/)", lambda m: (m[1] or "") + os.path.expanduser("~"), argument)  # noqa: PTH111
 
 
 def absolute(url: str) -> str:

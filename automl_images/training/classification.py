@@ -57,7 +57,7 @@ class ClassificationModule(Module):
         return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
 
     def find(self, images: Tensor) -> Sequence[np.ndarray]:  # noqa: D102
-        return classify(self.model, self._laid_out(images), self.multilabel)
+        return list(classify(self.model, self._laid_out(images), self.multilabel))
 
     def score(self, found: Mapping[int, Any]) -> dict[str, Any]:  # noqa: D102
         order = sorted(found)
