@@ -1,5 +1,6 @@
 """Annotations that could be read wrongly without a word: read rightly, counted, said, or refused by name."""
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -77,9 +78,9 @@ def test_the_boxes_of_one_image_join_in_one_record(tmp_path, write):
 def test_an_image_one_of_whose_records_is_left_out_is_left_out(tmp_path):
     """What the record left out has labelled would count as background in the other."""
     save_images(tmp_path, ["a.png", "b.png"])
-    outside = {"label": "dog", **BOX, "bottomX": 3}
-    for order in (1, -1):
-        lines = [{"image_url": "a.png", "label": [{"label": "cat", **BOX}]}, {"image_url": "a.png", "label": [outside]}]
+    outside, unread = {"label": "dog", **BOX, "bottomX": 3}, {"label": "dog", **BOX, "bottomX": "x"}
+    for order, other in itertools.product((1, -1), (outside, unread)):
+        lines = [{"image_url": "a.png", "label": [{"label": "cat", **BOX}]}, {"image_url": "a.png", "label": [other]}]
         (tmp_path / "x.jsonl").write_text(jsonl_lines(*lines[::order], {"image_url": "b.png", "label": []}))
         summary, found = converted(tmp_path, tmp_path / "o", on_error="skip")
         assert found == {"b.png": []}
@@ -274,6 +275,14 @@ def test_an_annotation_repeated_counts_once(tmp_path):
     coco(tmp_path, [(1, "a.png")], [(1, 1, [1, 1, 4, 4]), (1, 1, [1, 1, 4, 4]), (1, 2, [1, 1, 4, 4])])
     summary, found = converted(tmp_path, tmp_path / "o")
     assert found == {"a.png": ["cat", "dog"]} and summary["repeated_boxes"] == 1
+
+
+def test_an_image_with_an_annotation_of_no_category_is_left_out_whole(tmp_path):
+    save_images(tmp_path, ["a.png", "b.png"])
+    coco(tmp_path, [(1, "a.png"), (2, "b.png")], [(1, 1, [1, 1, 4, 4]), (1, 9, [1, 1, 4, 4]), (2, 2, [1, 1, 4, 4])])
+    with pytest.raises(UserError, match=r"image 1 \(a.png\): annotation 1: its category_id 9 is that of no category"):
+        list(formats.read(str(tmp_path), label="boxes"))
+    assert converted(tmp_path, tmp_path / "o", on_error="skip")[1] == {"b.png": ["dog"]}
 
 
 @pytest.mark.parametrize("ids", [(1, "1", "1"), ("1", 1, 1.0), (1.0, 1, "1")], ids=str)

@@ -20,6 +20,7 @@ from automl_images.annotations.imaging import Opened, open_image
 from automl_images.annotations.labels import KINDS, kind_of
 from automl_images.annotations.labels.base import Flaw, Rules
 from automl_images.annotations.records import Record
+from automl_images.annotations.values import LabelError
 from automl_images.errors import UserError, nearest
 
 POLICIES = ("fail", "skip", "fix")
@@ -63,6 +64,8 @@ class Checker:
         """Take the error of a record that cannot be used: raise it under ``fail``, else count it, say the first few."""
         if self.on_error == "fail":
             raise UserError(f"{error}; mend it, or set on_error to skip or fix") from None
+        if isinstance(error, LabelError):
+            self._spoil(hash(error.image))
         self.found["skipped_images"] += 1
         if self.found["skipped_images"] <= _SHOWN:
             print(f"left out: {error}", file=sys.stderr)
@@ -78,16 +81,13 @@ class Checker:
             while batch := list(itertools.islice(source, _AT_ONCE)):
                 for record, opened in zip(batch, pool.map(_open, batch), strict=True):
                     key = hash(record.image_url)
-                    again = key in self._seen
                     try:
-                        if again and self._agrees(record, key):
+                        if self._repeats(record, key):
                             continue
-                        self._seen.setdefault(key, (self._number(record), record.where))
                         checked = self._record(record, opened)
+                        self._seen.setdefault(key, (self._number(record), record.where))
                     except UserError as error:
-                        if again and key not in self._unusable:
-                            self._dropped.add(key)
-                        self._unusable.add(key)
+                        self._spoil(key)
                         self.broken(UserError(f"{record.where}: {error}"))
                         continue
                     yield self._counted(checked)
@@ -124,11 +124,19 @@ class Checker:
         names = () if self._joins else tuple(sorted(record.label.names()))
         return self._classes.setdefault(names, len(self._classes))
 
-    def _agrees(self, record: Record, key: int) -> bool:
+    def _spoil(self, key: int) -> None:
+        """Leave an image out, whatever record says something of it."""
+        self._unusable.add(key)
+        if key in self._seen:
+            self._dropped.add(key)
+
+    def _repeats(self, record: Record, key: int) -> bool:
         """Return whether a record says what one before says of its image; those that are joined go on."""
-        number, place = self._seen[key]
         if key in self._unusable:
-            raise UserError(f"another record of its image, {place}, is left out")
+            raise UserError("another record of its image is left out")
+        if key not in self._seen:
+            return False
+        number, place = self._seen[key]
         if self._number(record) != number:
             url = storage.redact(record.image_url)
             raise UserError(f"the image has other classes in {place}: {url}{self.kind.hint}")

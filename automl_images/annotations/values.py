@@ -12,6 +12,16 @@ from typing import Any
 from automl_images.errors import UserError
 
 Broken = Callable[[UserError], None]
+
+
+class LabelError(UserError):
+    """What is said of an image cannot be read: with what else is said of it, it would be half labelled."""
+
+    def __init__(self, text: str, image: str):
+        super().__init__(text)
+        self.image = image
+
+
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _TRUE = ("1", "1.0", "true", "yes")
 _FALSE = ("", "0", "0.0", "-0.0", "false", "no", "none", "null")
