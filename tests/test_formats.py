@@ -398,3 +398,10 @@ def test_each_row_of_the_flaw_table_is_what_happens(tmp_path, capsys, row, polic
     for check in CHECKS[row]:
         more = (capsys,) if "capsys" in inspect.signature(check).parameters else ()
         assert check(tmp_path, policy, *more) == expected
+
+
+def test_the_page_on_annotations_has_every_format():
+    from pathlib import Path
+
+    page = (Path(__file__).parents[1] / "docs/annotations.md").read_text()
+    assert [line.split(" ")[1] for line in page.splitlines() if line.startswith("| ")][2:] == list(formats.NAMES)
