@@ -92,13 +92,18 @@ class Checker:
                         continue
                     yield self._counted(checked)
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether some image is in several records that :meth:`check` has yielded."""
+        return bool(self._several or self._dropped)
+
     def settled(self, read: Callable[[], Iterator[Record]]) -> Iterator[Record]:
         """Yield the records that :meth:`check` has yielded, one an image, with what several records say of it.
 
         An image is left out if one of its records was, as what is labelled there would count as background. ``read``
         returns the records anew; it is called twice where there is something to join.
         """
-        if not self._several and not self._dropped:
+        if not self.unsettled:
             yield from read()
             return
         self.images, self.labels = 0, Counter()
