@@ -56,6 +56,7 @@ class Checker:
         self._classes: dict[tuple[str, ...], int] = {}
         # by the hash of an image's address: its classes by their number, and the place that says so
         self._seen: dict[int, tuple[int, str]] = {}
+        self._contents: dict[int, int] = {}  # by the hash of an image's digest: its classes by their number
         self._several: set[int] = set()
         self._unusable: set[int] = set()
         self._dropped: set[int] = set()
@@ -85,7 +86,11 @@ class Checker:
                         if self._repeats(record, key):
                             continue
                         checked = self._record(record, opened)
-                        self._seen.setdefault(key, (self._number(record), record.where))
+                        number = self._number(record)
+                        self._seen.setdefault(key, (number, record.where))
+                        self.found["contradicted_images"] += (
+                            self._contents.setdefault(hash(checked.digest), number) != number
+                        )
                     except UserError as error:
                         self._spoil(key)
                         self.broken(UserError(f"{record.where}: {error}"))
