@@ -80,6 +80,8 @@ def opened(url: str) -> Iterator[tuple[Image.Image, bytes]]:
         with Image.open(io.BytesIO(data)) as image:
             if max(image.size) > _RATIO * min(image.size):
                 raise ValueError(f"its {image.size[0]} x {image.size[1]} pixels are no picture's shape")
+            if reason := without_range(image):
+                raise ValueError(reason)
             yield image, data
     except FileNotFoundError:
         raise UserError(f"the image {storage.redact(url)} is not there") from None
@@ -93,6 +95,16 @@ def opened(url: str) -> Iterator[tuple[Image.Image, bytes]]:
             reason = "it is no image that Pillow knows" if data else "the file is empty"
         what = "cannot be read" if data is None else "does not open"
         raise UserError(f"the image {storage.redact(url)} {what}: {reason[:100]}") from None
+
+
+def without_range(image: Image.Image) -> str | None:
+    """Return what is wrong with pixels of which nothing tells black from white, else None.
+
+    They are floats, or a TIFF's integers of 32 bits or with a sign; 16-bit greys reach from 0 to 65535.
+    """
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        return "nothing tells the range of its 32-bit or signed pixels; save it with 8 or 16 bits"
+    return None
 
 
 def digest_of(data: bytes) -> str:

@@ -18,6 +18,7 @@ from automl_images.environment import rank
 from automl_images.errors import DiskFullError, UserError, explain_full_disk, say
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS
 from automl_images.sweep import proposal
+from automl_images.sweep.computing import Computing
 from automl_images.sweep.journal import LedgerJournal
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.termination import RULE
@@ -95,6 +96,7 @@ def _fitted(ledger: Ledger, run: str, trial: Trial, journal: LedgerJournal) -> F
             weights,
             seed=experiment["seed"] * 10_007 + trial.index,
             checkpoint=_checkpoint(ledger, trial.index, Path(scratch)) if trial.attempt > 1 else None,
+            computing=Computing(ledger.url).chosen,
         )
         return fit(job, journal)
 
