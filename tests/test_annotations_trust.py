@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from automl_images import storage
 from automl_images.annotations import Box, Boxes, OneClass, Record, formats, read_records, record_file
 from automl_images.annotations.imaging import digest_of, open_image
 from automl_images.annotations.labels import KINDS
 from automl_images.annotations.values import class_name
 from automl_images.data.images import load_image
-from automl_images.errors import UserError
+from automl_images.errors import StoreError, UserError
 from automl_images.steps.convert import convert, convert_data
 from automl_images.steps.split import split_data
 from tests.conftest import jsonl_lines, save_images
@@ -600,6 +601,19 @@ def test_a_line_that_an_annotation_forges_stays_one_line(tmp_path, capsys):
     assert summary["skipped_images"] == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("left out: ") and "\\nerror: all is well" in line
+
+
+@pytest.mark.parametrize("policy", ["fail", "skip"])
+def test_a_store_that_gives_no_answer_is_no_flaw_of_a_record(tmp_path, monkeypatch, policy):
+    def away(url):
+        raise StoreError(f"{url}: the store gives no answer")
+
+    (tmp_path / "x.jsonl").write_text(jsonl_lines({"image_url": "s3://bucket/a.png", "label": "cat"}))
+    monkeypatch.setattr(storage, "read_bytes", away)
+    with pytest.raises(StoreError):
+        convert(str(tmp_path / "x.jsonl"), str(tmp_path / "o"), "image-classification", on_error=policy)
+    with pytest.raises(StoreError, match="^the place: "):
+        load_image("s3://bucket/a.png", "the place")
 
 
 # images' own dangers

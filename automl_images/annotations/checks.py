@@ -21,7 +21,7 @@ from automl_images.annotations.labels import KINDS, kind_of
 from automl_images.annotations.labels.base import Flaw, Rules
 from automl_images.annotations.records import Record
 from automl_images.annotations.values import LabelError
-from automl_images.errors import UserError, nearest
+from automl_images.errors import DiskFullError, StoreError, UserError, nearest
 
 POLICIES = ("fail", "skip", "fix")
 FLAWS: tuple[Flaw, ...] = (
@@ -203,5 +203,7 @@ __doc__ = f"{__doc__}\n{flaw_table()}\n"
 def _open(record: Record) -> Opened | UserError:
     try:
         return open_image(record.image_url)
+    except (StoreError, DiskFullError):  # the machine's lack, and no flaw of the record
+        raise
     except UserError as error:
         return error

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from automl_images.annotations.labels import Label
 from automl_images.annotations.values import Broken, LabelError
-from automl_images.errors import UserError
+from automl_images.errors import DiskFullError, StoreError, UserError
 
 L = TypeVar("L", bound=Label)
 T = TypeVar("T")
@@ -46,6 +46,8 @@ def records_of(items: Iterable[tuple[str, T]], make: Callable[[T, str], Record],
     for where, item in items:
         try:
             record = make(item, where)
+        except (StoreError, DiskFullError):  # the machine's lack, and no flaw of the record
+            raise
         except LabelError as error:
             broken(LabelError(f"{where}: {error}", error.image))
             continue
@@ -64,5 +66,7 @@ def labelling(image: str) -> Iterator[None]:
     """
     try:
         yield
+    except (StoreError, DiskFullError):
+        raise
     except UserError as error:
         raise LabelError(str(error), image) from None
