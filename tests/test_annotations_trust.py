@@ -552,7 +552,15 @@ def test_addresses_that_are_none_are_refused_in_one_line(tmp_path, path):
         convert(str(tmp_path / "instances.json"), str(tmp_path / "o"), "image-object-detection")
 
 
-@pytest.mark.parametrize("source", ["http://[", "hf://", "/dev/null/x", "a\0b", "memory://["], ids=ascii)
+def test_link_loops_beside_classes_are_passed_over(tmp_path):
+    save_images(tmp_path, ["cat/a.png", "dog/b.png"])
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "cat/loop.png").symlink_to(tmp_path / "cat/loop.png")
+    summary, found = converted(tmp_path, tmp_path / "o", "class", on_error="skip")
+    assert found == {"cat/a.png": ["cat"], "dog/b.png": ["dog"]} and summary["skipped_images"] <= 1
+
+
+@pytest.mark.parametrize("source", ["http://[", "x" * 5000, "hf://", "/dev/null/x", "a\0b", "memory://["], ids=ascii)
 def test_sources_that_are_none_are_refused_in_one_line(tmp_path, source):
     with pytest.raises(UserError) as raised:
         convert(source, str(tmp_path / "o"), "image-classification")
