@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from automl_images import __version__, storage
 from automl_images.annotations import formats, read_records
 from automl_images.errors import UserError
 from automl_images.faults import explained
+from automl_images.plain import read_yaml
 
 app = typer.Typer(
     add_completion=False,
@@ -41,7 +41,7 @@ def _settings(given: list[str]) -> dict[str, Any]:
         name, equals, value = item.partition("=")
         if not equals:
             raise UserError(f"--set {item}: write NAME=VALUE, such as learning_rate=0.01")
-        settings[name.strip()] = yaml.safe_load(value)
+        settings[name.strip()] = read_yaml(value, f"--set {name}")
     return settings
 
 
@@ -117,11 +117,10 @@ def plan(
     from automl_images.steps.plan import plan_sweep
 
     try:
-        content = yaml.safe_load(sys.stdin.read() if experiment == "-" else storage.read_text(experiment))
+        text = sys.stdin.read() if experiment == "-" else storage.read_text(experiment)
     except FileNotFoundError:
         raise UserError(f"{experiment}: no such experiment") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{experiment}: is not YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(text, experiment)
     if not isinstance(content, dict) or "task" not in content:
         raise UserError(f"{experiment}: is not an experiment: it needs at least a task")
     lanes = plan_sweep(content, training, validation, run=run or None, default_storage=root, ledger=ledger, fresh=fresh)

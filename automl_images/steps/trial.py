@@ -20,6 +20,7 @@ from automl_images.faults import explained
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS
 from automl_images.steps.interruption import die_at_once
 from automl_images.sweep import proposal
+from automl_images.sweep.computing import Computing
 from automl_images.sweep.journal import LedgerJournal
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.termination import RULE
@@ -97,6 +98,7 @@ def _fitted(ledger: Ledger, run: str, trial: Trial, journal: LedgerJournal) -> F
             weights,
             seed=experiment["seed"] * 10_007 + trial.index,
             checkpoint=_checkpoint(ledger, trial.index, Path(scratch)) if trial.attempt > 1 else None,
+            computing=Computing(ledger.url).chosen,
         )
         return fit(job, journal)
 

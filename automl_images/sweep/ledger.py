@@ -95,7 +95,7 @@ class Ledger:
         for name in claims.keys() - own:
             storage.create(copy._at("runs", run, "claims", name), claims[name])
         files = [f"trials/{n}" for n in storage.names(self._at("trials")) if n.endswith(".json")]
-        files += [f"{f}/{n}" for f in ("ended", "evaluations") for n in storage.files_below(self._at(f))]
+        files += [f"{f}/{n}" for f in ("ended", "evaluations", "compute") for n in storage.files_below(self._at(f))]
         for file in files:
             if file.rpartition("/")[2].partition(".")[0] not in own:
                 storage.write(copy._at(file), storage.read_bytes(self._at(file)))
