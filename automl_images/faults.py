@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from automl_images.errors import UserError, explain_full_disk, redact, refusal
+from automl_images.errors import UserError, explain_full_disk, first_line, redact, refusal
 
 _MENDS = {
     errno.EACCES: "permission denied: give this user the right, or name another place",
@@ -73,5 +73,6 @@ def _line(error: Exception) -> str | None:
         return _MENDS.get(error.errno or 0) if isinstance(error, OSError) else None
     if isinstance(error, FileNotFoundError):
         return f"{text}: is not there"
-    refused = refusal(driver) if isinstance(driver, Exception) else None
-    return refused or f"the store or the network: {text}; try again, or check its address and AWS_ENDPOINT_URL"
+    if isinstance(driver, Exception) and (refused := refusal(driver)):
+        return refused.replace(first_line(driver), text)  # all of it: botocore's first line may say nothing
+    return f"the store or the network: {text}; try again, or check its address and AWS_ENDPOINT_URL"
