@@ -62,6 +62,7 @@ class Label(ABC):
         counts: the flaws that a summary counts.
         flaws: the kind's rows of the flaw table.
         least: how many classes training needs.
+        scored_if_any: whether metrics are undefined on a set in which no image has anything labelled.
         says_missing: whether it is worth a line that a set to score on has no image of a class.
     """
 
@@ -73,6 +74,7 @@ class Label(ABC):
     flaws: ClassVar[tuple[Flaw, ...]]
     least: ClassVar[int] = 0
     says_missing: ClassVar[bool] = True
+    scored_if_any: ClassVar[bool] = False
 
     @classmethod
     def task(cls) -> str:
