@@ -36,11 +36,12 @@ def runs(text: str, size: int) -> list[Run]:
         _said.update(lacking)
         shown = " ".join(f"{c} (U+{ord(c):04X})" for c in lacking)
         say(f"note: no font here draws {shown}: boxes stand for it on drawn images; install DejaVu's or Noto's fonts")
-    # blanks and marks go with what is before them
-    known: list[str | None] = list(itertools.accumulate(paths, lambda before, path: before if path == "*" else path))
+    known: list[str] = []
+    for path in paths:  # blanks and marks go with what is before them
+        before = known[-1] if known else _OWN
+        known.append(before if path == "*" else path or _OWN)
     grouped = itertools.groupby(zip(text, known, strict=True), key=lambda pair: pair[1])
-    pieces = [("".join(c for c, _ in pairs), path) for path, pairs in grouped]
-    return [(piece, _font(path if path and path != "*" else _OWN, size)) for piece, path in pieces]
+    return [("".join(c for c, _ in pairs), _font(path, size)) for path, pairs in grouped]
 
 
 @cache
