@@ -37,9 +37,9 @@ def runs(text: str, size: int) -> list[Run]:
         shown = " ".join(f"{c} (U+{ord(c):04X})" for c in lacking)
         say(f"note: no font here draws {shown}: boxes stand for it on drawn images; install DejaVu's or Noto's fonts")
     known: list[str] = []
-    for path in paths:  # blanks and marks go with what is before them
+    for found in paths:  # blanks and marks go with what is before them
         before = known[-1] if known else _OWN
-        known.append(before if path == "*" else path or _OWN)
+        known.append(before if found == "*" else found or _OWN)
     grouped = itertools.groupby(zip(text, known, strict=True), key=lambda pair: pair[1])
     return [("".join(c for c, _ in pairs), _font(path, size)) for path, pairs in grouped]
 
