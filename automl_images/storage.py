@@ -28,6 +28,7 @@ from automl_images.errors import StoreError, UserError, first_line, http_status,
 
 T = TypeVar("T")
 _TRANSFERS = 16
+LONG = 300.0  # seconds that lanes and trials ask a store again, before what they do ends and resumes another time
 _PATIENCE = ContextVar("patience", default=10.0)  # seconds
 _LONGEST_PAUSE = 10.0
 _ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, NotImplementedError, UserError)
@@ -263,6 +264,13 @@ def names(url: str) -> list[str]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return sorted(n for n in _ask(url, listed) if n and not n.startswith("."))
     return []
+
+
+def listed(url: str) -> dict[str, dict[str, Any]]:
+    """Return what a store says of a file, or of those in a folder, by name."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return {str(i["name"]).rpartition("/")[2]: i for i in _ask(url, lambda fs, path: fs.ls(path, detail=True))}
+    return {}
 
 
 def files_below(url: str) -> list[str]:
