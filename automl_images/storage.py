@@ -8,6 +8,7 @@ gives no answer is asked again, for as long as :func:`patience` says.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -131,9 +132,14 @@ def is_dir(url: str) -> bool:
 
 
 def _info(url: str) -> dict[str, Any] | None:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    try:
         return _ask(url, lambda fs, path: fs.info(path))  # fsspec's exists() is False for any error
-    return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG) or isinstance(
+            error, FileNotFoundError | NotADirectoryError
+        ):
+            return None
+        raise
 
 
 def modified(url: str) -> float | None:

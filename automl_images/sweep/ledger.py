@@ -7,6 +7,7 @@
     runs/<id>/claims/0007                the lane that took trial 7 in that submission
     trials/0007.json                     written by trial 7 alone (by its lane if it died): state, settings, best, ...
     trials/0007/                         checkpoint-<n>/ and the pointer `checkpoint`, model/, log
+    compute/<machine>.json               what trials compute with on a kind of machine, chosen by the first of them
     evaluations/0005/0007.2~<numbers>    attempt 2 of trial 7 at its fifth evaluation: epoch, value, best so far, mean
     ended/0007.2~<numbers>               its last numbers, once it has ended for any reason
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class ClassificationModule(Module):
     def _laid_out(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
 
-    def find(self, images: Tensor) -> Sequence[np.ndarray]:  # noqa: D102
+    def find(self, images: Tensor) -> np.ndarray:  # noqa: D102
         return classify(self.model, self._laid_out(images), self.multilabel)
 
     def score(self, found: Mapping[int, Any]) -> dict[str, Any]:  # noqa: D102

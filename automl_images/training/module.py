@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ class Module(pl.LightningModule):
         """Return the parts whose sum is minimised, each the mean over the batch's images (see ``sums_batches``)."""
         raise NotImplementedError
 
-    def find(self, images: Any) -> Sequence[Any]:
+    def find(self, images: Any) -> Iterable[Any]:
         """Return what the network finds on each image of a batch, as :meth:`score` takes it."""
         raise NotImplementedError
 

@@ -57,6 +57,7 @@ class Label(ABC):
         flaws: the kind's rows of the flaw table.
         hint: what to do where an image has other classes in another record.
         least: how many classes training needs.
+        scored_if_any: whether metrics are undefined on a set in which no image has anything labelled.
         says_missing: whether it is worth a line that a set to score on has no image of a class.
     """
 
@@ -69,6 +70,7 @@ class Label(ABC):
     hint: ClassVar[str] = ""
     least: ClassVar[int] = 0
     says_missing: ClassVar[bool] = True
+    scored_if_any: ClassVar[bool] = False
 
     @classmethod
     def task(cls) -> str:

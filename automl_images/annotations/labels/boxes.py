@@ -68,6 +68,7 @@ class Boxes(Label):
         ("a class that training does not have", "refused", "image left out", "box dropped"),
     )
     says_missing = False
+    scored_if_any = True
 
     @classmethod
     def of_json(cls, value: Any) -> Self:
