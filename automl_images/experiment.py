@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 
 from automl_images.annotations import formats
 from automl_images.errors import UserError, nearest
+from automl_images.plain import check_plain
 from automl_images.sweep.canonical import canonical_settings, canonical_space
 from automl_images.sweep.curated import AUTO
 from automl_images.sweep.sampling import Sampling, as_written
@@ -134,15 +135,18 @@ class Resources(Block):
 class Register(Block):
     """Where the model is registered."""
 
-    name: str | None = Field(None, description="null: the experiment's name.")
+    name: str | None = Field(None, pattern=NAME, max_length=128, description="null: the experiment's name.")
     registry: str | None = Field(None, description="null: under storage.")
+    minimum: Real | None = Field(
+        None, description="A model whose primary metric is below this on the evaluation is refused; null: none is."
+    )
 
 
 class Serve(Block):
     """How the model is served."""
 
     to: Literal["manifest"] = "manifest"
-    name: str | None = Field(None, description="null: the experiment's name.")
+    name: str | None = Field(None, pattern="[A-Za-z0-9]", description="null: the experiment's name.")
     resources: dict[Literal["requests", "limits"], dict[str, str]] | None = Field(
         None, description="Kubernetes' requests and limits of the server, such as limits: {cpu: '2'}."
     )
@@ -180,6 +184,8 @@ class Experiment(Block):
             UserError: a key is unknown, needed and missing, or given twice, a value wrong; the line begins with its
                 path.
         """
+        if not isinstance(content, Experiment):
+            check_plain(content)
         try:
             return cls.model_validate(content)
         except ValidationError as error:

@@ -19,7 +19,7 @@ from automl_images import storage
 from automl_images.errors import UserError
 
 READY = "ready"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Registry:
@@ -82,7 +82,9 @@ class Registry:
 
     def _at(self, name: str, *parts: str) -> str:
         if not _NAME.fullmatch(name):
-            raise UserError(f"the model name '{name}': use letters, digits, '.', '_' and '-', a letter or digit first")
+            raise UserError(
+                f"the model name '{name}': use letters, digits, '.', '_' and '-', a letter or digit first, at most 128"
+            )
         return storage.join(self.url, name, *parts)
 
     def _claim(self, name: str, digest: str, metrics: Mapping, lineage: Mapping) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Files anywhere fsspec reaches: local folders, ``s3://``, ``gs://``, ``memory://`` and the rest.
 
 Listings are never cached. A write replaces an object whole or not at all, and ``create`` writes only what is not there
-yet. Kubeflow's ``minio://`` addresses are read as S3 at the endpoint that ``AWS_ENDPOINT_URL`` names.
+yet. Kubeflow's ``minio://`` addresses are read as S3 at the endpoint that ``AWS_ENDPOINT_URL`` names. A store that
+gives no answer is asked again, for as long as :func:`patience` says.
 """
 
 from __future__ import annotations
@@ -12,38 +13,85 @@ import re
 import shutil
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from automl_images.errors import UserError
+from automl_images.errors import StoreError, UserError, first_line, http_status, redact, refusal, say
 
-_CREDENTIALS = re.compile(
-    r"(?<=://)[^/@\s]+(?=@)|(?<=[?&])(?:[^=&\s]*(?:sig|token|key|secret|password)[^=&\s]*=)[^&\s]+", re.I
-)
+T = TypeVar("T")
 _TRANSFERS = 16
+_PATIENCE = ContextVar("patience", default=10.0)  # seconds
+_LONGEST_PAUSE = 10.0
+_ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, NotImplementedError, UserError)
+# one quick retry by the driver: asking again is ours, with one limit for every store
+_S3 = {"config_kwargs": {"retries": {"total_max_attempts": 2}, "connect_timeout": 10, "read_timeout": 60}}
 
 
-def redact(text: str) -> str:
-    """Return ``text`` with user names, passwords, tokens and signatures in URLs replaced by ``***``."""
-    return _CREDENTIALS.sub("***", text)
+@contextlib.contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Ask a store that gives no answer again for so many seconds, while the block runs in this thread."""
+    before = _PATIENCE.set(seconds)
+    try:
+        yield
+    finally:
+        _PATIENCE.reset(before)
 
 
 def filesystem(url: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of ``url`` and the path in it, with listing caches off.
 
     Raises:
-        UserError: the protocol is unknown, or its driver is not installed.
+        UserError: the protocol is unknown, its driver is not installed, or the address is none.
     """
     if url.startswith("minio://"):
         url = "s3://" + url.removeprefix("minio://")
+    options: dict[str, Any] = {"use_listings_cache": False} if "://" in url else {}
+    if url.startswith("s3://"):
+        options |= _S3
     try:
-        return fsspec.core.url_to_fs(url, **({"use_listings_cache": False} if "://" in url else {}))
-    except (ImportError, ValueError) as error:
-        raise UserError(f"{redact(url)}: cannot be opened: {error}") from error
+        urlsplit(url if "://" in url else "")  # drivers raise what is wrong with a host whenever they come to it
+        return fsspec.core.url_to_fs(url, **options)
+    except Exception as error:  # a driver may ask for credentials here
+        why = first_line(error) if isinstance(error, ImportError | ValueError) else refusal(error) or first_line(error)
+        raise UserError(f"{redact(url)}: cannot be opened: {redact(why)}") from error
+
+
+def _ask(url: str, work: Callable[[Any, str], T]) -> T:
+    """Return ``work(filesystem, path)``; a store that gives no answer is asked again, with growing pauses.
+
+    Raises:
+        StoreError: it gave none for as long as :func:`patience` says.
+        UserError: it refused; the line says why.
+    """
+    fs, path = filesystem(url)
+    if isinstance(fs, LocalFileSystem):
+        return work(fs, path)
+    until, pause = time.monotonic() + _PATIENCE.get(), 0.2
+    while True:
+        try:
+            return work(fs, path)
+        except _ANSWERS:
+            raise
+        except Exception as error:
+            refused = refusal(error)
+            if refused:
+                raise UserError(f"{redact(url)}: {refused}") from error
+            why = redact(first_line(error))
+            if time.monotonic() + pause > until:
+                raise StoreError(
+                    f"{redact(url)}: the store gives no answer ({why}); start again when it does"
+                ) from error
+            if pause == _LONGEST_PAUSE:
+                say(f"{url}: the store gives no answer ({why}); asking again for {until - time.monotonic():.0f} s")
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def is_local(url: str) -> bool:
@@ -52,8 +100,14 @@ def is_local(url: str) -> bool:
 
 
 def local_path(url: str) -> Path:
-    """Return the path of a local ``url``, absolute."""
-    return Path(os.path.abspath(re.sub(r"^(file|local)://", "", url)))  # noqa: PTH100 (resolve() would follow links)
+    """Return the path of a local ``url``, absolute; ``~`` is the home folder."""
+    plain = os.path.expanduser(re.sub(r"^(file|local)://", "", url))  # noqa: PTH111
+    return Path(os.path.abspath(plain))  # noqa: PTH100 (resolve() would follow links)
+
+
+def at_home(argument: str) -> str:
+    """Return a command's argument with ``~/`` at its beginning, or after its first ``=``, as the home folder."""
+    return re.sub(r"^([^=]*=)?~(?=/)", lambda m: (m[1] or "") + os.path.expanduser("~"), argument)  # noqa: PTH111
 
 
 def absolute(url: str) -> str:
@@ -68,20 +122,31 @@ def join(root: str, *parts: str) -> str:
 
 def exists(url: str) -> bool:
     """Return whether a file or folder is there."""
-    fs, path = filesystem(url)
-    return bool(fs.exists(path))
+    return _info(url) is not None
 
 
 def is_dir(url: str) -> bool:
     """Return whether a folder is there."""
-    fs, path = filesystem(url)
-    return bool(fs.isdir(path))
+    return (_info(url) or {}).get("type") == "directory"
+
+
+def _info(url: str) -> dict[str, Any] | None:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return _ask(url, lambda fs, path: fs.info(path))  # fsspec's exists() is False for any error
+    return None
+
+
+def modified(url: str) -> float | None:
+    """Return when a file was written, by its store's clock, in seconds since 1970; None: the store does not tell."""
+    try:
+        return _ask(url, lambda fs, path: fs.modified(path)).timestamp()
+    except NotImplementedError:
+        return None
 
 
 def read_bytes(url: str) -> bytes:
     """Return a file's bytes; raises FileNotFoundError if there is none."""
-    fs, path = filesystem(url)
-    return fs.cat_file(path)
+    return _ask(url, lambda fs, path: fs.cat_file(path))
 
 
 def read_text(url: str) -> str:
@@ -91,21 +156,27 @@ def read_text(url: str) -> str:
 
 def open_text(url: str, mode: str = "r") -> Any:
     """Open a text file, UTF-8, to read or write line by line; the folders above a file to write are made."""
-    fs, path = filesystem(url)
-    if "w" in mode:
-        fs.makedirs(fs._parent(path), exist_ok=True)
-    return fs.open(path, mode, encoding="utf-8-sig" if mode == "r" else "utf-8", newline="")
+
+    def opened(fs: Any, path: str) -> Any:
+        if "w" in mode:
+            fs.makedirs(fs._parent(path), exist_ok=True)
+        return fs.open(path, mode, encoding="utf-8-sig" if mode == "r" else "utf-8", newline="")
+
+    return _ask(url, opened)
 
 
 def write(url: str, data: bytes | str) -> None:
     """Write a file, replacing it whole: a reader sees the old content or the new, never a part."""
-    data = data.encode() if isinstance(data, str) else data
-    fs, path = filesystem(url)
-    if not isinstance(fs, LocalFileSystem):
-        fs.pipe_file(path, data)
-        return
-    with _beside(Path(path), data) as temporary:
-        temporary.replace(path)
+    content = data.encode() if isinstance(data, str) else data
+
+    def put(fs: Any, path: str) -> None:
+        if not isinstance(fs, LocalFileSystem):
+            fs.pipe_file(path, content)
+            return
+        with _beside(Path(path), content) as temporary:
+            temporary.replace(path)
+
+    _ask(url, put)
 
 
 def create(url: str, data: bytes | str) -> bool:
@@ -113,54 +184,55 @@ def create(url: str, data: bytes | str) -> bool:
 
     Exclusive between processes and machines where :func:`creates_once` says so; elsewhere it looks, then writes.
     """
-    data = data.encode() if isinstance(data, str) else data
-    fs, path = filesystem(url)
-    for pause in (0.1, 0.2, 0.4, 0.8, 1.6, None):
+    content, asked = data.encode() if isinstance(data, str) else data, 0
+
+    def put(fs: Any, path: str) -> bool:
+        nonlocal asked
+        asked += 1
         try:
-            if not isinstance(fs, LocalFileSystem):
-                fs.pipe_file(path, data, mode="create")
-                return True
-            with _beside(Path(path), data) as temporary:
-                os.link(temporary, path)  # atomic, and unlike O_EXCL never shows an empty file
+            if isinstance(fs, LocalFileSystem):
+                with _beside(Path(path), content) as temporary:
+                    os.link(temporary, path)  # atomic, and unlike O_EXCL never shows an empty file
+            else:
+                fs.pipe_file(path, content, mode="create")
             return True
         except FileExistsError:
             return False
         except OSError as error:
-            status = _http_status(error)
+            status = http_status(error)
             if status == 412:  # s3fs makes a FileExistsError only of AWS's own wording
                 return False
-            if status == 501:  # a store without conditional writes
-                if fs.exists(path):
-                    return False
-                fs.pipe_file(path, data)
-                return True
-            if status != 409 or pause is None:  # 409: another write to it is under way, whose end decides
+            if status != 501:
                 raise
-            time.sleep(pause)
-    raise AssertionError("unreachable: the last attempt returns or raises")
+            if fs.exists(path):  # a store without conditional writes
+                return False
+            fs.pipe_file(path, content)
+            return True
+
+    # the answer to a write that was made may be lost, and the next one finds what this call wrote
+    return _ask(url, put) or (asked > 1 and read_bytes(url) == content)
 
 
 def creates_once(url: str) -> bool:
     """Return whether the store of ``url`` itself refuses to create an object twice; ``url`` is there afterwards."""
-    fs, path = filesystem(url)
     write(url, "")
-    if isinstance(fs, LocalFileSystem):
-        return not create(url, "")
-    if not fs.async_impl and type(fs).pipe_file is fsspec.AbstractFileSystem.pipe_file:
-        return False  # fsspec's own looks, then writes
-    try:
-        fs.pipe_file(path, b"", mode="create")
-    except FileExistsError:
-        return True
-    except OSError as error:
-        return _http_status(error) == 412
-    return False
 
+    def refuses(fs: Any, path: str) -> bool:
+        if isinstance(fs, LocalFileSystem):
+            return not create(url, "")
+        if not fs.async_impl and type(fs).pipe_file is fsspec.AbstractFileSystem.pipe_file:
+            return False  # fsspec's own looks, then writes
+        try:
+            fs.pipe_file(path, b"", mode="create")
+        except FileExistsError:
+            return True
+        except OSError as error:
+            if http_status(error) in (412, 501):
+                return http_status(error) == 412
+            raise
+        return False
 
-def _http_status(error: OSError) -> int | None:
-    """Return the HTTP status of the S3 answer that an error was made of."""
-    response = getattr(error.__cause__, "response", None)
-    return response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+    return _ask(url, refuses)
 
 
 @contextlib.contextmanager
@@ -176,23 +248,25 @@ def _beside(path: Path, data: bytes):
 
 def names(url: str) -> list[str]:
     """Return the sorted names in a folder, without hidden ones; an absent folder has none."""
-    fs, path = filesystem(url)
-    try:
+
+    def listed(fs: Any, path: str) -> list[str]:
         if isinstance(fs, LocalFileSystem):  # in a fifth of the time that fsspec's listing takes
-            return sorted(n for n in os.listdir(path) if n[0] != ".")  # noqa: PTH208
-        found = fs.ls(path, detail=False)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    listed = (str(p).rstrip("/").rsplit("/", 1)[-1] for p in found)
-    return sorted(n for n in listed if n and not n.startswith("."))
+            return os.listdir(path)  # noqa: PTH208
+        return [str(p).rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False)]
+
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(n for n in _ask(url, listed) if n and not n.startswith("."))
+    return []
 
 
 def files_below(url: str) -> list[str]:
     """Return the sorted paths, relative to ``url``, of all files below it; hidden ones are left out."""
-    fs, path = filesystem(url)
-    root = path.rstrip("/") + "/"
-    found = (str(p)[len(root) :] for p in fs.find(path))
-    return sorted(p for p in found if p and not any(part.startswith(".") for part in p.split("/")))
+
+    def found(fs: Any, path: str) -> list[str]:
+        root = path.rstrip("/") + "/"
+        return [str(p)[len(root) :] for p in fs.find(path)]
+
+    return sorted(p for p in _ask(url, found) if p and not any(part.startswith(".") for part in p.split("/")))
 
 
 def read_many(urls: list[str]) -> list[bytes | None]:
@@ -204,10 +278,18 @@ def read_many(urls: list[str]) -> list[bytes | None]:
         except FileNotFoundError:
             return None
 
-    if len(urls) < 2 or all(is_local(u) for u in urls):
-        return [read(u) for u in urls]
+    return [read(u) for u in urls] if all(map(is_local, urls)) else _parallel(read, urls)
+
+
+def _parallel(work: Callable[[str], T], items: list[str]) -> list[T]:
+    seconds = _PATIENCE.get()  # which threads do not inherit
+
+    def patiently(item: str) -> T:
+        with patience(seconds):
+            return work(item)
+
     with ThreadPoolExecutor(_TRANSFERS) as pool:
-        return list(pool.map(read, urls))
+        return list(pool.map(patiently, items))
 
 
 def put_folder(local: Path, url: str) -> None:
@@ -220,9 +302,12 @@ def put_folder(local: Path, url: str) -> None:
         remove(url)
         fresh.rename(target)
         return
-    fs, path = filesystem(url)
+
+    def put(name: str) -> None:
+        _ask(join(url, name), lambda fs, path: fs.put_file(str(local / name), path))
+
     remove(url)
-    fs.put(f"{local}/", f"{path}/", recursive=True)
+    _parallel(put, [str(f.relative_to(local)) for f in sorted(local.rglob("*")) if f.is_file()])
 
 
 def get_folder(url: str, local: Path) -> Path:
@@ -235,11 +320,12 @@ def get_folder(url: str, local: Path) -> Path:
         raise UserError(f"{redact(url)}: no such folder")
     if is_local(url):
         return local_path(url)
-    fs, path = filesystem(url)
-    for name in files_below(url):
-        target = local / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fs.get_file(f"{path.rstrip('/')}/{name}", str(target))
+
+    def get(name: str) -> None:
+        (local / name).parent.mkdir(parents=True, exist_ok=True)
+        _ask(join(url, name), lambda fs, path: fs.get_file(path, str(local / name)))
+
+    _parallel(get, files_below(url))
     return local
 
 
@@ -249,12 +335,10 @@ def copy_folder(source: str, target: str) -> None:
     def copy(name: str) -> None:
         write(join(target, name), read_bytes(join(source, name)))
 
-    with ThreadPoolExecutor(_TRANSFERS) as pool:
-        list(pool.map(copy, files_below(source)))
+    _parallel(copy, files_below(source))
 
 
 def remove(url: str) -> None:
     """Remove a file or folder; nothing happens if it is not there."""
-    fs, path = filesystem(url)
     with contextlib.suppress(FileNotFoundError):
-        fs.rm(path, recursive=True)
+        _ask(url, lambda fs, path: fs.rm(path, recursive=True))

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field
 
 from automl_images import experiment as library
 from automl_images import steps
 from automl_images.errors import UserError
 from automl_images.experiment import Data, Source
+from automl_images.plain import read_yaml
 from automl_images.steps.plan import check_experiment
 from automl_images.sweep.schema import Block
 
@@ -72,10 +72,10 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Experiment:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"), str(path))
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path}: no such experiment") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: is not an experiment: its top level is no mapping")
@@ -117,10 +117,7 @@ def _override(content: dict[str, Any], override: str) -> None:
     *parents, last = name.strip().split(".")
     if not equals or not last:
         raise UserError(f"--set {override}: write PATH=VALUE, such as sweep.iterations=4")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override}: the value is not YAML; quote it") from None
+    value = read_yaml(text, f"--set {override}")
     at = content
     for key in parents:
         if not isinstance(at.get(key), dict):

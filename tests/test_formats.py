@@ -252,17 +252,25 @@ def none(kind):
     return outcome
 
 
-def twice(kind, first, second):
+def twice(kind, *given, expected=None):
+    """Return a check of several records of one image, of which ``expected`` is left."""
+
     def outcome(tmp_path, policy):
         save_images(tmp_path, ["a.png"])
         checker = Checker(policy, label=kind)
-        records = [Record(str(tmp_path / "a.png"), label) for label in (first, first, second)]
         try:
-            found = list(checker.check(records))
+            found = list(checker.check([Record(str(tmp_path / "a.png"), label, where=str(i)) for i, label in given]))
         except UserError:
             return "refused"
-        return {2: "image left out"}[len(found)]
+        left = [record.label for record in checker.settled(lambda: iter(found))]
+        assert checker.images == len(left)
+        if not left:
+            return "image left out"
+        assert left == [expected] and checker.found["repeated_images" if len(given) > 1 else "repeated_boxes"] == 1
+        assert checker.labels.total() == len(expected.names())
+        return "joined" if len(given) > 1 and kind == "boxes" else "counted once"
 
+    given = list(enumerate(given))
     return outcome
 
 
@@ -320,6 +328,7 @@ def unread(tmp_path, policy):
     return {1: "image left out"}[len(found)]
 
 
+A_BOX, ANOTHER = Box("cat", 0.25, 0.5, 0.75, 1.0), Box("dog", 0, 0, 0.5, 0.5)
 SIZE, CLASS = "an image of another size than annotated", "a class that training does not have"
 CHECKS = {
     ("any", "an image that is missing or does not open"): [unopened(None), unopened(b""), unopened(b"text")],
@@ -328,6 +337,9 @@ CHECKS = {
     ("class", SIZE): [other_size("class")],
     ("class", "an image without a class"): [none("class")],
     ("class", CLASS): [unknown("class", OneClass("emu"))],
+    ("class", "an image once more, with the same class"): [
+        twice("class", OneClass("cat"), OneClass("cat"), expected=OneClass("cat"))
+    ],
     ("class", "an image once more, with another class"): [twice("class", OneClass("cat"), OneClass("dog"))],
     ("class", "training with fewer than two classes"): [training("class", ["a"]), training("class", [])],
     ("class", "a class without an image to score on"): [missing("class")],
@@ -336,6 +348,9 @@ CHECKS = {
     ("classes", CLASS): [
         unknown("classes", Classes(("cat", "emu")), Classes(("cat",))),
         unknown("classes", Classes(("emu",)), Classes(())),
+    ],
+    ("classes", "an image once more, with the same classes"): [
+        twice("classes", Classes(("cat", "dog")), Classes(("dog", "cat")), expected=Classes(("cat", "dog")))
     ],
     ("classes", "an image once more, with other classes"): [
         twice("classes", Classes(("cat", "dog")), Classes(("cat",))),
@@ -354,6 +369,11 @@ CHECKS = {
         box(0.5, 0.1, 0.6, 1 + 2 / 8, counted="fixed_boxes"),
     ],
     ("boxes", "a box that ends before it begins"): [box(0.5, 0.1, 0.2, 0.5, counted="fixed_boxes")],
+    ("boxes", "a box that stands twice"): [twice("boxes", Boxes((A_BOX, A_BOX)), expected=Boxes((A_BOX,)))],
+    ("boxes", "an image in several records"): [
+        twice("boxes", Boxes((A_BOX,)), Boxes((ANOTHER, A_BOX)), expected=Boxes((A_BOX, ANOTHER))),
+        twice("boxes", Boxes(()), Boxes((A_BOX,)), expected=Boxes((A_BOX,))),
+    ],
     ("boxes", SIZE): [other_size("boxes")],
     ("boxes", CLASS): [box(0.1, 0.1, 0.2, 0.5, left=0, name="emu", counted="dropped_boxes")],
 }

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from automl_images.errors import UserError
-from automl_images.sweep.sampling.independent import Grid, Random
+from automl_images.hyperparameters import resolve
+from automl_images.sweep.sampling.bayesian import Bayesian
+from automl_images.sweep.sampling.independent import Grid, Random, Sobol
 from automl_images.sweep.space import check_space, parse_space
+from automl_images.sweep.trial import State, Trial
 
 TASK = "image-object-detection"
 SPACE = [
@@ -113,17 +116,78 @@ def test_a_grid_counts_through_every_point_once():
         ),
         ({"min_size": {"choice": [64]}}, "does not apply to yolov5"),
         ({"validation_iou_threshold": {"choice": [0.5]}}, "must be one for the whole sweep"),
-        ({"number_of_epochs": {"uniform": [1.5, 3]}}, "1.5 is not a whole number"),
+        ({"number_of_epochs": {"uniform": [1.5, 3]}}, "number_of_epochs: uniform draws fractions, and it takes at"),
+        ({"number_of_epochs": {"normal": [8, 2]}}, "number_of_epochs: normal draws fractions"),
+        ({"number_of_epochs": {"quniform": [2, 8, 0.5]}}, "number_of_epochs: quniform draws fractions"),
+        ({"number_of_epochs": {"qnormal": [8, 2, 0.5]}}, "number_of_epochs: qnormal draws fractions"),
+        ({"number_of_epochs": {"qnormal": [-80, 2, 1]}}, "qnormal hardly ever draws a value in its range, at least 1"),
+        ({"nesterov": {"uniform": [0, 1]}}, "nesterov: uniform draws fractions, and it takes 0 or 1"),
+        ({"optimizer": {"randint": 2}}, "optimizer: 0 is out of range"),
+        (
+            {"layers_to_freeze": {"quniform": [8, 12, 1]}},
+            "with layers_to_freeze 11: layers_to_freeze: 11 is more",
+        ),
+        ({"momentum": {"quniform": [0, 0.9, 0.1]}, "nesterov": 1}, "momentum: 0 leaves nesterov nothing"),
+        (
+            {"optimizer": {"choice": ["adam", "sgd"]}, "momentum": {"quniform": [0, 0.9, 0.1]}},
+            "yolov5 with optimizer sgd: momentum: 0 leaves nesterov",
+        ),
+        (
+            {
+                "model_name": "fasterrcnn_resnet18_fpn",
+                "min_size": {"quniform": [64, 512, 32]},
+                "max_size": {"choice": [1333, 480]},
+            },
+            "with min_size 512, max_size 480: min_size: 512 is above max_size 480",
+        ),
+        ({"learning_rate": "uniform(0.0001, 0.01)"}, "is text; write {uniform: [0.0001, 0.01]}"),
         ({"img_size": {"choice": [64]}}, "is in settings too"),
     ],
     ids=lambda x: x if isinstance(x, str) else None,
 )
 def test_a_wrong_space_is_refused_with_its_path(space, line):
     with pytest.raises(UserError) as refused:
-        check_space(TASK, parse_space(space), {"img_size": 64}, isinstance(space, list))
+        fixed = {} if "max_size" in space else {"img_size": 64}
+        check_space(TASK, parse_space(space), fixed, isinstance(space, list))
     assert line in str(refused.value)
 
 
 def test_grid_refuses_what_is_continuous():
     with pytest.raises(UserError, match="grid sampling takes choices only, and learning_rate is uniform"):
         Grid().points(parse_space({"learning_rate": {"uniform": [0, 1]}}))
+
+
+def test_a_setting_that_is_judged_with_two_others_is_found_however_many_choices_there_are():
+    space = {f"early_stopping_{n}": {"choice": list(range(1, 40))} for n in ("patience", "delay", "min_epochs")}
+    space |= {"momentum": {"choice": [0.9, 0]}, "optimizer": {"choice": ["adam", "nag"]}}
+    with pytest.raises(UserError, match="yolov5 with momentum 0, optimizer nag"):
+        check_space(TASK, parse_space(space), {}, False)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"training_batch_size": {"quniform": [2, 8, 2]}, "layers_to_freeze": {"quniform": [1, 10, 1]}},
+        {"training_batch_size": {"qnormal": [2, 8, 1]}, "learning_rate": {"normal": [-0.01, 0.01]}},
+        {"learning_rate": {"lognormal": [0, 1]}, "momentum": {"uniform": [0, 0.9]}, "multi_scale": {"randint": 2}},
+        {"number_of_epochs": {"qlognormal": [0, 2, 1]}, "weight_decay": {"qnormal": [0, 0.3, 0.25]}},
+    ],
+)
+@pytest.mark.parametrize("sampler", [Random(), Sobol(), Bayesian(startup=2)], ids=lambda s: s.by)
+def test_what_is_taken_can_be_run_by_every_trial(space, sampler):
+    branches = parse_space(space)
+    check_space(TASK, branches, {}, False)
+    trials, drawn = [], []
+    for i in range(60 if sampler.adaptive else 400):
+        settings = sampler.propose(branches, 0, i, trials)
+        drawn.append(resolve(TASK, {"model_name": "yolov5", **settings}))
+        best = {"value": drawn[-1]["learning_rate"]}
+        trials.append(Trial(i, State.COMPLETED, settings=settings, sampled=tuple(settings), best=best))
+    assert all(len({d[name] for d in drawn}) > 1 for name in space)
+
+
+def test_a_normal_expression_keeps_its_shape_within_the_range():
+    expression = parse_space({"learning_rate": {"normal": [0, 0.1]}})[0]["learning_rate"]
+    values = [expression.quantile((i + 0.5) / 1000) for i in range(1000)]
+    assert min(values) > 0 and np.mean(values) == pytest.approx(0.1 * np.sqrt(2 / np.pi), rel=0.01)
+    assert [expression.probability(v) for v in values[::100]] == pytest.approx([i / 10 + 0.0005 for i in range(10)])

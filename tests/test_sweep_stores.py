@@ -154,7 +154,7 @@ def test_a_conflict_is_tried_again_and_any_refusal_is_taken_for_one(ledger, cond
     conditions([412])
     assert not storage.create(f"{ledger.url}/another", "1"), "said without AWS's <Condition>"
     conditions([403])
-    with pytest.raises(PermissionError):
+    with pytest.raises(UserError, match="the store refuses: .*check the credentials"):
         storage.create(f"{ledger.url}/another", "1")
 
 

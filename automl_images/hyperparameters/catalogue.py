@@ -16,6 +16,7 @@ from automl_images.architectures import ARCHITECTURES, models_of
 from automl_images.errors import UserError, nearest
 from automl_images.hyperparameters import classification, common, detection
 from automl_images.hyperparameters.hyperparameter import Hyperparameter
+from automl_images.hyperparameters.sizes import SIZES_TOGETHER
 from automl_images.tasks import get_task
 
 CATALOGUE = {row.name: row for row in (*common.ROWS, *classification.ROWS, *detection.ROWS)}
@@ -52,6 +53,12 @@ def described(model: str) -> Mapping[str, Hyperparameter]:
     """Return all rows that concern a model, by name, wherever they are given."""
     family = ARCHITECTURES[model].family
     return MappingProxyType({n: h.variant(family, model) for n, h in CATALOGUE.items() if h.applies_to(model)})
+
+
+def together(model: str) -> list[set[str]]:
+    """Return the groups of a model's settings whose values are judged together, at most three of them by one rule."""
+    rows = hyperparameters(model).values()
+    return [*SIZES_TOGETHER, *({row.name, *refusal.beside} for row in rows for refusal in row.refused)]
 
 
 def check_model(task: str, model: str) -> str:

@@ -10,6 +10,11 @@ from automl_images.errors import UserError
 
 WITHOUT_PUBLISHED_WEIGHTS = tuple(name for name in ARCHITECTURES if not has_published(name))
 
+SIZES_TOGETHER = (  # settings that the checks below compare
+    {"image_shape", "resize", "train_crop_size", "valid_crop_size", "valid_resize_size"},
+    {"min_size", "max_size"},
+)
+
 
 def check_layers(model_name: str, count: int | None) -> None:
     """Raise UserError if ``count`` is more groups of layers than the model has, its head left out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from automl_images import storage
+from automl_images.annotations.imageroot import is_image, passed_over
 from automl_images.errors import UserError
 from automl_images.tasks import part
 
 if TYPE_CHECKING:
     from automl_images.reports import Family
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 def predict_images(
@@ -50,7 +50,7 @@ def predict_images(
         if overrides:
             predictor = load_model(folder, **check_inference(predictor.settings["model_name"], overrides))
     report: Family = part("reports", predictor.task)
-    one = output is not None and len(files) == 1 and output.suffix.lower() in SUFFIXES
+    one = output is not None and len(files) == 1 and is_image(output.name)
     for file, name in zip(files, drawing_names(files), strict=True):
         image = Image.fromarray(load_image(str(file)))
         prediction = predictor.predict([image])[0]
@@ -81,7 +81,10 @@ def drawing_names(files: Sequence[Path]) -> list[str]:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
+        found = storage.files_below(str(path))
+        if others := passed_over(found):
+            print(f"{path}: passed over, as their suffixes are no images': {others}", file=sys.stderr)
+        return [path / name for name in found if is_image(name)]
     if not path.exists():
         raise UserError(f"{path}: no such image")
     return [path]

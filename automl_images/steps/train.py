@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl_images import memory, storage
-from automl_images.environment import lanes_here
+from automl_images.environment import STOP, lanes_here
 from automl_images.errors import say
+from automl_images.steps.interruption import Interruption
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.repeat import limit_threads
 from automl_images.steps.select import select_trial
@@ -39,27 +40,35 @@ def train_lane(lane: str) -> str:
 
     Raises:
         UserError: this is no lane, or its ledger is not there.
+        Interrupted: a signal ended it; the trial that ran was told and resumes, and no other was started.
     """
     mine = Lane.of_json(lane)
     shared = Ledger(mine.ledger)
     submission = shared.run(mine.run)
     done: dict[int, str] = {}
-    for trial in range(submission.iterations):
-        before = shared.trial(trial)
-        if before and before.finished:
-            continue
-        if not (shared.claim(mine.run, trial, mine.index) if submission.claims else trial % mine.count == mine.index):
-            continue
-        if time.time() > submission.deadline:
-            reason = "timeout_hours: the time of the sweep was over before it started"
-            shared.write_unstarted(trial, State.SKIPPED, reason=reason)
-            done[trial] = State.SKIPPED
-            continue
-        done[trial] = _run(shared, mine.run, trial)
-        if done[trial] == SUPERSEDED:
-            taken = f"another run of this experiment has taken trial {trial} over"
-            say(f"lane {mine.index}: {taken}, so this lane ends; its trials go on there")
-            break
+    with Interruption() as interruption:
+        for trial in range(submission.iterations):
+            interruption.check()
+            before = shared.trial(trial)
+            if before and before.finished:
+                continue
+            own = trial % mine.count == mine.index
+            if not (shared.claim(mine.run, trial, mine.index) if submission.claims else own):
+                continue
+            if os.environ.get(STOP):
+                done[trial] = end_early(shared, trial)
+                continue
+            if time.time() > submission.deadline:
+                reason = "timeout_hours: the time of the sweep was over before it started"
+                shared.write_unstarted(trial, State.SKIPPED, reason=reason)
+                done[trial] = State.SKIPPED
+                continue
+            done[trial] = _run(shared, mine.run, trial, interruption)
+            if done[trial] == SUPERSEDED:
+                taken = f"another run of this experiment has taken trial {trial} over"
+                say(f"lane {mine.index}: {taken}, so this lane ends; its trials go on there")
+                break
+        interruption.check()
     return json.dumps({"ledger": shared.url, "lane": mine.index, "trials": done})
 
 
@@ -110,7 +119,26 @@ def train_once(
     return {**best, "model": storage.absolute(model)}
 
 
-def _run(shared: Ledger, run: str, trial: int) -> str:
+def end_early(shared: Ledger, trial: int) -> str:
+    """End a trial that does not run, as ``--stop-after-current`` asks: with its best model so far, if it has one.
+
+    One that has not begun is skipped, and one without a model left as it is: a further submission runs both.
+    """
+    why = "--stop-after-current: the sweep was ended"
+    before, model = shared.trial(trial), shared.model_url(trial)
+    if before is None:
+        shared.write_unstarted(trial, State.SKIPPED, reason=f"{why} before it started")
+        return State.SKIPPED
+    if before.attempt and storage.exists(storage.join(model, "metrics.json")):
+        metrics = json.loads(storage.read_text(storage.join(model, "metrics.json")))
+        name, epoch = shared.experiment()["primary_metric"], metrics.pop("epoch")
+        best = {"metric": name, "value": metrics[name], "epoch": epoch, "metrics": metrics} if name in metrics else None
+        before = shared.end_trial(before, State.TERMINATED, best=best, error=None, reason=why, model=model)
+        shared.remove_checkpoints(trial)
+    return before.state
+
+
+def _run(shared: Ledger, run: str, trial: int, interruption: Interruption) -> str:
     command = [sys.executable, "-m", "automl_images.steps.trial", shared.url, run, str(trial)]
     lines = []
     with (
@@ -126,6 +154,7 @@ def _run(shared: Ledger, run: str, trial: int) -> str:
         memory.guarded(child.pid, lanes_here()) as guard,
     ):
         assert child.stdout is not None
+        interruption.tells(child)
         for line in child.stdout:
             say(f"trial {trial}: {line.rstrip()}")
             lines.append(line)

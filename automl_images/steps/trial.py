@@ -16,7 +16,9 @@ from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.environment import rank
 from automl_images.errors import DiskFullError, UserError, explain_full_disk, say
+from automl_images.faults import explained
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS
+from automl_images.steps.interruption import die_at_once
 from automl_images.sweep import proposal
 from automl_images.sweep.computing import Computing
 from automl_images.sweep.journal import LedgerJournal
@@ -52,7 +54,7 @@ def run_trial(ledger: Ledger, run: str, trial: int) -> int:
     except Exception as error:
         known = isinstance(error, UserError)
         line = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0][:MOST]
-        resumes = isinstance(error, DiskFullError)
+        resumes = isinstance(error, DiskFullError | BrokenPipeError)  # its lane is gone
         ledger.end_trial(started, State.FAILED, journal.last, error=storage.redact(line), resumes=resumes)
         raise
     if journal.superseded:
@@ -108,9 +110,10 @@ def _checkpoint(ledger: Ledger, trial: int, scratch: Path) -> Path | None:
 
 def main() -> int:
     """Run the trial that the arguments name."""
+    die_at_once()
     url, run, trial = sys.argv[1:]
     try:
-        with explain_full_disk():
+        with explained():
             return (help_trial if rank() else run_trial)(Ledger(url), run, int(trial))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
