@@ -201,6 +201,8 @@ def plan_sweep(
     covered["data"] = _data(training, validation)
     source = covered["weights"]["source"]
     if source:
+        if not storage.exists(_weights_file(source)):
+            raise UserError(f"weights.source: {storage.redact(_weights_file(source))}: no such file")
         covered["weights"] = {**covered["weights"], "content": contents.digest([_weights_file(source)])}
     branches = parse_space(covered["space"])
     most, iterations, there = sweep.sampling.points(branches), sweep.iterations, points(branches)
@@ -273,10 +275,7 @@ def _stage(shared: Ledger, source: str | None) -> str | None:
     file = _weights_file(source)
     url = storage.join(shared.url, "weights", file.rpartition("/")[2])
     if not storage.exists(url):
-        try:
-            storage.write(url, storage.read_bytes(file))
-        except FileNotFoundError:
-            raise UserError(f"weights.source: {storage.redact(file)}: no such file") from None
+        storage.write(url, storage.read_bytes(file))
         labels = storage.join(file.rpartition("/")[0], "labels.json")
         if storage.exists(labels):  # a classifier's last layer is kept if they are the same
             storage.write(storage.join(shared.url, "weights", "labels.json"), storage.read_bytes(labels))
