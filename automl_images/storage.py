@@ -12,88 +12,19 @@ import errno
 import os
 import re
 import shutil
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from automl_images.errors import StoreError, UserError, first_line, http_status, redact, refusal, say
+from automl_images.errors import UserError, http_status, redact
+from automl_images.store import PATIENCE, T, ask, patience
 
-T = TypeVar("T")
 _TRANSFERS = 16
-LONG = 300.0  # seconds that lanes and trials ask a store again, before what they do ends and resumes another time
-_PATIENCE = ContextVar("patience", default=10.0)  # seconds
-_LONGEST_PAUSE = 10.0
-_ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, NotImplementedError, UserError)
-# one quick retry by the driver: asking again is ours, with one limit for every store
-_S3 = {"config_kwargs": {"retries": {"total_max_attempts": 2}, "connect_timeout": 10, "read_timeout": 60}}
-
-
-@contextlib.contextmanager
-def patience(seconds: float) -> Iterator[None]:
-    """Ask a store that gives no answer again for so many seconds, while the block runs in this thread."""
-    before = _PATIENCE.set(seconds)
-    try:
-        yield
-    finally:
-        _PATIENCE.reset(before)
-
-
-def filesystem(url: str) -> tuple[Any, str]:
-    """Return the fsspec filesystem of ``url`` and the path in it, with listing caches off.
-
-    Raises:
-        UserError: the protocol is unknown, its driver is not installed, or the address is none.
-    """
-    if url.startswith("minio://"):
-        url = "s3://" + url.removeprefix("minio://")
-    options: dict[str, Any] = {"use_listings_cache": False} if "://" in url else {}
-    if url.startswith("s3://"):
-        options |= _S3
-    try:
-        urlsplit(url if "://" in url else "")  # drivers raise what is wrong with a host whenever they come to it
-        return fsspec.core.url_to_fs(url, **options)
-    except Exception as error:  # a driver may ask for credentials here
-        why = first_line(error) if isinstance(error, ImportError | ValueError) else refusal(error) or first_line(error)
-        raise UserError(f"{redact(url)}: cannot be opened: {redact(why)}") from error
-
-
-def _ask(url: str, work: Callable[[Any, str], T]) -> T:
-    """Return ``work(filesystem, path)``; a store that gives no answer is asked again, with growing pauses.
-
-    Raises:
-        StoreError: it gave none for as long as :func:`patience` says.
-        UserError: it refused; the line says why.
-    """
-    fs, path = filesystem(url)
-    if isinstance(fs, LocalFileSystem):
-        return work(fs, path)
-    until, pause = time.monotonic() + _PATIENCE.get(), 0.2
-    while True:
-        try:
-            return work(fs, path)
-        except _ANSWERS:
-            raise
-        except Exception as error:
-            refused = refusal(error)
-            if refused:
-                raise UserError(f"{redact(url)}: {refused}") from error
-            why = redact(first_line(error))
-            if time.monotonic() + pause > until:
-                raise StoreError(
-                    f"{redact(url)}: the store gives no answer ({why}); start again when it does"
-                ) from error
-            if pause == _LONGEST_PAUSE:
-                say(f"{url}: the store gives no answer ({why}); asking again for {until - time.monotonic():.0f} s")
-        time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def is_local(url: str) -> bool:
@@ -134,7 +65,7 @@ def is_dir(url: str) -> bool:
 
 def _info(url: str) -> dict[str, Any] | None:
     try:
-        return _ask(url, lambda fs, path: fs.info(path))  # fsspec's exists() is False for any error
+        return ask(url, lambda fs, path: fs.info(path))  # fsspec's exists() is False for any error
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENAMETOOLONG) or isinstance(
             error, FileNotFoundError | NotADirectoryError
@@ -146,14 +77,14 @@ def _info(url: str) -> dict[str, Any] | None:
 def modified(url: str) -> float | None:
     """Return when a file was written, by its store's clock, in seconds since 1970; None: the store does not tell."""
     try:
-        return _ask(url, lambda fs, path: fs.modified(path)).timestamp()
+        return ask(url, lambda fs, path: fs.modified(path)).timestamp()
     except NotImplementedError:
         return None
 
 
 def read_bytes(url: str) -> bytes:
     """Return a file's bytes; raises FileNotFoundError if there is none."""
-    return _ask(url, lambda fs, path: fs.cat_file(path))
+    return ask(url, lambda fs, path: fs.cat_file(path))
 
 
 def read_text(url: str) -> str:
@@ -169,7 +100,7 @@ def open_text(url: str, mode: str = "r") -> Any:
             fs.makedirs(fs._parent(path), exist_ok=True)
         return fs.open(path, mode, encoding="utf-8-sig" if mode == "r" else "utf-8", newline="")
 
-    return _ask(url, opened)
+    return ask(url, opened)
 
 
 def write(url: str, data: bytes | str) -> None:
@@ -183,7 +114,7 @@ def write(url: str, data: bytes | str) -> None:
         with _beside(Path(path), content) as temporary:
             temporary.replace(path)
 
-    _ask(url, put)
+    ask(url, put)
 
 
 def create(url: str, data: bytes | str) -> bool:
@@ -217,7 +148,7 @@ def create(url: str, data: bytes | str) -> bool:
             return True
 
     # the answer to a write that was made may be lost, and the next one finds what this call wrote
-    return _ask(url, put) or (asked > 1 and read_bytes(url) == content)
+    return ask(url, put) or (asked > 1 and read_bytes(url) == content)
 
 
 def creates_once(url: str) -> bool:
@@ -239,7 +170,7 @@ def creates_once(url: str) -> bool:
             raise
         return False
 
-    return _ask(url, refuses)
+    return ask(url, refuses)
 
 
 @contextlib.contextmanager
@@ -262,14 +193,14 @@ def names(url: str) -> list[str]:
         return [str(p).rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False)]
 
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return sorted(n for n in _ask(url, listed) if n and not n.startswith("."))
+        return sorted(n for n in ask(url, listed) if n and not n.startswith("."))
     return []
 
 
 def listed(url: str) -> dict[str, dict[str, Any]]:
     """Return what a store says of a file, or of those in a folder, by name."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return {str(i["name"]).rpartition("/")[2]: i for i in _ask(url, lambda fs, path: fs.ls(path, detail=True))}
+        return {str(i["name"]).rpartition("/")[2]: i for i in ask(url, lambda fs, path: fs.ls(path, detail=True))}
     return {}
 
 
@@ -280,7 +211,7 @@ def files_below(url: str) -> list[str]:
         root = path.rstrip("/") + "/"
         return [str(p)[len(root) :] for p in fs.find(path)]
 
-    return sorted(p for p in _ask(url, found) if p and not any(part.startswith(".") for part in p.split("/")))
+    return sorted(p for p in ask(url, found) if p and not any(part.startswith(".") for part in p.split("/")))
 
 
 def read_many(urls: list[str]) -> list[bytes | None]:
@@ -296,7 +227,7 @@ def read_many(urls: list[str]) -> list[bytes | None]:
 
 
 def _parallel(work: Callable[[str], T], items: list[str]) -> list[T]:
-    seconds = _PATIENCE.get()  # which threads do not inherit
+    seconds = PATIENCE.get()  # which threads do not inherit
 
     def patiently(item: str) -> T:
         with patience(seconds):
@@ -318,7 +249,7 @@ def put_folder(local: Path, url: str) -> None:
         return
 
     def put(name: str) -> None:
-        _ask(join(url, name), lambda fs, path: fs.put_file(str(local / name), path))
+        ask(join(url, name), lambda fs, path: fs.put_file(str(local / name), path))
 
     remove(url)
     _parallel(put, [str(f.relative_to(local)) for f in sorted(local.rglob("*")) if f.is_file()])
@@ -337,7 +268,7 @@ def get_folder(url: str, local: Path) -> Path:
 
     def get(name: str) -> None:
         (local / name).parent.mkdir(parents=True, exist_ok=True)
-        _ask(join(url, name), lambda fs, path: fs.get_file(path, str(local / name)))
+        ask(join(url, name), lambda fs, path: fs.get_file(path, str(local / name)))
 
     _parallel(get, files_below(url))
     return local
@@ -355,4 +286,4 @@ def copy_folder(source: str, target: str) -> None:
 def remove(url: str) -> None:
     """Remove a file or folder; nothing happens if it is not there."""
     with contextlib.suppress(FileNotFoundError):
-        _ask(url, lambda fs, path: fs.rm(path, recursive=True))
+        ask(url, lambda fs, path: fs.rm(path, recursive=True))

@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from automl_images import storage
+from automl_images import storage, store
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.score import Evaluation, Score
 from automl_images.sweep.trial import State
@@ -105,8 +105,8 @@ def counted_requests(url: str) -> Iterator[list[str]]:
     """Give the list that the requests to a store go on: S3's by name, on a local folder one per operation."""
     made: list[str] = []
     if storage.is_local(url):
-        owner, name = storage, "filesystem"
-        call = storage.filesystem
+        owner, name = store, "filesystem"
+        call = store.filesystem
 
         def wrapped(url: str):
             made.append("operation")
@@ -138,7 +138,7 @@ class Sweep:
         self.bare: list[float] = []
         self.ended: list[float] = []
         self.torn = self.reads = 0
-        fs, self.bare_path = storage.filesystem(self.bare_url)
+        fs, self.bare_path = store.filesystem(self.bare_url)
         local = storage.is_local(url)
         self.put = (lambda path: Path(path).write_bytes(b"")) if local else (lambda path: fs.pipe_file(path, b""))
         self.list = os.listdir if local else (lambda path: fs.ls(path, detail=False))

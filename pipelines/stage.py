@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from automl_images import __version__, storage
+from automl_images import __version__, storage, store
 from automl_images.annotations.checks import check_training_classes
 from automl_images.annotations.reachable import put
 from automl_images.errors import UserError
@@ -123,7 +123,7 @@ def source_digest(data: Data) -> str | None:
 
 
 def _listing(address: str) -> list[str]:
-    files, path = storage.filesystem(address)
+    files, path = store.filesystem(address)
     single = files.info(path)
     found: dict[str, Any] = {path: single} if single["type"] == "file" else files.find(path, detail=True)
     lines = []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from automl_images import storage
+from automl_images import storage, store
 from automl_images.errors import StoreError
 from automl_images.steps import train
 from automl_images.steps.select import select_trial
@@ -175,7 +175,7 @@ def test_training_goes_on_while_a_store_is_away_and_all_arrives_afterwards(ledge
 
 
 def test_what_a_store_never_took_ends_the_trial_so_that_it_resumes(ledger, tmp_path, away, monkeypatch):
-    monkeypatch.setattr(storage, "LONG", 0.5)
+    monkeypatch.setattr(store, "LONG", 0.5)
     one = LedgerJournal(ledger, ledger.start_trial(0, SETTINGS, []), 60, STOPS)
     away.set()
     one.save_model(model(tmp_path / "m", "1"))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from automl_images import storage
+from automl_images import storage, store
 from automl_images.annotations.records import Record, records_of
 from automl_images.annotations.values import Broken
 from automl_images.errors import UserError
@@ -19,7 +19,7 @@ _TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*(?:[}\]]|$))')
 
 def first_line(file: str) -> str:
     """Return the first line that is not empty, cut at 64 KiB; nothing if there is none, or no such file."""
-    fs, path = storage.filesystem(file)
+    fs, path = store.filesystem(file)
     try:
         head = fs.cat_file(path, start=0, end=_HEAD).decode("utf-8-sig", errors="replace")
     except FileNotFoundError:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from automl_images import storage
+from automl_images import storage, store
 from automl_images.annotations.imaging import digest_of
 from automl_images.annotations.records import Record
 
@@ -45,7 +45,7 @@ def put(path: str, root: str) -> tuple[str, bool]:
     data = storage.read_bytes(path)
     name = re.sub(r"[^A-Za-z0-9._-]", "_", path.rstrip("/").rpartition("/")[2])[-_NAME:]
     target = storage.join(root, f"{digest_of(data)}-{name}")
-    files, there = storage.filesystem(target)
+    files, there = store.filesystem(target)
     with contextlib.suppress(FileNotFoundError):
         if files.size(there) == len(data):
             return target, False

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from automl_images import storage
+from automl_images import storage, store
 from automl_images.annotations.labels import kind_of, restored
 from automl_images.annotations.lines import opened
 from automl_images.annotations.records import Record
@@ -52,7 +52,7 @@ def replacing(url: str) -> Iterator[Path]:
         if target:
             fresh.replace(target)
         else:
-            fs, path = storage.filesystem(url)
+            fs, path = store.filesystem(url)
             fs.put_file(str(fresh), path)
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from automl_images import memory, storage
+from automl_images import memory, storage, store
 from automl_images.environment import STOP, lanes_here
 from automl_images.errors import say
 from automl_images.steps.interruption import Interruption
@@ -46,7 +46,7 @@ def train_lane(lane: str) -> str:
         Interrupted: a signal ended it; the trial that ran was told and resumes, and no other was started.
     """
     mine = Lane.of_json(lane)
-    with storage.patience(storage.LONG), Interruption() as interruption:
+    with store.patience(store.LONG), Interruption() as interruption:
         done = _Lane(mine, Ledger(mine.ledger), interruption).run()
         interruption.check()
     return json.dumps({"ledger": storage.absolute(mine.ledger), "lane": mine.index, "trials": done})

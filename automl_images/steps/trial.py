@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automl_images import storage
+from automl_images import storage, store
 from automl_images.annotations import read_records
 from automl_images.environment import rank
 from automl_images.errors import DiskFullError, StoreError, UserError, explain_full_disk, first_line, say
@@ -186,7 +186,7 @@ def main() -> int:
     die_at_once()
     url, run, trial, attempt = sys.argv[1:]
     try:
-        with explained(), storage.patience(storage.LONG):
+        with explained(), store.patience(store.LONG):
             if rank():
                 return help_trial(Ledger(url), run, int(trial))
             return run_trial(Ledger(url), run, int(trial), int(attempt))

@@ -9,7 +9,7 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from automl_images import storage
+from automl_images import storage, store
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.submission import Submission
 from automl_images.sweep.trial import State, Trial, best_trial
@@ -119,7 +119,7 @@ def ended(trials: list[Trial], run: Submission | None, written: float) -> bool:
 
 
 def _written(url: str) -> float:
-    files, path = storage.filesystem(url)
+    files, path = store.filesystem(url)
     try:
         return files.modified(path).timestamp()
     except NotImplementedError:  # a store that tells no times: then names decide, which begin with the time

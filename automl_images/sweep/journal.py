@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from automl_images import storage
+from automl_images import storage, store
 from automl_images.errors import StoreError, UserError, first_line, say
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.liveness import BEAT
@@ -49,7 +49,7 @@ class LedgerJournal:
 
         def beat() -> None:
             for count in itertools.count():
-                with contextlib.suppress(UserError, OSError), storage.patience(0):
+                with contextlib.suppress(UserError, OSError), store.patience(0):
                     self.ledger.beat(self.trial, count)
                 if over.wait(BEAT):
                     return
@@ -72,7 +72,7 @@ class LedgerJournal:
         peers: dict[int, Score] = {}
         mine = Evaluation(self.trial.index, self.trial.attempt, score)
         try:
-            with storage.patience(_AT_AN_EVALUATION):
+            with store.patience(_AT_AN_EVALUATION):
                 peers, self.superseded = self.ledger.evaluate(mine)
         except (OSError, UserError) as error:
             say(f"ledger: {first_line(error)}; going on")
@@ -111,7 +111,7 @@ class LedgerJournal:
         Raises:
             StoreError: it has not, for as long as it was asked.
         """
-        until = time.monotonic() + storage.LONG
+        until = time.monotonic() + store.LONG
         with self._changed:
             while self._waiting and time.monotonic() < until:
                 self._changed.wait(0.2)
@@ -142,7 +142,7 @@ class LedgerJournal:
                     self._changed.wait()
                 name, (work, moved) = next(iter(self._waiting.items()))
             try:
-                with storage.patience(storage.LONG):
+                with store.patience(store.LONG):
                     work()
             except Exception as error:
                 self._error = error

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from automl_images import storage
+from automl_images import storage, store
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.labels import Box, Boxes, Label
 from automl_images.annotations.lines import json_value
@@ -33,7 +33,7 @@ def candidates(source: Source) -> list[str]:
 
 
 def _looks(file: str) -> bool:
-    fs, path = storage.filesystem(file)
+    fs, path = store.filesystem(file)
     try:
         head = fs.cat_file(path, start=0, end=_HEAD).removeprefix(b"\xef\xbb\xbf")
     except FileNotFoundError:
