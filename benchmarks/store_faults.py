@@ -158,7 +158,7 @@ def finished_once(proxy: Proxy, fault: str, amount: float, folder: Path) -> int:
         "sweep": {
             "iterations": TRIALS,
             "max_concurrent_iterations": LANES,
-            "space": {"beta1": {"uniform": [0.1, 0.9]}},
+            "space": space,
         },
     }
     records = str(folder / "records.jsonl")
