@@ -30,8 +30,11 @@ _CREDENTIALS = re.compile(
 class UserError(Exception):
     """Something the caller can mend: one line that says what, where and how.
 
-    Every entry point prints its text without a traceback and exits with code 2.
+    Every entry point prints its text without a traceback and exits with code 2. What it quotes makes no second line.
     """
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())
 
 
 class StepFailed(Exception):
