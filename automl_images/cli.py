@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from automl_images import __version__
+from automl_images import __version__, storage
 from automl_images.annotations import formats, read_records
-from automl_images.errors import UserError, explain_full_disk
+from automl_images.errors import UserError
+from automl_images.faults import explained
 from automl_images.plain import read_yaml
 
 app = typer.Typer(
@@ -107,25 +108,22 @@ def plan(
     experiment: Annotated[str, typer.Argument(help="The experiment (YAML or JSON); - is standard input.")],
     training: Annotated[str, typer.Argument(help="Records to train on (JSONL).")],
     validation: Annotated[str, typer.Argument(help="Records to score on (JSONL).")],
-    storage: Annotated[str, typer.Option(help="Where ledgers lie, if the experiment does not say.")] = "runs",
+    root: Annotated[str, typer.Option("--storage", help="Where ledgers lie, if the experiment does not say.")] = "runs",
     ledger: Annotated[str | None, typer.Option(help="The ledger's address, instead of a derived one.")] = None,
     fresh: Annotated[str, typer.Option(metavar="NAME", help="Start another ledger, with this in its name.")] = "",
     run: Annotated[str | None, typer.Option(help="This submission's name; null: a new one.")] = None,
 ) -> None:
     """Open the sweep's ledger and print its lanes, one JSON object a line."""
-    from automl_images import storage as files
     from automl_images.steps.plan import plan_sweep
 
     try:
-        text = sys.stdin.read() if experiment == "-" else files.read_text(experiment)
+        text = sys.stdin.read() if experiment == "-" else storage.read_text(experiment)
     except FileNotFoundError:
         raise UserError(f"{experiment}: no such experiment") from None
     content = read_yaml(text, experiment)
     if not isinstance(content, dict) or "task" not in content:
         raise UserError(f"{experiment}: is not an experiment: it needs at least a task")
-    lanes = plan_sweep(
-        content, training, validation, run=run or None, default_storage=storage, ledger=ledger, fresh=fresh
-    )
+    lanes = plan_sweep(content, training, validation, run=run or None, default_storage=root, ledger=ledger, fresh=fresh)
     print("\n".join(lanes))
 
 
@@ -199,10 +197,10 @@ def register(
         str | None, typer.Option(help="A metrics.json; - is stdin; not given: the model folder's.")
     ] = None,
     lineage: Annotated[str, typer.Option(help="Where the model comes from, a JSON object.")] = "{}",
+    minimum: Annotated[float | None, typer.Option(help="Refuse a model whose primary metric is below this.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Register a model folder under a name and the next version."""
-    from automl_images import storage
     from automl_images.steps.register import register_model
 
     origin = _object("--lineage", lineage)
@@ -211,7 +209,7 @@ def register(
         figures = json.loads(sys.stdin.read() if source == "-" else storage.read_text(source))
     except (FileNotFoundError, ValueError):
         raise UserError(f"{source}: no metrics there that parse as JSON; give --metrics") from None
-    result = register_model(model, name, registry, figures, origin)
+    result = register_model(model, name, registry, figures, origin, minimum)
     _print(result, as_json, f"{result['name']} version {result['version']}: {result['uri']}")
 
 
@@ -325,8 +323,8 @@ def sweep_show(ledger: LedgerAddress, as_json: AsJson = False) -> None:
 def main() -> None:
     """Run the command line."""
     try:
-        with explain_full_disk():
-            app(standalone_mode=True)
+        with explained():
+            app([storage.at_home(a) for a in sys.argv[1:]], standalone_mode=True)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

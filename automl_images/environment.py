@@ -11,6 +11,7 @@ SERVE_IMAGE = "AUTOML_IMAGES_SERVE_IMAGE"
 IMAGE = "AUTOML_IMAGES_IMAGE"  # the image that a step runs in, for the line that repeats it
 MOUNTS = "AUTOML_IMAGES_MOUNTS"  # the folders that a step's container is given, as docker run -v has them, one a line
 LANES_HERE = "AUTOML_IMAGES_LANES_HERE"  # how many lanes share this machine
+STOP = "AUTOML_IMAGES_STOP"  # a lane starts no trial; what has begun ends with the best model that it has
 PROCESSES = "AUTOML_IMAGES_PROCESSES"  # how many processes train a trial where there is no GPU
 COMPUTE = "AUTOML_IMAGES_COMPUTE"  # from a trial's first process to its others: what they compute with
 TOGETHER = "AUTOML_IMAGES_TOGETHER"  # a folder where another process tells the first what it failed by

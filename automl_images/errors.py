@@ -9,6 +9,8 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 
+# control characters, line ends of Unicode, changes of the writing direction, halves of characters
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _NAMED = r"(?:sig|signature|token|key|secret|passw(?:or)?d|pwd|credential|authorization)"
 _CREDENTIALS = re.compile(
     "|".join(
@@ -30,11 +32,12 @@ _CREDENTIALS = re.compile(
 class UserError(Exception):
     """Something the caller can mend: one line that says what, where and how.
 
-    Every entry point prints its text without a traceback and exits with code 2. What it quotes makes no second line.
+    Every entry point prints its text without a traceback and exits with code 2. What would end the line, hide text or
+    not be printed, such as a line end in a file's name, is escaped.
     """
 
-    def __str__(self) -> str:
-        return " ".join(super().__str__().splitlines())
+    def __init__(self, text: str = ""):
+        super().__init__(_UNPRINTABLE.sub(lambda m: m[0].encode("unicode_escape").decode(), str(text)))
 
 
 class StepFailed(Exception):

@@ -137,6 +137,9 @@ class Register(Block):
 
     name: str | None = Field(None, pattern=NAME, max_length=128, description="null: the experiment's name.")
     registry: str | None = Field(None, description="null: under storage.")
+    minimum: Real | None = Field(
+        None, description="A model whose primary metric is below this on the evaluation is refused; null: none is."
+    )
 
 
 class Serve(Block):

@@ -8,6 +8,7 @@ gives no answer is asked again, for as long as :func:`patience` says.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -56,6 +58,7 @@ def filesystem(url: str) -> tuple[Any, str]:
     if url.startswith("s3://"):
         options |= _S3
     try:
+        urlsplit(url if "://" in url else "")  # drivers raise what is wrong with a host whenever they come to it
         return fsspec.core.url_to_fs(url, **options)
     except Exception as error:  # a driver may ask for credentials here
         why = first_line(error) if isinstance(error, ImportError | ValueError) else refusal(error) or first_line(error)
@@ -99,8 +102,14 @@ def is_local(url: str) -> bool:
 
 
 def local_path(url: str) -> Path:
-    """Return the path of a local ``url``, absolute."""
-    return Path(os.path.abspath(re.sub(r"^(file|local)://", "", url)))  # noqa: PTH100 (resolve() would follow links)
+    """Return the path of a local ``url``, absolute; ``~`` is the home folder."""
+    plain = os.path.expanduser(re.sub(r"^(file|local)://", "", url))  # noqa: PTH111
+    return Path(os.path.abspath(plain))  # noqa: PTH100 (resolve() would follow links)
+
+
+def at_home(argument: str) -> str:
+    """Return a command's argument with ``~/`` at its beginning, or after its first ``=``, as the home folder."""
+    return re.sub(r"^([^=]*=)?~(?=/)", lambda m: (m[1] or "") + os.path.expanduser("~"), argument)  # noqa: PTH111
 
 
 def absolute(url: str) -> str:
@@ -124,9 +133,14 @@ def is_dir(url: str) -> bool:
 
 
 def _info(url: str) -> dict[str, Any] | None:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    try:
         return _ask(url, lambda fs, path: fs.info(path))  # fsspec's exists() is False for any error
-    return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG) or isinstance(
+            error, FileNotFoundError | NotADirectoryError
+        ):
+            return None
+        raise
 
 
 def modified(url: str) -> float | None:

@@ -6,14 +6,19 @@ Exit codes: 0 success, 2 something that the caller can mend (one line on standar
 from __future__ import annotations
 
 import json
+import select
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
+from signal import SIGINT
 from typing import Annotated
 
 import typer
 
-from automl_images.errors import StepFailed, UserError, explain_full_disk
+from automl_images import storage
+from automl_images.errors import StepFailed, UserError, say
+from automl_images.faults import explained
 
 app = typer.Typer(
     add_completion=False,
@@ -21,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run an experiment's pipeline here, compile it, or submit it to Kubeflow.",
 )
+_PATIENCE = 10  # seconds that a question waits for an answer
 File = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file.")]
 Set = Annotated[list[str], typer.Option("--set", help="PATH=VALUE, such as sweep.iterations=4; may be repeated.")]
 Fresh = Annotated[bool, typer.Option(help="Start over, even if this experiment has run before.")]
@@ -44,6 +50,9 @@ def run(
     root: Annotated[str, typer.Option(help="The folder of runs.")] = "runs",
     fresh: Fresh = False,
     runner: Runs = Where.subprocess,
+    stop: Annotated[
+        bool, typer.Option("--stop-after-current", help="Train no further: the best so far goes on to the end.")
+    ] = False,
     predict: Annotated[Path | None, typer.Option(help="Then predict this image.")] = None,
     predict_to: Annotated[Path, typer.Option(help="Where the predicted image is drawn.")] = Path("prediction.png"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -52,15 +61,45 @@ def run(
     from pipelines import run as local
     from pipelines.experiment import draw_sample, load
 
+    if stop and fresh:
+        raise UserError("--stop-after-current: ends a sweep that has begun, so it does not go with --fresh")
     loaded = load(experiment, overrides)
     draw_sample(loaded)
     if predict is not None and not predict.is_file():
         raise UserError(f"--predict {predict}: no such image")
-    summary = local.run(loaded, root=root, fresh=fresh, runner=runner.value)
+    try:
+        summary = local.run(loaded, root=root, fresh=fresh, runner=runner.value, stop=stop)
+    except local.RunInterrupted as end:
+        say(f"interrupted: {end.kept}; {_how_to_go_on(fresh, end.trained and not stop)}")
+        if fresh or stop or not (end.trained and end.number == SIGINT and _wants_the_best_so_far()):
+            raise
+        summary = local.run(loaded, root=root, runner=runner.value, stop=True)
     print(json.dumps(summary, indent=1) if as_json else "\n".join(local.summary_text(summary)))
     if predict is not None:
         local.predict(summary, predict, predict_to)
         print(f"predicted {predict}: {predict_to}", file=sys.stderr if as_json else sys.stdout)
+
+
+def _how_to_go_on(fresh: bool, trained: bool) -> str:
+    if fresh:
+        return "what --fresh began is not found again: the next run is another"
+    again = shlex.join([sys.executable, "-m", "pipelines", *sys.argv[1:]])
+    return f"go on with: {again}" + (f"; end with the best so far: {again} --stop-after-current" if trained else "")
+
+
+def _wants_the_best_so_far() -> bool:
+    """Ask on a terminal; no answer is no."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    asked = f"end the sweep here and go on with the best so far? [y/N] ({_PATIENCE} s) "
+    print(asked, end="", file=sys.stderr, flush=True)
+    try:
+        answered = select.select([sys.stdin], [], [], _PATIENCE)[0]
+        return bool(answered) and sys.stdin.readline().strip().lower() in ("y", "yes")
+    except KeyboardInterrupt:
+        return False
+    finally:
+        print(file=sys.stderr)
 
 
 @app.command("compile")
@@ -157,8 +196,8 @@ def schema() -> None:
 def main() -> None:
     """Run the command line."""
     try:
-        with explain_full_disk():
-            app(prog_name="python -m pipelines")
+        with explained():
+            app([storage.at_home(a) for a in sys.argv[1:]], prog_name="python -m pipelines")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -103,9 +104,9 @@ class Containers(Runner):
                 options[option] = int(parse_quantity(quantity))
         return options
 
-    def _end(self, child: Any) -> None:
+    def _end(self, child: Any, number: signal.Signals) -> None:
         with contextlib.suppress(DockerException):
-            child.kill()
+            child.kill(number.name)  # which the container's init passes on
 
 
 def engine() -> Any:

@@ -7,6 +7,8 @@
 - Numbers inside dictionaries come back as floats: parameters with a structure travel as JSON texts.
 - Tasks that run at once leave an indenting print() behind: :meth:`Runner.run` puts the real one back.
 - Limits that are parameters lose their wiring inside a loop: they are constants of the package.
+- A step's shell stands between it and who ends it, and leaves a folder in /tmp: the step takes the shell's place, dies
+  with this process, and has a TMPDIR of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -34,6 +37,7 @@ from kfp.local.orchestrator import enhanced_dag_orchestrator
 from automl_images import storage
 from automl_images.environment import LANES_HERE, MOUNTS
 from automl_images.experiment import Resources
+from automl_images.steps.interruption import die_with_parent
 
 
 @dataclass
@@ -94,6 +98,7 @@ class Runner:
         self.mounts = list(mounts) if within else [f"{folder}:{folder}", *mounts]
         self.logs = folder / "logs"
         self.tasks: list[Task] = []
+        self.lane_variables: dict[str, str] = {}  # given to lanes, and not kept for those who repeat one
         self._slots = list(range(parallelism))
         self._running: set[Any] = set()
         self._lock = threading.Lock()
@@ -150,6 +155,7 @@ class Runner:
             gpus = self.gpus[slot * each :][:each]
         kept = {"command": command, "variables": variables, "resources": self.resources.model_dump()}
         storage.write(str(self.folder / "tasks" / f"{name}.json"), json.dumps(kept))
+        variables = {**variables, **(self.lane_variables if step == "train" else {})}
         task = Task(step, self.logs / f"{name}.log", lane)
         try:
             with task.log.open("ab") as log:
@@ -167,29 +173,38 @@ class Runner:
         variables = {**variables, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
         if self.gpus:
             variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        with self._lock:
-            if self._stopped:
-                return 1
-            child = subprocess.Popen(
-                command, env={**os.environ, **variables}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-            self._running.add(child)
-            self.tasks.append(task)
-        code = child.wait()
-        with self._lock:
-            self._running.discard(child)
+        command = [part.replace("_KFP_RUNTIME=true python3", "_KFP_RUNTIME=true exec python3") for part in command]
+        with tempfile.TemporaryDirectory(prefix="automl-images-", ignore_cleanup_errors=True) as scratch:
+            with self._lock:
+                if self._stopped:
+                    return 1
+                child = subprocess.Popen(
+                    command,
+                    env={**os.environ, **variables, "TMPDIR": scratch},
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=die_with_parent,  # noqa: PLW1509 (it takes no lock)
+                )
+                self._running.add(child)
+                self.tasks.append(task)
+            code = child.wait()
+            with self._lock:
+                self._running.discard(child)
         return code
 
-    def stop(self) -> None:
-        """End all that runs, trials included."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """End all that runs: a lane tells its trial, waits for it and cleans up after it, unless ``at_once``."""
         with self._lock:
             self._stopped = True
             for child in self._running:
-                self._end(child)
+                self._end(child, signal.SIGKILL if at_once else signal.SIGTERM)
 
-    def _end(self, child: Any) -> None:
+    def _end(self, child: Any, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGTERM)
+            child.send_signal(number)
+            if number == signal.SIGKILL:
+                os.killpg(child.pid, number)
 
     def failed(self) -> Task | None:
         """Return the task that failed first, or None."""

@@ -62,6 +62,7 @@ def build(experiment: Experiment, *, here: int | None = None, keyed: bool = Fals
         storage: str = experiment.storage or "",
         register_name: str = (registered and registered.name) or experiment.name,
         registry: str = (registered and registered.registry) or "",
+        register_minimum: str = _json(registered and registered.minimum),
         serve_name: str = (served and served.name) or experiment.name,
         fresh: str = "",
         copy_images: bool = not here,
@@ -83,7 +84,8 @@ def build(experiment: Experiment, *, here: int | None = None, keyed: bool = Fals
         evaluated = place(evaluate(name=experiment.name, chosen=chosen, validation=validation, test=test))
         if registered:
             of = {"chosen": chosen, "evaluation": evaluated.outputs["Output"], "experiment": experiment_json}
-            model = place(register(name=register_name, registry=registry, **of)).outputs["Output"]
+            version = place(register(name=register_name, registry=registry, minimum=register_minimum, **of))
+            model = version.outputs["Output"]
         if served:
             limits = _json(served.resources)
             place(serve(name=serve_name, model=model, image=cluster.images.serve, resources=limits)).after(evaluated)

@@ -17,7 +17,7 @@ from automl_images.steps import STEPS
 from automl_images.steps.repeat import docker_line, folders
 from automl_images.steps.train import gpus, repeated
 from pipelines.kubeflow import Kubeflow
-from pipelines.run import explain, new_folder, runner_class
+from pipelines.run import explain, new_folder, runner_class, watched
 
 
 def rerun(
@@ -69,13 +69,9 @@ def rerun(
     place = kind(folder, 1, Resources(**kept["resources"]), gpus(), mounts)
     place.logs.mkdir()
     print(f"{name}: {place.logs / name}.log", file=sys.stderr)
-    try:
-        code = place.execute(kept["command"], variables)
-    except BaseException:
-        place.stop()
-        raise
-    if code:
-        explain(place, StepFailed(f"{step} failed with exit code {code}"))
+    fault = watched(place, lambda: place.execute(kept["command"], variables), lambda _: None)
+    if fault or place.failed():
+        explain(place, fault or StepFailed(f"{step} failed"))
     return {"folder": str(folder), "log": str(place.tasks[0].log), "outputs": place.tasks[0].outputs}
 
 

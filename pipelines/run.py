@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,10 @@ from rich.console import Console
 
 from automl_images import storage
 from automl_images.annotations import read_records
+from automl_images.environment import STOP
 from automl_images.errors import StepFailed, UserError
 from automl_images.evaluation import summary_lines
+from automl_images.steps.interruption import Interrupted, raised
 from automl_images.steps.train import gpus
 from automl_images.sweep.ledger import Ledger
 from automl_images.tasks import get_task
@@ -27,9 +32,24 @@ from pipelines.mounts import mounts
 from pipelines.pipeline import build
 from pipelines.view import View, tail
 
+_GRACE = 20.0  # seconds that what a signal ends has to clean up
+
+
+class RunInterrupted(Interrupted):
+    """A signal ended a run; ``kept`` says what of it is kept, ``trained`` whether it has trained."""
+
+    def __init__(self, number: int, view: View):
+        super().__init__(number)
+        self.kept, self.trained = view.kept(), view.trained
+
 
 def run(
-    experiment: Experiment, *, root: str = "runs", fresh: bool = False, runner: str = "subprocess"
+    experiment: Experiment,
+    *,
+    root: str = "runs",
+    fresh: bool = False,
+    runner: str = "subprocess",
+    stop: bool = False,
 ) -> dict[str, Any]:
     """Run all steps on this machine, and write ``<root>/<name>/<time>/summary.json``; return what it has.
 
@@ -38,14 +58,16 @@ def run(
         root: the folder of runs; ledgers, models and the registry too, unless the experiment names a storage.
         fresh: start another ledger even if there is one of this experiment.
         runner: ``subprocess``, or ``docker``: each step in its container.
+        stop: train no further; the best of what an interrupted run has trained goes on to the end.
 
     Raises:
         UserError: a step says what the user can mend.
         StepFailed: a step failed otherwise.
+        RunInterrupted: SIGINT, SIGTERM or SIGHUP came; all that ran has ended.
     """
     started = time.monotonic()
     kind = runner_class(runner, experiment.cluster.images.light, experiment.cluster.images.gpu)
-    folder = new_folder(Path(root).absolute() / experiment.name)
+    folder = new_folder(storage.local_path(root) / experiment.name)
     visible, each = gpus(), experiment.resources.count
     here = max(1, len(visible) // each) if visible and each else os.cpu_count() or 1
     console = Console(stderr=True)
@@ -55,28 +77,54 @@ def run(
         console.print(f"{each} GPUs a lane are asked for; this machine has {len(visible)}", markup=False)
     place = kind(folder, min(experiment.lanes(), here), experiment.resources, visible, mounts(experiment, root))
     pipeline = build(experiment, here=place.parallelism)
-    arguments = {"fresh": folder.name if fresh else "", "storage": experiment.storage or str(Path(root).absolute())}
-    faults: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            place.run(pipeline, **arguments)
-        except BaseException as error:
-            faults.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
+    arguments = {"fresh": folder.name if fresh else "", "storage": experiment.storage or storage.absolute(root)}
+    if stop:
+        place.lane_variables[STOP] = "1"
+    view = View(place, get_task(experiment.task).primary_metric, console)
     try:
-        View(place, get_task(experiment.task).primary_metric, console).follow(thread.is_alive)
-    except BaseException:
-        place.stop()
-        thread.join(timeout=10)
-        raise
-    if faults:
-        explain(place, faults[0])
+        fault = watched(place, lambda: place.run(pipeline, **arguments), view.follow)
+    except Interrupted as end:
+        raise RunInterrupted(end.number, view) from None
+    if fault:
+        explain(place, fault)
     summary = _summary(experiment, place, folder, time.monotonic() - started)
     storage.write(str(folder / "summary.json"), json.dumps(summary, indent=1))
     return summary
+
+
+def watched(
+    place: Runner, work: Callable[[], Any], follow: Callable[[Callable[[], bool]], None]
+) -> BaseException | None:
+    """Do a runner's work in a thread while ``follow`` looks on, given what tells whether it goes on.
+
+    Returns:
+        What the work failed by, or None.
+
+    Raises:
+        Interrupted: a signal came; what ran was told and has ended, or was killed after 20 seconds or a further signal.
+    """
+    faults: list[BaseException] = []
+
+    def do() -> None:
+        try:
+            work()
+        except BaseException as error:
+            faults.append(error)
+
+    thread = threading.Thread(target=do, daemon=True)
+    thread.start()
+    try:
+        with raised():
+            follow(thread.is_alive)
+            thread.join()
+    except BaseException:
+        place.stop()
+        with contextlib.suppress(Interrupted), raised():
+            thread.join(_GRACE)
+        place.stop(at_once=True)
+        thread.join(_GRACE)
+        raise
+    return faults[0] if faults else None
 
 
 def new_folder(parent: Path, prefix: str = "") -> Path:
@@ -153,7 +201,7 @@ def summary_text(summary: dict[str, Any]) -> list[str]:
     example = next(read_records(storage.join(summary["ledger"], "records", "validation.jsonl"))).image_url
     beside = Path(sys.executable).with_name("automl-images")
     command = "automl-images" if shutil.which("automl-images") or not beside.exists() else str(beside)
-    lines.append(f"try it: {command} predict {summary['model']} {example} --output prediction.png")
+    lines.append(f"try it: {shlex.join([command, 'predict', summary['model'], example, '--output', 'prediction.png'])}")
     return lines
 
 

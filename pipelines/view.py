@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +20,7 @@ from automl_images.sweep.trial import Trial
 from pipelines.local import Runner, Task
 
 _TAIL = 20
+_PROGRESS = re.compile(r"trial \d+: epoch \d+/\d+: loss .* images/s")  # training.progress's
 _LONGEST = 15.0  # seconds between two listings of a ledger, however slow its store
 
 
@@ -28,6 +31,7 @@ class View:
         self.runner, self.console = runner, console
         self.table = TrialTable(metric)
         self._said: set[str] = set()
+        self._read: dict[Path, int] = {}  # how far, of a lane's log
         self._trials: list[Trial] = []
         self._ledger: Ledger | None = None
 
@@ -40,7 +44,8 @@ class View:
                 on = running()
                 training = self._training()
                 if training and live is None and self.console.is_terminal:
-                    live = Live(console=self.console, refresh_per_second=4, transient=True)
+                    # not what is written elsewhere: standard output is the log of kfp
+                    live = Live(console=self.console, transient=True, redirect_stdout=False, redirect_stderr=False)
                     live.start()
                 if training and time.monotonic() - listed > min(_LONGEST, max(1.0, 20 * cost)):
                     begun = time.monotonic()
@@ -73,13 +78,43 @@ class View:
             self._ledger = Ledger(lane.ledger)
             submission = self._ledger.run(lane.run)
             self.table.total, self.table.since = submission.iterations, submission.started
+            trials = [t for t in self._ledger.trials() if t.index < submission.iterations]
+            self._trials = [t for t in trials if (t.ended or t.started or 0) < submission.started]
+            if kept := sum(t.finished for t in self._trials):
+                self._print(f"  {kept} trials kept from an earlier run")
         trials = self._ledger.trials()
+        self._show_progress()
         if live is not None:
             live.update(self.table.render(trials))
         else:
             for line in self.table.lines(trials, self._trials):
                 self.console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         self._trials = trials
+
+    def _show_progress(self) -> None:
+        """Print what trials have said of epochs without an evaluation since the last look at the lanes' logs."""
+        for task in [t for t in self.runner.tasks if t.step == "train" and t.log.is_file()]:
+            with task.log.open("rb") as log:
+                log.seek(self._read.get(task.log, 0))
+                whole = log.read().rpartition(b"\n")[0]
+            self._read[task.log] = self._read.get(task.log, 0) + len(whole)
+            for line in whole.decode(errors="replace").splitlines():
+                if _PROGRESS.match(line):
+                    self._print(f"  {line}")
+
+    @property
+    def trained(self) -> bool:
+        """Whether a trial has begun."""
+        return self._ledger is not None and any(t.attempt for t in self._ledger.trials())
+
+    def kept(self) -> str:
+        """Return in words what an interrupted run keeps."""
+        if self._ledger is None:
+            return "nothing was trained yet"
+        trials = [t for t in self._ledger.trials() if t.index < (self.table.total or 0)]
+        done = sum(t.finished for t in trials)
+        begun = sum(t.attempt > 0 and not t.finished for t in trials)
+        return f"{done} of {self.table.total} trials are done and kept, {begun} go on from their last checkpoint"
 
     def _show_steps(self) -> None:
         steps: dict[str, list[Task]] = {}

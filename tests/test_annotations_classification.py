@@ -270,7 +270,7 @@ def test_a_manifests_addresses_are_mapped(tmp_path):
 def test_lists_that_may_be_either_are_decided_by_the_class_map_and_it_is_said(
     tmp_path, capsys, metadata, expected, what
 ):
-    (tmp_path / "x.manifest").write_text(jsonl_lines(ref([1, 0], metadata), ref([0, 1], metadata)))
+    lay(tmp_path, {"x.manifest": jsonl_lines(ref([1, 0], metadata), ref([0, 1], metadata))})
     found = [r.label.to_json() for r in formats.read(str(tmp_path / "x.manifest"), label="classes")]
     assert [sorted(label, reverse=True) for label in found] == expected
     assert what in capsys.readouterr().err

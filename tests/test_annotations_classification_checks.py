@@ -88,6 +88,7 @@ def test_a_class_that_training_does_not_have(tmp_path, label, kind, left):
 def test_an_image_without_labels_is_kept_and_counted(tmp_path):
     checker = Checker(label="classes")
     records = [record_of(tmp_path, []), record_of(tmp_path, ["a", "b"], "j.png")]
+    Image.new("RGB", (12, 8), "red").save(tmp_path / "j.png")
     assert [r.label.names() for r in checker.check(records)] == [[], ["a", "b"]]
     summary = checker.summary()
     assert (summary["images"], summary["labels"], summary["unlabelled_images"]) == (2, 2, 1)
@@ -105,11 +106,13 @@ def test_a_size_that_is_not_the_images_is_taken_from_it(tmp_path):
 def test_one_image_with_other_classes_is_refused(tmp_path, kind):
     first, other = ("a", "b") if kind == "class" else (["a", "c"], ["b"])
     again = first if kind == "class" else first[::-1]
-    records = [record_of(tmp_path, label) for label in (first, again, other)]
+    records = [record_of(tmp_path, label, where=f"x.jsonl, line {i}") for i, label in enumerate((first, again, other))]
     checker = Checker("skip", label=kind)
-    assert len(list(checker.check(records))) == 2
-    assert checker.summary()["skipped_images"] == 1
-    with pytest.raises(UserError, match="has other classes in a record before: .*i.png"):
+    kept = list(checker.check(records))
+    assert len(kept) == 1 and list(checker.settled(lambda: iter(kept))) == []
+    summary = checker.summary()
+    assert (summary["images"], summary["repeated_images"], summary["skipped_images"]) == (0, 1, 2)
+    with pytest.raises(UserError, match="^x.jsonl, line 2: the image has other classes in x.jsonl, line 0: .*i.png"):
         list(Checker("fail", label=kind).check(records))
 
 
@@ -178,6 +181,7 @@ def test_a_class_without_an_image_in_validation_is_said(tmp_path, capsys):
     assert lines == [
         "training: 3 images, 3 classes",
         "validation: 1 images, 1 classes",
+        "validation: 1 images also train, by their bytes",
         "validation: no image has the class cat, emu; the metrics of each such class are absent",
     ]
 

@@ -11,6 +11,7 @@ from automl_images.annotations import OneClass, Record
 from automl_images.annotations.checks import Checker
 from automl_images.annotations.imaging import open_image
 from automl_images.data.images import load_image, to_rgb
+from automl_images.errors import UserError
 
 RED = (230, 20, 10)
 
@@ -71,7 +72,6 @@ KINDS = {
     "grey, 16 bits, middle": (saved(Image.fromarray(full(32768)), "PNG"), (128,) * 3),
     "grey, 16 bits, white": (saved(Image.fromarray(full(65535)), "TIFF"), (255,) * 3),
     "grey, 16 bits, Motorola": (big_endian_tiff(full(32768)), (128,) * 3),
-    "grey, 16 bits in 32": (saved(Image.fromarray(full(32768).astype(np.int32)), "TIFF"), (128,) * 3),
     "grey, 16 bits, transparent": (png16(full(500), 0, transparent=500), (255,) * 3),
     "grey and alpha, 16 bits": (png16(np.stack([full(32768), full(65535)], -1), 4), (128,) * 3),
     "colour, 16 bits": (png16(np.stack([full(65535), full(32768), full(0)], -1), 2), (255, 128, 0)),
@@ -89,8 +89,18 @@ KINDS = {
     "CMYK JPEG, black": (saved(flat("CMYK", (0, 0, 0, 128)), "JPEG"), (127,) * 3),
     "YCbCr TIFF": (saved(flat("YCbCr", (128, 128, 128)), "TIFF"), (128,) * 3),
     "Lab TIFF": (saved(flat("LAB", (128, 128, 128)), "TIFF"), (119,) * 3),
-    "floating point": (saved(flat("F", 300.0), "TIFF"), (255,) * 3),
 }
+
+
+@pytest.mark.parametrize("values", [np.float32(0.5), np.float32(200), np.int32(200), np.int32(1 << 30)])
+def test_pixels_of_which_nothing_tells_the_range_are_refused(tmp_path, values):
+    path = tmp_path / "image.tif"
+    path.write_bytes(saved(Image.fromarray(np.full((3, 5), values)), "TIFF"))
+    for opening in (open_image, load_image):
+        with pytest.raises(UserError, match="image.tif does not open: nothing tells the range"):
+            opening(str(path))
+    with pytest.raises(UserError, match="nothing tells the range"):
+        to_rgb(Image.open(path))
 
 
 @pytest.mark.parametrize(("content", "expected"), KINDS.values(), ids=KINDS)

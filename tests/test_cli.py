@@ -38,7 +38,7 @@ def broken_image(folder):
 
 def missing_image(folder):
     (folder / "JPEGImages/000.png").unlink()
-    return ["convert", folder, folder / "o.jsonl"], "000.png is not there"
+    return ["convert", folder, folder / "o.jsonl"], "000.png' is not there"
 
 
 def unknown_format(folder):

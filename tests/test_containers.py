@@ -47,7 +47,8 @@ class Container:
         self.calls.append("wait")
         return {"StatusCode": 137 if self.killed.is_set() else self.engine.code}
 
-    def kill(self):
+    def kill(self, number):
+        self.calls.append(number)
         self.killed.set()
 
     def remove(self, force):
@@ -157,7 +158,8 @@ def test_stopping_kills_what_runs_and_starts_no_more(engine, tmp_path):
         time.sleep(0.01)
     runner.stop()
     thread.join(10)
-    assert codes == [137] and engine.made[0].calls[-1] == "remove"
+    assert codes == [137] and engine.made[0].calls[-2:] == ["wait", "remove"]
+    assert "SIGTERM" in engine.made[0].calls, "which the container's init passes on to the lane"
     assert runner.execute(task("select", tmp_path), {IMAGE: "light:1"}) == 1
     assert len(engine.made) == 1
 

@@ -57,7 +57,6 @@ def painted(mode, colour):
         (Image.fromarray(np.full((3, 5), 65535, np.uint16)), "a.tiff", (255, 255, 255)),
         (painted("CMYK", (0, 255, 255, 0)), "a.tiff", (255, 0, 0)),
         (painted("CMYK", (255, 0, 0, 0)), "a.jpg", (0, 255, 255)),
-        (painted("F", 40.0), "a.tiff", (40, 40, 40)),
     ],
     ids=lambda value: getattr(value, "mode", None),
 )

@@ -266,6 +266,25 @@ def test_a_weighted_loss_has_a_mean_weight_of_one_over_the_training_images(rare,
     assert each.mean(0).tolist() == pytest.approx([1, 1])
 
 
+@pytest.mark.parametrize(("height", "width"), [(2, 8000), (1, 65535), (8000, 2)])
+@pytest.mark.parametrize("kind", [None, "crop", "crop_color_transform"])
+def test_a_row_of_pixels_is_cropped_before_it_is_scaled(height, width, kind):
+    """Scaled whole, 2 x 8000 pixels would be 256 x 1,024,000, and 1 x 65535 fifteen times as many."""
+    image = np.zeros((height, width, 3), np.uint8)
+    given = settings(model_name="resnet20", augmentation_type=kind)
+    assert data.evaluation_image(image, given).shape == (224, 224, 3)
+    kept = data.kept_image(image, given)
+    assert kept.nbytes < 20e6
+    assert data.training_crop(kept, given, np.random.default_rng(0)).shape == (224, 224, 3)
+
+
+def test_the_centre_of_a_thin_image_is_seen():
+    image = np.zeros((2, 8000, 3), np.uint8)
+    image[:, 4000:] = 200
+    seen = data.evaluation_image(image, settings(model_name="resnet20"))
+    assert seen[:, :8].max() < 30 and seen[:, -8:].min() > 170 and abs(seen.mean() - 100) < 2
+
+
 def test_decoded_images_have_a_quarter_of_the_memory_that_a_container_is_given(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "ROOT", tmp_path)
     monkeypatch.delenv("AUTOML_IMAGES_LANES_HERE", raising=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from automl_images.errors import DiskFullError, UserError, explain_full_disk
+from automl_images.errors import DiskFullError, explain_full_disk
 
 
 def fail(*arguments):
@@ -34,7 +34,3 @@ def test_other_errors_stay_what_they_are(tmp_path):
         (tmp_path / "none").read_text()
     with pytest.raises(ZeroDivisionError), explain_full_disk():
         print(1 / 0)
-
-
-def test_what_an_error_quotes_makes_no_second_line():
-    assert str(UserError("no model 'a\nerror: b\u2028c'")) == "no model 'a error: b c'"

@@ -252,16 +252,37 @@ def none(kind):
     return outcome
 
 
-def twice(kind, first, second):
+def twice(kind, *given, expected=None):
+    """Return a check of several records of one image, of which ``expected`` is left."""
+
     def outcome(tmp_path, policy):
         save_images(tmp_path, ["a.png"])
         checker = Checker(policy, label=kind)
-        records = [Record(str(tmp_path / "a.png"), label) for label in (first, first, second)]
         try:
-            found = list(checker.check(records))
+            found = list(checker.check([Record(str(tmp_path / "a.png"), label, where=str(i)) for i, label in given]))
         except UserError:
             return "refused"
-        return {2: "image left out"}[len(found)]
+        left = [record.label for record in checker.settled(lambda: iter(found))]
+        assert checker.images == len(left)
+        if not left:
+            return "image left out"
+        assert left == [expected] and checker.found["repeated_images" if len(given) > 1 else "repeated_boxes"] == 1
+        assert checker.labels.total() == len(expected.names())
+        return "joined" if len(given) > 1 and kind == "boxes" else "counted once"
+
+    given = list(enumerate(given))
+    return outcome
+
+
+def contradicted(kind, first, second):
+    """Return a check of two images of equal bytes."""
+
+    def outcome(tmp_path, policy):
+        save_images(tmp_path, ["a.png"])
+        (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+        checker = Checker(policy, label=kind)
+        records = [Record(str(tmp_path / f"{n}.png"), label) for n, label in (("a", first), ("b", second))]
+        return {(2, 1): "kept"}[len(list(checker.check(records))), checker.summary()["contradicted_images"]]
 
     return outcome
 
@@ -320,6 +341,7 @@ def unread(tmp_path, policy):
     return {1: "image left out"}[len(found)]
 
 
+A_BOX, ANOTHER = Box("cat", 0.25, 0.5, 0.75, 1.0), Box("dog", 0, 0, 0.5, 0.5)
 SIZE, CLASS = "an image of another size than annotated", "a class that training does not have"
 CHECKS = {
     ("any", "an image that is missing or does not open"): [unopened(None), unopened(b""), unopened(b"text")],
@@ -328,7 +350,13 @@ CHECKS = {
     ("class", SIZE): [other_size("class")],
     ("class", "an image without a class"): [none("class")],
     ("class", CLASS): [unknown("class", OneClass("emu"))],
+    ("class", "an image once more, with the same class"): [
+        twice("class", OneClass("cat"), OneClass("cat"), expected=OneClass("cat"))
+    ],
     ("class", "an image once more, with another class"): [twice("class", OneClass("cat"), OneClass("dog"))],
+    ("class", "the bytes of another image, with another class"): [
+        contradicted("class", OneClass("cat"), OneClass("dog"))
+    ],
     ("class", "training with fewer than two classes"): [training("class", ["a"]), training("class", [])],
     ("class", "a class without an image to score on"): [missing("class")],
     ("classes", SIZE): [other_size("classes")],
@@ -337,9 +365,15 @@ CHECKS = {
         unknown("classes", Classes(("cat", "emu")), Classes(("cat",))),
         unknown("classes", Classes(("emu",)), Classes(())),
     ],
+    ("classes", "an image once more, with the same classes"): [
+        twice("classes", Classes(("cat", "dog")), Classes(("dog", "cat")), expected=Classes(("cat", "dog")))
+    ],
     ("classes", "an image once more, with other classes"): [
         twice("classes", Classes(("cat", "dog")), Classes(("cat",))),
         twice("classes", Classes(()), Classes(("cat",))),
+    ],
+    ("classes", "the bytes of another image, with other classes"): [
+        contradicted("classes", Classes(("cat", "dog")), Classes(("cat",)))
     ],
     ("classes", "training with one class alone"): [training("classes", ["a"])],
     ("classes", "training without a class"): [training("classes", [])],
@@ -354,6 +388,11 @@ CHECKS = {
         box(0.5, 0.1, 0.6, 1 + 2 / 8, counted="fixed_boxes"),
     ],
     ("boxes", "a box that ends before it begins"): [box(0.5, 0.1, 0.2, 0.5, counted="fixed_boxes")],
+    ("boxes", "a box that stands twice"): [twice("boxes", Boxes((A_BOX, A_BOX)), expected=Boxes((A_BOX,)))],
+    ("boxes", "an image in several records"): [
+        twice("boxes", Boxes((A_BOX,)), Boxes((ANOTHER, A_BOX)), expected=Boxes((A_BOX, ANOTHER))),
+        twice("boxes", Boxes(()), Boxes((A_BOX,)), expected=Boxes((A_BOX,))),
+    ],
     ("boxes", SIZE): [other_size("boxes")],
     ("boxes", CLASS): [box(0.1, 0.1, 0.2, 0.5, left=0, name="emu", counted="dropped_boxes")],
 }
@@ -378,3 +417,10 @@ def test_each_row_of_the_flaw_table_is_what_happens(tmp_path, capsys, row, polic
     for check in CHECKS[row]:
         more = (capsys,) if "capsys" in inspect.signature(check).parameters else ()
         assert check(tmp_path, policy, *more) == expected
+
+
+def test_the_page_on_annotations_has_every_format():
+    from pathlib import Path
+
+    page = (Path(__file__).parents[1] / "docs/annotations.md").read_text()
+    assert [line.split(" ")[1] for line in page.splitlines() if line.startswith("| ")][2:] == list(formats.NAMES)

@@ -6,10 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from automl_images.annotations import Box
+from automl_images.annotations import Box, read_records
 from automl_images.errors import UserError
 from automl_images.metrics import coco_map, detection_metrics, truth_arrays, voc_map
+from automl_images.steps.convert import convert
 
 CLASSES = ["cat", "dog"]
 A, B = [0, 0, 10, 10], [20, 20, 30, 30]
@@ -131,3 +133,20 @@ def test_metrics_do_not_import_torch():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stderr == ""
     assert result.returncode == 0
+
+
+@pytest.mark.parametrize(("mask", "size"), [(None, "medium"), (900, "small"), (9500, "large")])
+def test_an_objects_size_is_its_area_in_the_coco_file(tmp_path, mask, size):
+    """Of a box of 40 x 40 pixels whose outline encloses another area, as COCO's masks do."""
+    Image.new("RGB", (100, 80)).save(tmp_path / "a.png")
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 40, 40], "iscrowd": 0}
+    annotation |= {} if mask is None else {"area": mask}
+    image = {"id": 1, "file_name": "a.png", "width": 100, "height": 80}
+    content = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "cat"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    convert(str(tmp_path / "coco.json"), str(tmp_path / "d.jsonl"), "image-object-detection")
+    (record,) = read_records(str(tmp_path / "d.jsonl"), "boxes")
+    truth = truth_arrays(record.label.boxes, CLASSES, (100, 80))
+    found = {"boxes": [[10, 10, 50, 50]], "scores": [0.9], "labels": [0]}
+    figures = coco_map([truth], [found], CLASSES)
+    assert figures[f"map_{size}"] == pytest.approx(1)

@@ -62,6 +62,18 @@ def test_what_is_found_on_an_image_does_not_depend_on_its_batch(name):
         torch.testing.assert_close(together[key], tensor, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", [RCNN, "yolov5"])
+@pytest.mark.parametrize(("height", "width"), [(2, 8000), (1, 65535), (8000, 2)])
+def test_a_row_of_pixels_is_an_image(name, height, width):
+    model = made(name)
+    boxes = model.predict([noise(height, width)])[0]["boxes"]
+    assert ((boxes[:, 2:] > boxes[:, :2]).all(1)).all() and (boxes >= 0).all()
+    assert (boxes <= torch.tensor([width, height, width, height])).all()
+    target = {"boxes": torch.tensor([[0.0, 0, width, height]]), "labels": torch.tensor([0])}
+    losses = model.train().losses([noise(height, width)] * 2, [target] * 2)
+    assert all(torch.isfinite(loss).all() for loss in losses.values())
+
+
 class Scripted(nn.Module):
     """Stands in for YOLOv5's network: three boxes of class 0 (IoU 0.6 and 0 with the first) and one of class 1."""
 

@@ -25,7 +25,7 @@ def test_a_probe_leaves_the_model_and_the_random_state_as_they_were():
 
 @pytest.mark.parametrize(
     ("name", "layouts"),
-    [("resnest50", {False}), ("resnest101", {False}), ("vits16r224", {False}), ("resnet50", {False, True})],
+    [("resnest50", {None}), ("resnest101", {None}), ("vits16r224", {None}), ("resnet50", {False, True})],
 )
 def test_a_resnest_and_a_vit_are_never_channels_last(monkeypatch, name, layouts):
     tried = []
@@ -78,7 +78,7 @@ def test_a_layout_that_is_hardly_faster_stays_plain(monkeypatch):
         ("resnet20", True, "float32", (False, "float32")),
         ("resnet20", True, "float16", (True, "bfloat16")),
         ("resnet20", False, "float16", (False, "bfloat16")),
-        ("resnest50", True, None, (False, "bfloat16")),
+        ("resnest50", True, None, (None, "bfloat16")),
     ],
 )
 def test_a_trial_too_short_to_probe_computes_with_what_is_known(monkeypatch, name, has, precision, expected):
@@ -108,6 +108,24 @@ def test_a_probe_takes_as_many_images_as_there_is_time_and_training_for(monkeypa
     assert seen[:2] == [4, 4]
     assert set(seen[2:]) == {images}
     assert sum(seen) <= 0.02 * steps * 32
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "dtype", "expected"),
+    [
+        ("resnet20", True, "float32", True),
+        ("resnet20", False, "bfloat16", False),
+        ("resnet20", None, "bfloat16", True),
+        ("resnet20", None, "float32", False),
+        ("resnest50", True, "bfloat16", False),
+        ("resnest50", None, "bfloat16", False),
+    ],
+)
+def test_a_layout_that_another_model_chose_is_taken_where_the_model_can(monkeypatch, name, chosen, dtype, expected):
+    monkeypatch.setattr(compute, "cpu_has_bfloat16", lambda: True)
+    with torch.device("meta"):
+        model = made(name)
+    assert compute.laid_out(model, {"channels_last": chosen, "dtype": dtype}, CPU) is expected
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -1,5 +1,6 @@
 """The model folder: all that prediction needs, and nothing that runs by being read."""
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -88,6 +89,33 @@ def replaced(name, content=None):
     return prepare
 
 
+def changed(**given):
+    return json.dumps({"task": TASK, "settings": {**settings_of(RCNN), **given}})
+
+
+LABELS = ["3", "null", "[]", "[1, 2]", '["a", "a"]', '["a", ["b"]]', '["a", "b\\nerror: c"]', '{"a": 1}']
+SETTINGS = [
+    ("[" * 100_000, "does not parse"),
+    ('{"task": ["a"], "settings": {}}', "has no task and settings"),
+    ('{"task": "image-object-detection", "settings": []}', "has no task and settings"),
+    ('{"task": "image-flying", "settings": {}}', "no task is called 'image-flying'"),
+    ('{"task": "image-object-detection", "settings": {}}', "model_name"),
+    (changed(model_name=["a"]), "model_name"),
+    (changed(min_size="wide"), "settings.json: min_size: 'wide' is not a whole number"),
+    (changed(min_size=[64]), "settings.json: min_size: "),
+    (changed(min_size=10**400), "settings.json: min_size: "),
+    (changed(max_size=10**9), "max_size: 1000000000 is more than 65536"),
+    (changed(nms_iou_thresh=7), "nms_iou_thresh: 7 is out of range"),
+    (changed(box_score_thresh=None), "box_score_thresh: None is not a number"),
+]
+
+
+def test_a_folder_that_lacks_a_setting_has_its_default(folder, tmp_path):
+    older = json.dumps({"task": TASK, "settings": {"model_name": RCNN, "min_size": 64, "max_size": 64}})
+    settings = model_folder.load(replaced("settings.json", older)(folder, tmp_path / "copy"))[2]
+    assert settings == settings_of(RCNN)
+
+
 @pytest.mark.parametrize(
     ("prepare", "said"),
     [
@@ -103,6 +131,8 @@ def replaced(name, content=None):
         (replaced("model.pt", pickled_trap), "model.pt: does not load: it is damaged or holds more than tensors"),
         (replaced("model.pt", saved_trap), "model.pt: does not load: it is damaged or holds more than tensors"),
         (replaced("labels.json", '["one"]'), "model.pt: does not load"),
+        *((replaced("labels.json", text), "labels.json: is not a list of different class names") for text in LABELS),
+        *((replaced("settings.json", text), said) for text, said in SETTINGS),
     ],
 )
 def test_what_is_no_model_folder_is_refused(folder, tmp_path, prepare, said):

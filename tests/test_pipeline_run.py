@@ -21,8 +21,8 @@ YOLO = {"model_size": "small", "img_size": 64}
 FIXED = {"number_of_epochs": 1, "training_batch_size": 4, "lr_scheduler": "step"}
 
 
-def pipelines(*arguments, cwd):
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+def pipelines(*arguments, cwd, before=""):
+    environment = {**os.environ, "PYTHONPATH": f"{before}{Path(__file__).parents[1]}"}
     command = [sys.executable, "-m", "pipelines", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
 
@@ -132,11 +132,20 @@ def test_a_step_that_fails_says_why(workplace):
 
 
 def test_a_fault_of_ours_shows_the_end_of_the_log(workplace):
-    (workplace / "full").write_text("a file where a folder must be")
-    done = pipelines("run", "experiment.yaml", "--set", f"storage={workplace}/full", cwd=workplace)
+    (workplace / "broken").mkdir()
+    fault = "import automl_images.steps.plan as plan\nplan.plan_sweep = lambda *_, **__: 1 / 0\n"
+    (workplace / "broken/sitecustomize.py").write_text(fault)
+    done = pipelines("run", "experiment.yaml", "--root", "else", cwd=workplace, before=f"{workplace}/broken:")
     assert done.returncode == 1
     assert "plan failed with exit code 1" in done.stderr
-    assert "NotADirectoryError" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_a_file_where_a_folder_must_be_is_one_line(workplace):
+    (workplace / "full").write_text("a file where a folder must be")
+    done = pipelines("run", "experiment.yaml", "--set", f"storage={workplace}/full", cwd=workplace)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert re.fullmatch(f"error: .*{workplace}/full.*: .*", done.stderr.splitlines()[-1])
 
 
 def trial_process(ledger):

@@ -1,6 +1,8 @@
 """A classifier's folder and pictures in, Azure's response out; the evaluate and predict steps on it."""
 
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,9 @@ from PIL import Image, ImageDraw
 
 from automl_images.data.classification import evaluation_image
 from automl_images.errors import UserError
-from automl_images.evaluation import headline, plots, scalars, summary_lines
+from automl_images.evaluation import headline, plots, scalars, summary_lines, weakness
 from automl_images.hyperparameters import resolve
+from automl_images.metrics import baseline
 from automl_images.models import catalogue
 from automl_images.models import folder as model_folder
 from automl_images.prediction import load_model
@@ -196,8 +199,52 @@ def test_evaluate_counts_right_and_wrong(model, paths, pictures, tmp_path, capsy
     assert f"{'iou' if many else 'accuracy'} {result['iou' if many else 'accuracy']:.4f}" in lines[-1]
     assert next(iter(scalars(result))) == ("iou" if many else "accuracy")
     assert {"seconds", "images", "top_k"}.isdisjoint(scalars(result))
-    first = ", ".join(f"{name} {value:.4f}" for name, value in list(scalars(result).items())[:3])
+    first = ", ".join(
+        f"{name} {value:.4f} (baseline {result['baseline'][name]:.4f})"
+        for name, value in list(scalars(result).items())[:3]
+    )
     assert headline({**result, "set": "test"}) == f"{len(paths)} images (test): {first}"
+
+
+@pytest.mark.parametrize(("value", "weak"), [(None, True), (0.5, True), (0.51, False)])
+def test_a_result_that_a_model_without_sight_reaches_is_said(value, weak):
+    figures = {"accuracy": value, "baseline": {"accuracy": 0.5}}
+    result = {"task": ONE, "images": 9, **figures}
+    assert ("is not above the baseline 0.5000" in headline(result)) is weak
+    assert weakness({"task": ONE, "accuracy": 0.1}) is None, "an older result has no baseline"
+
+
+def test_the_baseline_is_the_largest_class_and_the_prior():
+    found = baseline(np.array([0, 1, 1, 1]), ["a", "b"], False)
+    assert (found["accuracy"], found["AUC_macro"], found["balanced_accuracy"]) == (0.75, 0.5, 0.5)
+    assert found["average_precision_score_macro"] == pytest.approx((0.25 + 0.75) / 2)
+    assert found["log_loss"] == pytest.approx(-(0.25 * np.log(0.25) + 0.75 * np.log(0.75)))
+    several = baseline(np.array([[1, 0], [1, 0], [1, 1], [0, 0]]), ["a", "b"], True)
+    assert several["iou"] == pytest.approx((1 + 1 + 0.5 + 0) / 4)
+
+
+def test_drawings_of_equal_stems_do_not_overwrite_each_other(model, tmp_path):
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder, suffixes in zip(folders, (("png", "jpg", "bmp"), ("png",)), strict=True):
+        folder.mkdir()
+        for suffix in suffixes:
+            Image.new("RGB", (40, 40), "red").save(folder / f"a.{suffix}")
+    Image.new("RGB", (40, 40), "red").save(folders[0] / "b.png")
+    lines = list(predict_images(str(model), folders, tmp_path / "drawn"))
+    assert len(lines) == 5
+    names = {"a.bmp.png", "a.jpg.png", "a.png.png", "a.png-2.png", "b.png"}
+    assert {f.name for f in (tmp_path / "drawn").iterdir()} == names
+
+
+def test_a_decompression_bomb_is_one_line(model, tmp_path):
+    """A PNG of 50000 x 50000 pixels in a few bytes, by its header."""
+    head = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
+    parts = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    with pytest.raises(UserError, match="bomb.png does not open: .*decompression bomb") as caught:
+        list(predict_images(str(model), [tmp_path / "bomb.png"]))
+    assert "\n" not in str(caught.value)
 
 
 def test_plots_are_taken_out_of_an_evaluation():

@@ -186,3 +186,24 @@ def test_the_step_registers_and_says_so(tmp_path, capsys):
 def test_the_step_needs_neither_torch_nor_matplotlib(step):
     code = f"import sys, automl_images.steps.{step}; print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "minimum", "line"),
+    [
+        ({METRIC: 0.4}, 0.5, f"register.minimum: {METRIC} is 0.4000, less than 0.5"),
+        ({METRIC: float("nan")}, 0.5, "is nan, less than 0.5"),
+        ({METRIC: None}, 0.5, "is not known, less than 0.5"),
+        ({}, 0.0, "is not known, less than 0"),
+        ({METRIC: 0.5}, 0.5, None),
+        ({METRIC: 0.0}, None, None),
+    ],
+)
+def test_a_model_below_the_minimum_is_refused(tmp_path, metrics, minimum, line):
+    folder, registry = model_folder(tmp_path / "model", "one"), tmp_path / "registry"
+    if line is None:
+        assert register_model(folder, "cells", str(registry), metrics, {}, minimum)["version"] == 1
+        return
+    with pytest.raises(UserError, match=line):
+        register_model(folder, "cells", str(registry), metrics, {}, minimum)
+    assert not registry.exists()

@@ -9,10 +9,10 @@ from PIL import Image
 from rich.console import Console
 
 from automl_images.metrics import detection_metrics, voc_map
-from automl_images.reports import Evaluation
+from automl_images.reports import Evaluation, fonts
 from automl_images.reports.chart import Line, line_chart
 from automl_images.reports.detection import draw_answer, write_report
-from automl_images.reports.draw import class_colours, draw_boxes
+from automl_images.reports.draw import class_colours, draw_boxes, draw_labels
 from automl_images.reports.leaderboard import write_leaderboard
 from automl_images.reports.terminal import TrialTable
 from automl_images.sweep.trial import Trial
@@ -185,6 +185,8 @@ def test_an_evaluation_is_shown(tmp_path):
         examples=[example],
         classes=classes,
         settings={"learning_rate": 0.01},
+        baseline={},
+        weakness=None,
     )
     write_report(str(path), shown)
     text = path.read_text()
@@ -195,3 +197,18 @@ def test_an_evaluation_is_shown(tmp_path):
     assert text.count("data:image/jpeg;base64") == 2
     assert "x.png: 1 of 1 found, 0 false." in text
     assert not ELSEWHERE.search(text)
+
+
+def test_class_names_of_any_script_are_drawn(capsys):
+    """What no font has is said once; boxes stand for it."""
+    fonts._said.clear()
+    names = ["cat", "caf\u00e9", "\u0416\u0443\u043a", "\U00012345 x", "\U00012345 y", " "]
+    drawn = [np.asarray(draw_labels(Image.new("RGB", (640, 60)), [(n, 0.5)], {})) for n in names]
+    assert len({d.tobytes() for d in drawn}) == len(names)
+    lines = capsys.readouterr().err.splitlines()
+    assert sum("U+12345" in line for line in lines) == 1
+    for name in names[:3]:
+        for _, font in fonts.runs(name, 20):
+            absent = bytes(font.getmask("\uffff"))
+            drawable = any("DejaVu" in str(path) for path in fonts._installed())
+            assert not drawable or all(bytes(font.getmask(c)) != absent for c in name)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from automl_images.metrics.classification import classification_metrics, curves
+from automl_images.metrics.classification import baseline, classification_metrics, curves
 from automl_images.reports import Evaluation
 from automl_images.reports.chart import Line, line_chart
 from automl_images.reports.classification import write_report
@@ -22,7 +22,7 @@ def mistake(classes, truth, predicted, probs):
     return {"image": image, "name": f"{EVIL}.png", "truth": marks[0], "predicted": marks[1], "probs": np.array(probs)}
 
 
-def report(path, classes, truth, probs, multilabel, mistakes=(), top_k=None):
+def report(path, classes, truth, probs, multilabel, mistakes=(), top_k=None, weakness=None):
     shown = Evaluation(
         title=f"T {EVIL}",
         task="image-classification",
@@ -32,6 +32,8 @@ def report(path, classes, truth, probs, multilabel, mistakes=(), top_k=None):
         examples=mistakes,
         classes=classes,
         settings={"top_k": top_k, "learning_rate": 0.01},
+        baseline=baseline(truth, classes, multilabel, top_k),
+        weakness=weakness,
     )
     write_report(str(path), shown)
     text = path.read_text()
@@ -56,11 +58,12 @@ def test_one_label_an_image(tmp_path):
     wrong = mistake(classes, [1], [0], probs[1])
     text = report(tmp_path / "r.html", classes, [0, 1, 1, 1], probs, False, [wrong], top_k=2)
     assert "T &lt;script&gt;" in text
-    assert re.search(r'class="first"><b>0.7500</b>accuracy<', text) and "<b>1.0000</b>top-2 accuracy" in text
+    assert re.search(r'class="first"><b>0.7500</b>accuracy <span class="quiet">.baseline 0.7500', text)
+    assert "<b>1.0000</b>top-2 accuracy" in text
     table = rows(section(text, "Classes"))
     assert table[0] == ["cat", "1", "0.5000", "1.0000", "0.6667", "1.0000", "1.0000", "0.7500"]
     assert table[2] == ["never", "0", *["-"] * 5, "1.0000"]
-    assert rows(section(text, "All figures"))[1] == ["Recall", "0.8333", "0.7500", "0.7500"]
+    assert rows(section(text, "All figures"))[1] == ["Recall", "0.8333 (0.5000)", "0.7500 (0.7500)", "0.7500 (0.7500)"]
     for name in ("log_loss", "matthews_correlation", "norm_macro_recall", "balanced_accuracy"):
         assert f"<dt>{name}</dt>" in section(text, "All figures")
     matrix = section(text, "Confusion matrix")
@@ -74,6 +77,13 @@ def test_one_label_an_image(tmp_path):
     assert re.search(
         r'true: *<b class="wrong">&lt;script.*0.300.*predicted: *<b class="wrong">cat</b>.*0.600', shown, re.S
     )
+
+
+def test_a_model_without_use_is_called_so(tmp_path):
+    given = ["a", "b"], [0, 0, 1], np.full((3, 2), 0.5), False
+    text = report(tmp_path / "r.html", *given, weakness="accuracy 0.6667 is not above <it>")
+    assert '<p class="warning">accuracy 0.6667 is not above &lt;it&gt;.</p>' in text
+    assert '<p class="warning">' not in report(tmp_path / "r.html", *given)
 
 
 def test_many_labels_an_image(tmp_path):

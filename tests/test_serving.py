@@ -2,9 +2,11 @@ import base64
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
 import uuid
+import zlib
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from automl_images import steps, storage
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve
 from automl_images.prediction import load_model
-from automl_images.serving import kserve
+from automl_images.serving import kserve, requests
 from automl_images.serving.requests import answer, find_model
 from automl_images.serving.score import run_score_file
 from automl_images.steps.serve import serve_manifest
@@ -67,6 +69,13 @@ FORMS = {
     "kserve-b64": (instances(lambda s: {"b64": s}), "predictions"),
     "kserve-string": (instances(str), "predictions"),
     "kserve-wrapped-lines": (instances(lambda s: "\n".join([s[:76], s[76:]])), "predictions"),
+    "kserve-data-url": (instances(lambda s: f"data:image/png;base64,{s}"), "predictions"),
+    "kserve-url-safe": (instances(lambda s: {"b64": s.translate(str.maketrans("+/", "-_"))}), "predictions"),
+    "kserve-unpadded": (instances(lambda s: s.rstrip("=")), "predictions"),
+    "azure-b64": (
+        lambda a, b: {"input_data": {"columns": ["image"], "data": [{"b64": b64(a)}, [{"image": {"b64": b64(b)}}]]}},
+        None,
+    ),
     "azure-flat": (lambda a, b: {"input_data": {"columns": ["image"], "data": [b64(a), b64(b)]}}, None),
     "azure-rows": (lambda a, b: {"input_data": {"columns": ["image"], "data": [[b64(a)], [b64(b)]]}}, None),
     "azure-more-columns": (
@@ -120,7 +129,29 @@ def cut_image():
     return file.getvalue()[:-1000]
 
 
+def claimed(width, height):
+    """Return a PNG of a few bytes that says it has so many pixels."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))]
+    parts += [struct.pack(">I", 9) + b"IDAT" + b"x\x9cc\x00\x00\x00\x01\x00\x01" + bytes(4)]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def postscript():
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "EPS")
+    return file.getvalue()
+
+
 MALFORMED = {
+    "a-bomb": (claimed(12000, 12000), "the request: has 12000 x 12000 pixels; at most 64000000 are taken"),
+    "a-larger-bomb": (
+        {"instances": [b64(claimed(60000, 60000))]},
+        r"instances\[0\]: has more pixels than the",
+    ),
+    "a-program": (postscript(), "the request: is not an image that opens"),
+    "too-many": ({"instances": ["a"] * 257}, "instances: has 257 images; send at most 256 at a time"),
+    "data-url-text": ({"instances": ["data:image/png,abc"]}, r"instances\[0\]: is a data: URL that is not ;base64"),
     "neither": (b"hello", "the request: is not an image that opens"),
     "cut-image": (cut_image(), "the request: is not an image that opens"),
     "not-json": (b'{"instances": [', "the request is not JSON"),
@@ -147,6 +178,38 @@ def test_a_malformed_request_is_refused_with_one_line(predictor, request_, line)
     with pytest.raises(UserError, match=line) as refused:
         answer(predictor, request_)
     assert "\n" not in str(refused.value)
+
+
+class Counting:
+    """A predictor that counts the images that are decoded, and the most at a time."""
+
+    def __init__(self):
+        self.batches = []
+
+    def predict(self, images):
+        self.batches.append(len(images))
+        return [{"size": image.size} for image in images]
+
+
+def test_images_are_decoded_few_at_a_time_and_none_once_nobody_waits(monkeypatch):
+    monkeypatch.setattr(requests, "_TOGETHER", (32, 3 * 64 * 64))
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "PNG")
+    request = {"instances": [b64(file.getvalue())] * 7}
+    counting = Counting()
+    assert answer(counting, request) == {"predictions": [{"size": (64, 64)}] * 7}
+    assert counting.batches == [3, 3, 1]
+    asked = iter([True, False])
+    with pytest.raises(TimeoutError):
+        answer(counting, request, wanted=lambda: next(asked))
+    assert counting.batches == [3, 3, 1, 3]
+
+
+def test_a_request_is_refused_before_any_of_it_is_predicted(images):
+    counting = Counting()
+    with pytest.raises(UserError, match=r"instances\[1\]: has 9000 x 9000 pixels"):
+        answer(counting, {"instances": [b64(images[0]), b64(claimed(9000, 9000))]})
+    assert counting.batches == []
 
 
 def score(folder, *arguments, **environment):

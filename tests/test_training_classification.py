@@ -19,7 +19,9 @@ from automl_images.data.store import ImageStore
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve
 from automl_images.models import catalogue
+from automl_images.steps.evaluate import evaluate_model
 from automl_images.steps.plan import plan_sweep
+from automl_images.sweep.computing import Computing
 from automl_images.sweep.ledger import Ledger
 from automl_images.training import machine as machine_module
 from automl_images.training.callbacks import Checkpoints
@@ -349,3 +351,40 @@ def test_a_trials_precision_is_its_own(data, tmp_path):
     for kind, dtype in (("float16", torch.bfloat16), ("float32", torch.float32), ("float16", torch.bfloat16)):
         seen = watched(tmp_path / kind / str(dtype), data, {"precision_dtype": kind})
         assert {found for found, _ in seen.outputs} == {dtype}
+
+
+def test_trials_of_a_sweep_compute_as_the_first_chose(data, tmp_path, monkeypatch, capsys):
+    probes = []
+
+    def fastest(model, *_, **__):
+        probes.append(model)
+        return {"dtype": "bfloat16", "channels_last": len(probes) == 1, "note": "layout: probed"}
+
+    monkeypatch.setattr("automl_images.training.classification.fastest", fastest)
+    given = {**RESNET, "number_of_epochs": 1, "augmentation_type": "crop", "precision_dtype": None}
+    for name, more in (("first", {}), ("second", {}), ("exact", {"precision_dtype": "float32"})):
+        computing = Computing(str(tmp_path / "ledger")).chosen
+        journal = Journal(tmp_path / name)
+        job = Job(SINGLE, resolve(SINGLE, {**given, **more}), *data, {}, 3, computing=computing)
+        fit(job, journal)
+    assert len(probes) == 2, "one for each precision"
+    assert furthest(Journal(tmp_path / "first").model(), Journal(tmp_path / "second").model()) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "layout: " in line]
+    assert [line.partition("layout: ")[2] for line in lines] == [
+        "probed",
+        "bfloat16 channels_last (as the sweep's first trial chose)",
+        "probed",
+    ]
+    kept = [json.loads(file.read_text()) for file in (tmp_path / "ledger" / "compute").iterdir()]
+    assert {k["machine"].rpartition(", ")[2] for k in kept} == {"any precision", "float32 precision"}
+
+
+def test_what_training_scores_is_what_evaluate_measures(data, tmp_path, monkeypatch):
+    """In bfloat16 the losses of the two would differ in the third decimal."""
+    choice = {"dtype": "bfloat16", "channels_last": True, "note": "layout: given"}
+    monkeypatch.setattr("automl_images.training.classification.fastest", lambda *_, **__: dict(choice))
+    fitted, journal = trained(tmp_path / "trial", data, {**RESNET, "number_of_epochs": 3, "learning_rate": 0.05})
+    records = write_labels(tmp_path / "validation.jsonl", data[1])
+    found = evaluate_model(str(journal.folder / "model"), records, str(tmp_path / "evaluation"))
+    for name in ("accuracy", "log_loss", "AUC_macro"):
+        assert found[name] == pytest.approx(fitted.best["metrics"][name], abs=1e-5)

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from automl_images.annotations import Box, Boxes, Record
+from automl_images.annotations.record_file import write
 from automl_images.data import store
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve
+from automl_images.steps.plan import plan_sweep
 from automl_images.training import detection as trial_module
 from automl_images.training import machine
 from automl_images.training.callbacks import Checkpoints
@@ -231,3 +234,19 @@ def test_yolo_learns_squares(squares, tmp_path, capsys):
     losses = losses_of(capsys)
     assert len(losses) == 4
     assert losses[-1] < 0.95 * losses[0], "how far it falls depends on the processor and the number of threads"
+
+
+@pytest.mark.parametrize("kind", ["voc", "coco"])
+def test_validation_without_a_box_to_find_is_refused_before_training(squares, tmp_path, kind):
+    crowd = Boxes((Box("blue", 0, 0, 0.5, 0.5, isCrowd=True),))
+    for label in (Boxes(()), crowd):
+        validation = [Record(r.image_url, label, 64, 64) for r in squares[1]]
+        given = {**PLAIN, "validation_metric_type": kind}
+        with pytest.raises(UserError, match="no image has a box to find, so mean_average_precision is undefined"):
+            fit(Job(TASK, resolve(TASK, given), squares[0], validation, {}, seed=1), Journal(tmp_path))
+    write([Record(r.image_url, Boxes(()), 64, 64) for r in squares[1]], str(tmp_path / "v.jsonl"))
+    write(squares[0], str(tmp_path / "t.jsonl"))
+    experiment = {"task": TASK, "name": "n", "storage": str(tmp_path), "settings": {"validation_metric_type": kind}}
+    with pytest.raises(UserError, match="v.jsonl: no image has anything to find, so mean_average_precision is undef"):
+        plan_sweep(experiment, str(tmp_path / "t.jsonl"), str(tmp_path / "v.jsonl"))
+    assert not (tmp_path / "ledgers").exists()

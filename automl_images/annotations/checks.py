@@ -7,18 +7,21 @@ what an image becomes is told by :func:`automl_images.data.images.to_rgb`.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from automl_images import storage
 from automl_images.annotations.imaging import Opened, open_image
 from automl_images.annotations.labels import KINDS, kind_of
 from automl_images.annotations.labels.base import Flaw, Rules
 from automl_images.annotations.records import Record
-from automl_images.errors import UserError, nearest
+from automl_images.annotations.values import LabelError
+from automl_images.errors import DiskFullError, StoreError, UserError, nearest
 
 POLICIES = ("fail", "skip", "fix")
 FLAWS: tuple[Flaw, ...] = (
@@ -49,17 +52,27 @@ class Checker:
         self.images = 0
         self.labels: Counter[str] = Counter()
         self.found = self.rules.found
+        self._joins = self.kind.joined([], self.rules) is not None
+        self._classes: dict[tuple[str, ...], int] = {}
+        # by the hash of an image's address: its classes by their number, and the place that says so
+        self._seen: dict[int, tuple[int, str]] = {}
+        self._contents: dict[int, int] = {}  # by the hash of an image's digest: its classes by their number
+        self._several: set[int] = set()
+        self._unusable: set[int] = set()
+        self._dropped: set[int] = set()
 
     def broken(self, error: UserError) -> None:
         """Take the error of a record that cannot be used: raise it under ``fail``, else count it, say the first few."""
         if self.on_error == "fail":
             raise UserError(f"{error}; mend it, or set on_error to skip or fix") from None
+        if isinstance(error, LabelError):
+            self._spoil(hash(error.image))
         self.found["skipped_images"] += 1
         if self.found["skipped_images"] <= _SHOWN:
             print(f"left out: {error}", file=sys.stderr)
 
     def check(self, records: Iterable[Record]) -> Iterator[Record]:
-        """Yield the records that can be used, with the size and format of their real images.
+        """Yield the records that can be used, with the size and format of their real images; see :meth:`settled` too.
 
         Raises:
             UserError: a flaw is refused.
@@ -68,14 +81,79 @@ class Checker:
         with ThreadPoolExecutor(_THREADS) as pool:
             while batch := list(itertools.islice(source, _AT_ONCE)):
                 for record, opened in zip(batch, pool.map(_open, batch), strict=True):
+                    key = hash(record.image_url)
                     try:
+                        if self._repeats(record, key):
+                            continue
                         checked = self._record(record, opened)
+                        number = self._number(record)
+                        self._seen.setdefault(key, (number, record.where))
+                        self.found["contradicted_images"] += (
+                            self._contents.setdefault(hash(checked.digest), number) != number
+                        )
                     except UserError as error:
+                        self._spoil(key)
                         self.broken(UserError(f"{record.where}: {error}"))
                         continue
-                    self.images += 1
-                    self.labels.update(checked.label.names())
-                    yield checked
+                    yield self._counted(checked)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether some image is in several records that :meth:`check` has yielded."""
+        return bool(self._several or self._dropped)
+
+    def settled(self, read: Callable[[], Iterator[Record]]) -> Iterator[Record]:
+        """Yield the records that :meth:`check` has yielded, one an image, with what several records say of it.
+
+        An image is left out if one of its records was, as what is labelled there would count as background. ``read``
+        returns the records anew; it is called twice where there is something to join.
+        """
+        if not self.unsettled:
+            yield from read()
+            return
+        self.images, self.labels = 0, Counter()
+        labels: dict[str, list[Any]] = {}
+        for record in read():
+            if hash(record.image_url) in self._several:
+                labels.setdefault(record.image_url, []).append(record.label)
+        for record in read():
+            if hash(record.image_url) in self._dropped:
+                self.found["skipped_images"] += 1
+            elif hash(record.image_url) not in self._several:
+                yield self._counted(record)
+            elif record.image_url in labels:
+                label = self.kind.joined(labels.pop(record.image_url), self.rules)
+                yield self._counted(dataclasses.replace(record, label=label))
+
+    def _counted(self, record: Record) -> Record:
+        self.images += 1
+        self.labels.update(record.label.names())
+        return record
+
+    def _number(self, record: Record) -> int:
+        names = () if self._joins else tuple(sorted(record.label.names()))
+        return self._classes.setdefault(names, len(self._classes))
+
+    def _spoil(self, key: int) -> None:
+        """Leave an image out, whatever record says something of it."""
+        self._unusable.add(key)
+        if key in self._seen:
+            self._dropped.add(key)
+
+    def _repeats(self, record: Record, key: int) -> bool:
+        """Return whether a record says what one before says of its image; those that are joined go on."""
+        if key in self._unusable:
+            raise UserError("another record of its image is left out")
+        if key not in self._seen:
+            return False
+        number, place = self._seen[key]
+        if self._number(record) != number:
+            url = storage.redact(record.image_url)
+            raise UserError(f"the image has other classes in {place}: {url}{self.kind.hint}")
+        self.found["repeated_images"] += 1
+        if self._joins:
+            self._several.add(key)
+        return not self._joins
 
     def summary(self) -> dict[str, Any]:
         """Return ``images``, ``boxes`` or ``labels``, ``classes`` ({name: how many}), and how often each flaw was met.
@@ -96,6 +174,7 @@ class Checker:
             raise TypeError(f"{record.where}: the label does not suit {self.kind.task()}: {record.label!r:.60}")
         size = opened.shown
         annotated = (record.width or size[0], record.height or size[1])
+        self.rules.turned = opened.turned
         label = record.label.check(record.image_url, annotated, size, self.rules)
         self.found["fixed_sizes"] += annotated != size
         return Record(record.image_url, label, *size, opened.format, record.where, opened.digest)
@@ -124,5 +203,7 @@ __doc__ = f"{__doc__}\n{flaw_table()}\n"
 def _open(record: Record) -> Opened | UserError:
     try:
         return open_image(record.image_url)
+    except (StoreError, DiskFullError):  # the machine's lack, and no flaw of the record
+        raise
     except UserError as error:
         return error

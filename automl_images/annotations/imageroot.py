@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import posixpath
-from collections.abc import Callable, Sequence
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from urllib.parse import unquote
 
 from automl_images import storage
 from automl_images.errors import UserError
@@ -17,12 +22,48 @@ _STORES = {"s3", "s3a", "minio", "gs", "gcs", "az", "abfs", "abfss", "adl", "was
 _STORES |= {"oci", "oss", "hdfs", "webhdfs", "http", "https", "hf", "memory"}
 
 
+def check_name(path: str, what: str) -> None:
+    """Refuse a path that cannot be written down: with a NUL, or a byte or half a character that is not Unicode.
+
+    Raises:
+        UserError: it is one; the line says ``what`` has it.
+    """
+    with contextlib.suppress(UnicodeEncodeError):
+        if b"\0" not in path.encode():
+            return
+    raise UserError(f"{what}: the path '{storage.redact(path)[:200]}' is not UTF-8 text without NUL; rename it")
+
+
+@contextlib.contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Turn what a store's driver raises over an address that it cannot make sense of into a line.
+
+    Raises:
+        UserError: it raised so.
+    """
+    try:
+        yield
+    except (ValueError, NotImplementedError, TypeError, OSError) as error:
+        raise UserError(f"{storage.redact(url)}: is no address to read from: {error}") from None
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file is taken for an image, by its suffix in any case."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def passed_over(names: Iterable[str]) -> str:
+    """Return how many files are passed over, by their suffixes, as ``2 .heic, 1 .md``; nothing if there are none."""
+    counts = Counter(posixpath.splitext(name)[1].lower() or "without a suffix" for name in names if not is_image(name))
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+
+
 class ImageRoot:
     """The folder below which images lie, and how a path in an annotation file becomes an address.
 
     The root is ``folder``, unless ``images`` is another. ``images`` may be ``PREFIX=URL`` too: addresses that begin
-    with PREFIX (``AmlDatastore://store/``, ``azureml://.../paths/``) are read below URL. ``listing`` returns what
-    :func:`storage.files_below` says of ``folder``, if that is known.
+    with PREFIX (``AmlDatastore://store/``, ``azureml://.../paths/``, ``/data/upload``) are read below URL. ``listing``
+    returns what :func:`storage.files_below` says of ``folder``, if that is known.
     """
 
     def __init__(self, folder: str, images: str | None = None, listing: Callable[[], list[str]] | None = None):
@@ -32,6 +73,7 @@ class ImageRoot:
         self._listing = listing if listing and not self.given else lambda: storage.files_below(self.root)
         self._below, self._mapped = Folder(self.root), Folder(target)
         self._schemes = _STORES | {_scheme(self.root), _scheme(target)}
+        self._guessed: dict[str, str] = {}
 
     def resolve(self, path: str) -> str:
         """Return the address of an image: a relative path is below the root, a URL on a store is taken as it is.
@@ -39,8 +81,9 @@ class ImageRoot:
         Raises:
             UserError: the path leaves the root, chains file systems (``::``), or names an unknown kind of store.
         """
-        if "::" in path or "\0" in path:
-            raise UserError(f"the image address '{storage.redact(path)!s}' is not plain: chained addresses are refused")
+        if "::" in path:
+            raise UserError(f"the image address '{storage.redact(path)}' is not plain: chained addresses are refused")
+        check_name(path, "the image")
         if self.prefix and _is_below(path, self.prefix):
             return self._mapped.join(path[len(self.prefix) :].lstrip("/"))
         scheme, found, rest = path.partition("://")
@@ -56,53 +99,95 @@ class ImageRoot:
     def find(self, path: str, folders: Sequence[str]) -> str:
         """Return the address of an image that lies in one of ``folders`` or, if its name is unique, anywhere.
 
+        Where the name as it is written is not there, it is taken as percent-encoded, in another form of Unicode, in
+        another case, and at last without its folders.
+
         Args:
             path: what the annotation file says, with or without a suffix.
-            folders: relative to the root, in the order of preference. An image that is nowhere is given the first.
+            folders: relative to the root, in the order of preference.
 
         Raises:
-            UserError: the path leaves the root, or several images have its name.
+            UserError: the path leaves the root, several images have its name, or none.
         """
         plain = path.replace("\\", "/")
-        if "://" in plain or "::" in plain or plain.startswith("/"):
+        mapped = bool(self.prefix) and _is_below(plain, self.prefix)
+        if mapped or "://" in plain or "::" in plain or (plain.startswith("/") and not self.given):
             return self.resolve(plain)
-        suffixes = ["", *(() if plain.lower().endswith(IMAGE_SUFFIXES) else IMAGE_SUFFIXES)]
-        tried = [posixpath.normpath(f"{folder}/{plain}" if folder else plain) for folder in folders]
-        if all(place.startswith("../") for place in tried):
-            return self._below.join(tried[0])
-        for suffix in suffixes:
-            for place in tried:
-                if place + suffix in self._files:
-                    return self._below.join(place + suffix)
-        wanted = "/" + posixpath.normpath(plain)
-        names = [posixpath.basename(plain) + suffix for suffix in suffixes]
-        ends = tuple(wanted + suffix for suffix in suffixes)
-        same = [f for name in names for f in self._by_name.get(name, ()) if f"/{f}".endswith(ends)]
-        if len(same) > 1:
-            raise UserError(f"the image '{path}' may be {same[0]} or {same[1]} below {storage.redact(self.root)}")
-        return self._below.join(same[0] if same else tried[0])
+        check_name(path, "the image")
+        if plain.startswith("/"):
+            try:
+                return self._absolute(plain)
+            except UserError:
+                places = []
+        else:
+            places = [posixpath.normpath(posixpath.join(folder, plain)) for folder in folders]
+        inside = [place for place in places if not place.startswith("../")]
+        if not inside and not self.given:
+            return self._below.join(places[0])
+        found = next(filter(self._is_there, inside), None) or next(filter(self._is_there, _forms(inside)), None)
+        return self._below.join(found or self._like(path, plain, inside))
+
+    def _is_there(self, place: str) -> bool:
+        if storage.is_local(self.root):  # without a listing, which a folder of a million files takes seconds for
+            return os.path.isfile(storage.join(self.root, place))  # noqa: PTH113
+        return place in self._files
+
+    def _like(self, path: str, plain: str, places: Sequence[str]) -> str:
+        """Return the one file whose path ends so or, as a last resort, whose path or name is like what is written."""
+        forms = [posixpath.normpath(form).lstrip("/") for form in _forms([plain])]
+        like = [f for name in sorted({_key(posixpath.basename(f)) for f in forms}) for f in self._by_name.get(name, ())]
+        wanted, ends = {_key(form) for form in _forms(places)}, tuple(f"/{form}" for form in forms)
+        fitting = (
+            [f for f in like if _key(f) in wanted],
+            [f for f in like if f"/{f}".endswith(ends)],
+            [f for f in like if f"/{_key(f)}".endswith(tuple(map(_key, ends)))],
+            like,
+        )
+        for found in fitting:
+            if len(found) > 1:
+                where = storage.redact(self.root)
+                raise UserError(f"the image '{path}' may be {found[0]} or {found[1]} below {where}")
+            if found:
+                return found[0] if found is fitting[1] else self._guess(path, found[0])
+        if places and not storage.is_local(self.root) and storage.exists(self._below.join(places[0])):  # if hidden
+            return places[0]
+        raise UserError(
+            f"the image '{path}' is not there: below {storage.redact(self.root)} no image has this name, nor does one "
+            "when it is percent-decoded, in another Unicode form or case, or without its folders; name the folder with "
+            "images: FOLDER, or what begins such paths with images: 'PREFIX=FOLDER'"
+        )
+
+    def _guess(self, path: str, file: str) -> str:
+        """Return a file that is taken for what is written; say the first, and refuse that two names lead to one."""
+        if not self._guessed:
+            print(f"images are found by names that are like those written: {path!a} is {file!a}", file=sys.stderr)
+        other = self._guessed.setdefault(file, path)
+        if other != path:
+            raise UserError(f"the image '{path}' may be {file} by its name, and so may '{other}'")
+        return file
 
     @cached_property
     def _files(self) -> frozenset[str]:
-        return frozenset(self._listing())
+        with explained(self.root):
+            return frozenset(self._listing())
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for file in sorted(self._files):
-            if file.lower().endswith(IMAGE_SUFFIXES):
-                found.setdefault(posixpath.basename(file), []).append(file)
+            if is_image(file):
+                found.setdefault(_key(posixpath.basename(file)), []).append(file)
         return found
 
     def _absolute(self, path: str) -> str:
         if storage.is_local(self.root):
-            target, root = storage.local_path(path), storage.local_path(self.root)
-            if target.is_relative_to(root):
-                return self._below.join(str(target.relative_to(root)))
-            if target.resolve().is_relative_to(root.resolve()):
-                return str(target)
+            target, root = str(storage.local_path(path)), str(storage.local_path(self.root))
+            for known, folder in ((target, root), (os.path.realpath(target), os.path.realpath(root))):
+                if _is_below(known, folder):
+                    return self._below.join(known[len(folder) :].lstrip("/"))
         raise UserError(
-            f"the image '{path}' lies outside {storage.redact(self.root)}; name a folder above it with images: FOLDER"
+            f"the image '{path}' lies outside {storage.redact(self.root)}; name a folder above it with images: FOLDER, "
+            "or what begins such paths with images: 'PREFIX=FOLDER'"
         )
 
 
@@ -111,7 +196,7 @@ class Folder:
 
     def __init__(self, url: str):
         self.url = url
-        self._real = storage.local_path(url).resolve() if storage.is_local(url) else None
+        self._real = os.path.realpath(storage.local_path(url)) if storage.is_local(url) else None
         self._stays: dict[str, bool] = {}
 
     def join(self, relative: str) -> str:
@@ -133,21 +218,35 @@ class Folder:
     def _holds(self, address: str) -> bool:
         local = str(storage.local_path(address)) if ".." in address else address
         if os.path.islink(local):  # noqa: PTH114 (an image each: this is a quarter of Path's time)
-            return Path(local).resolve().is_relative_to(str(self._real))
+            return _is_below(os.path.realpath(local), str(self._real))
         parent = local.rpartition("/")[0]
         if parent not in self._stays:
-            self._stays[parent] = Path(parent or "/").resolve().is_relative_to(str(self._real))
+            self._stays[parent] = _is_below(os.path.realpath(parent or "/"), str(self._real))
         return self._stays[parent]
 
 
 def _mapping(images: str | None) -> tuple[str, str]:
     prefix, equals, target = (images or "").partition("=")
     scheme = _scheme(prefix)
-    if not equals or not scheme or (scheme in _STORES and not ("://" in target or target.startswith("/"))):
+    if not images or not equals or (not scheme and storage.is_local(images) and storage.is_dir(images)):
         return "", ""
-    if not target:
+    if scheme in _STORES and not ("://" in target or target.startswith("/")):
+        return "", ""
+    if not prefix or not target:
         raise UserError(f"images: '{images}' maps to nothing; write PREFIX=URL")
-    return prefix, storage.absolute(target)
+    return prefix if scheme else prefix.replace("\\", "/"), storage.absolute(target)
+
+
+def _forms(places: Sequence[str]) -> list[str]:
+    """Return names as written, percent-decoded, in NFC and in NFD; then each with the suffixes that it may lack."""
+    decoded = [place for place in map(unquote, places) if ".." not in place.split("/")]
+    forms = [*places, *decoded, *(unicodedata.normalize(form, place) for form in ("NFC", "NFD") for place in places)]
+    forms = list(dict.fromkeys(forms))
+    return [*forms, *(form + suffix for suffix in IMAGE_SUFFIXES for form in forms if not is_image(form))]
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _is_below(path: str, prefix: str) -> bool:

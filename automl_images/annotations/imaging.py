@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -24,6 +25,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_RATIO = 200  # scaled to a shorter side of 256, a longer image would take more memory than a large photograph
+_LARGE, _one_large = 20_000_000, threading.Lock()  # pixels; several such at once take more memory than a step is given
 _FORMATS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
 
 
@@ -54,7 +57,8 @@ def open_image(url: str, decode: bool = True) -> Opened:
         width, height = image.size
         if decode:
             image.draft("L", (1, 1))
-            image.load()
+            with _one_large if image.size[0] * image.size[1] > _LARGE else contextlib.nullcontext():
+                image.load()
         turned, format = orientation_of(image) >= 5, image.format or ""
         shown = (height, width) if turned else (width, height)
         return Opened(shown, turned, _FORMATS.get(format, format.lower()), digest_of(data))
@@ -65,12 +69,19 @@ def opened(url: str) -> Iterator[tuple[Image.Image, bytes]]:
     """Open an image for Pillow to read in the block; yield it with the file's bytes.
 
     Raises:
-        UserError: it is missing, is not an image, or not a whole one.
+        UserError: it is missing, is not an image, or not a whole one; by its header it has more pixels than Pillow
+            takes, or is more than 200 times as long as wide.
     """
     data = None
     try:
+        if storage.is_local(url) and (path := storage.local_path(url)).exists() and not path.is_file():
+            raise UserError(f"the image {storage.redact(url)} is no regular file")  # a pipe would be waited for
         data = storage.read_bytes(url)
         with Image.open(io.BytesIO(data)) as image:
+            if max(image.size) > _RATIO * min(image.size):
+                raise ValueError(f"its {image.size[0]} x {image.size[1]} pixels are no picture's shape")
+            if reason := without_range(image):
+                raise ValueError(reason)
             yield image, data
     except FileNotFoundError:
         raise UserError(f"the image {storage.redact(url)} is not there") from None
@@ -78,10 +89,22 @@ def opened(url: str) -> Iterator[tuple[Image.Image, bytes]]:
         raise
     except Exception as error:  # Pillow's readers raise whatever their parsing meets
         reason = storage.redact(next(iter(str(error).splitlines()), "") or type(error).__name__)
+        if isinstance(error, Image.DecompressionBombError):
+            reason = f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
         if isinstance(error, UnidentifiedImageError):
             reason = "it is no image that Pillow knows" if data else "the file is empty"
         what = "cannot be read" if data is None else "does not open"
         raise UserError(f"the image {storage.redact(url)} {what}: {reason[:100]}") from None
+
+
+def without_range(image: Image.Image) -> str | None:
+    """Return what is wrong with pixels of which nothing tells black from white, else None.
+
+    They are floats, or a TIFF's integers of 32 bits or with a sign; 16-bit greys reach from 0 to 65535.
+    """
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        return "nothing tells the range of its 32-bit or signed pixels; save it with 8 or 16 bits"
+    return None
 
 
 def digest_of(data: bytes) -> str:

@@ -65,19 +65,37 @@ def parsed(file: str, parse: Callable[[str, str], Record], broken: Broken) -> It
     return records_of(((f"{shown}, line {count}", line) for count, line in lines_of(file)), parse, broken)
 
 
+def json_value(text: str | bytes) -> Any:
+    """Return what JSON text holds.
+
+    Raises:
+        UserError: it is not JSON, or an object in it has a key twice.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"is not JSON: {error}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [key for key, _ in pairs]
+        twice = next(key for key in names if names.count(key) > 1)
+        raise UserError(f"the key {ascii(twice)[:60]} stands twice in one object")
+    return found
+
+
 def json_object(line: str) -> dict[str, Any]:
     """Return the JSON object on a line, in which commas may trail.
 
     Raises:
-        UserError: the line holds none.
+        UserError: the line holds none, or as :func:`json_value`.
     """
     try:
-        try:
-            item = json.loads(line)
-        except ValueError:
-            item = json.loads(_TRAILING_COMMA.sub(lambda m: m.group(1) or "", line))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"is not JSON: {error}") from None
+        item = json.loads(line, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        item = json_value(_TRAILING_COMMA.sub(lambda m: m.group(1) or "", line))
     if not isinstance(item, dict):
         raise UserError("is not a JSON object")
     return item

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
 
 from automl_images import storage
 from automl_images.annotations.labels import kind_of, restored
@@ -30,29 +30,36 @@ def line_of(record: Record) -> str:
 
 def write(records: Iterable[Record], url: str) -> int:
     """Write records to a file and return how many; the file is replaced whole, when all is written."""
-    count = 0
-    with replacing(url) as file:
-        for record in records:
-            file.write(line_of(record))
-            count += 1
-    return count
+    with replacing(url) as fresh:
+        return write_here(records, fresh)
+
+
+def write_here(records: Iterable[Record], path: Path) -> int:
+    """Write records to a local file that is not there yet, and return how many."""
+    with path.open("x", encoding="utf-8", newline="\n") as file:
+        return sum(bool(file.write(line_of(record))) for record in records)
 
 
 @contextlib.contextmanager
-def replacing(url: str) -> Iterator[TextIO]:
-    """Open a text file that takes the place of ``url`` when the block ends well; an error leaves ``url`` as it was."""
+def replacing(url: str) -> Iterator[Path]:
+    """Yield the path of a file to write, which takes the place of ``url`` when the block ends well, and only then."""
     target = storage.local_path(url) if storage.is_local(url) else None
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", dir=target and target.parent) as folder:
         fresh = Path(folder, "records.jsonl")
-        with fresh.open("x", encoding="utf-8", newline="\n") as file:
-            yield file
+        yield fresh
         if target:
             fresh.replace(target)
         else:
             fs, path = storage.filesystem(url)
             fs.put_file(str(fresh), path)
+
+
+def is_same(first: str, second: str) -> bool:
+    """Return whether two addresses are of one file, through whatever links."""
+    one, other = (os.path.realpath(storage.absolute(a)) if storage.is_local(a) else a for a in (first, second))
+    return one == other
 
 
 def read_records(url: str, kind: str | None = None) -> Iterator[Record]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from automl_images import storage
-from automl_images.annotations.imageroot import ImageRoot, folder_of
+from automl_images.annotations.imageroot import ImageRoot, check_name, explained, folder_of, is_image
 from automl_images.errors import UserError
 
 
@@ -24,6 +24,8 @@ class Source:
     """
 
     def __init__(self, url: str, images: str | None = None):
+        check_name(url, "the source")
+        check_name(images or "", "images")
         self.url = storage.absolute(url)
         self.shown = storage.redact(self.url)
         self.images = images
@@ -33,7 +35,8 @@ class Source:
     @cached_property
     def listed(self) -> list[str]:
         """The sorted paths of all files below the folder, relative to it; hidden ones are left out."""
-        return storage.files_below(self.folder)
+        with explained(self.folder):
+            return storage.files_below(self.folder)
 
     @cached_property
     def root(self) -> ImageRoot:
@@ -71,6 +74,13 @@ class Source:
         """
         beside = "" if self.root.given else posixpath.relpath(folder_of(file), self.folder)
         return list(dict.fromkeys(["" if beside == "." else beside, "", "images"]))
+
+    def root_beside(self, usual: Sequence[str]) -> ImageRoot:
+        """Return the image root; where none is given and the folder has no image, the first of ``usual`` beside it."""
+        if self.images is None and not any(map(is_image, self.listed)):
+            beside = (storage.join(posixpath.dirname(self.folder), name) for name in usual)
+            return next((ImageRoot(folder) for folder in beside if storage.is_dir(folder)), self.root)
+        return self.root
 
     def image(self, name: Any, key: str, places: Sequence[str]) -> str:
         """Return the address of the image that a record names at its ``key``; see :meth:`ImageRoot.find`.

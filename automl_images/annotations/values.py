@@ -12,13 +12,32 @@ from typing import Any
 from automl_images.errors import UserError
 
 Broken = Callable[[UserError], None]
+
+
+class LabelError(UserError):
+    """What is said of an image cannot be read: with what else is said of it, it would be half labelled."""
+
+    def __init__(self, text: str, image: str):
+        super().__init__(text)
+        self.image = image
+
+
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _TRUE = ("1", "1.0", "true", "yes")
-_FALSE = ("", "0", "0.0", "-0.0", "false", "no", "none", "null")
+_FALSE = ("", "0", "0.0", "false", "no", "none", "null")
 
 
 def refuse(error: UserError) -> None:
     """Raise the error: what a reader does with a record it cannot read, unless told otherwise."""
     raise error
+
+
+def shown(value: Any) -> str:
+    """Return a JSON value for an error line, cut to 60 characters."""
+    try:
+        return json.dumps(value, ensure_ascii=False)[:60]
+    except RecursionError:
+        return f"a {type(value).__name__} nested too deeply"
 
 
 def number(value: Any, what: str) -> float:
@@ -32,7 +51,8 @@ def number(value: Any, what: str) -> float:
             raise TypeError
         found = float(value)
     except (TypeError, ValueError, OverflowError):
-        wrong = "is missing" if value is None else f"is {str(value)[:40]!r}, which is not a number"
+        given = repr(value[:40]) if isinstance(value, str) else shown(value)
+        wrong = "is missing" if value is None else f"is {given}, which is not a number"
         raise UserError(f"{what} {wrong}") from None
     if not math.isfinite(found):
         raise UserError(f"{what} is {found}, which is not a finite number")
@@ -50,33 +70,41 @@ def pixels(value: Any, what: str) -> int | None:
         return None
     found = number(text, what)
     if found < 0 or found != int(found):
-        raise UserError(f"{what} is {value!r}, which is not a whole number of pixels")
+        raise UserError(f"{what} is {shown(value)}, which is not a whole number of pixels")
     return int(found) or None
 
 
 def class_name(value: Any, what: str = "label") -> str:
     """Return a class's name: text without the blanks around it, or a number as text (3 and 3.0 are "3").
 
+    Text that looks equal is equal: it comes in Unicode's form NFC, and every kind of blank is a blank.
+
     Raises:
-        UserError: it is neither, or empty, or holds a line end or another control character; the line says ``what``.
+        UserError: it is neither, or empty, or holds a line end or another character that is not seen; the line says
+            ``what``.
     """
     if isinstance(value, str):
         return _plain(value, what)
     if isinstance(value, int | float) and not isinstance(value, bool):
         found = number(value, what)
         return str(int(found)) if isinstance(value, int) or found.is_integer() else str(found)
-    wrong = "is missing" if value is None else f"is {json.dumps(value)[:40]}, which is no class name"
+    wrong = "is missing" if value is None else f"is {shown(value)}, which is no class name"
     raise UserError(f"{what} {wrong}; write it as text")
 
 
 @functools.lru_cache(4096)
 def _plain(value: str, what: str) -> str:
-    name = value.strip()
+    name = unicodedata.normalize("NFC", value).strip()
     if not name:
         raise UserError(f"{what} is empty; it needs a class name")
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
-        raise UserError(f"{what} is {ascii(name)[:60]}; a class name is one line of printable text")
-    return name
+    if name.isascii() and name.isprintable():
+        return name
+    for before, character, after in zip(" " + name, name, name[1:] + " ", strict=False):
+        # joiners belong to the spelling of Persian, of Indian scripts and of emoji, and to no Latin word
+        joins = character in "\u200c\u200d" and not (before.isascii() or after.isascii())
+        if unicodedata.category(character) in _UNSEEN and not joins:
+            raise UserError(f"{what} is {ascii(name)[:60]}; a class name is one line of printable text")
+    return "".join(" " if unicodedata.category(character) == "Zs" else character for character in name)
 
 
 def class_list(values: Iterable[Any], what: str = "label") -> tuple[str, ...]:
@@ -100,7 +128,9 @@ def flag(value: Any, what: str) -> bool:
     Raises:
         UserError: it is none of these.
     """
-    text = str(value).strip().lower()
+    if value is None or value == 0:  # most are
+        return False
+    text = str(value).strip().lower() if isinstance(value, str | int | float) else "another kind of value"
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
-    raise UserError(f"{what} is {str(value)[:40]!r}; write 0 or 1")
+    raise UserError(f"{what} is {shown(value)}; write 0 or 1")

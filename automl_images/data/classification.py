@@ -22,6 +22,7 @@ from automl_images.tasks import get_task
 AREA, RATIO = (0.35, 1.0), (3 / 4, 4 / 3)
 ASPECT_CHANGE = 0.25
 KEPT = 1.5
+THINNEST = 16
 
 
 def is_multilabel(task: str) -> bool:
@@ -172,9 +173,16 @@ def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def shortened(image: np.ndarray, side: int) -> np.ndarray:
-    """Return the image scaled so that its shorter side is ``side``."""
+    """Return the image scaled so that its shorter side is ``side``.
+
+    Of one that is scaled up the centre alone is kept, of at most 16 times its shorter side, or a row of pixels would
+    fill the memory.
+    """
+    short = min(image.shape[:2])
+    if short < side:
+        most = THINNEST * short
+        image = centre(image, (min(image.shape[0], most), min(image.shape[1], most)))
     height, width = image.shape[:2]
-    short = min(height, width)
     return scaled(image, (max(1, round(height * side / short)), max(1, round(width * side / short))))
 
 
@@ -218,9 +226,9 @@ class EvaluationBatches(Dataset):
     def __len__(self) -> int:
         return len(self.store)
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, list[int]]:
         """Return images uint8 [B, 3, H, W], laid out with channels last, and their indices."""
-        return _stacked([self.store.image(i) for i in indices]), torch.tensor(indices)
+        return _stacked([self.store.image(i) for i in indices]), indices
 
 
 def as_it_is(batch: Any) -> Any:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from PIL import Image
 
-from automl_images.annotations.imaging import opened, upright
+from automl_images.annotations.imaging import opened, upright, without_range
 from automl_images.errors import UserError
+
+# what is too large is an error, in one line; a warning below that limit tells nothing to act on
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
     """Return a Pillow image as uint8 [H, W, 3], turned as its EXIF orientation says; of several pages the first.
 
-    Transparency is put on white. 16-bit greys are scaled, 65535 to 255, of 16-bit colours the upper 8 are taken, and
-    floating point is cut to 0 to 255. Palettes, CMYK ((255 - ink) (255 - black) / 255, a JPEG's by Adobe's convention,
-    inverted), YCbCr, Lab and HSV become RGB. Colours are not managed: an embedded profile is not applied.
+    Transparency is put on white. 16-bit greys are scaled, 65535 to 255, of 16-bit colours the upper 8 are taken.
+    Palettes, CMYK ((255 - ink) (255 - black) / 255, a JPEG's by Adobe's convention, inverted), YCbCr, Lab and HSV
+    become RGB. Colours are not managed: an embedded profile is not applied.
+
+    Raises:
+        UserError: pixels are floats, or a TIFF's of 32 bits or with a sign, of which nothing tells the range.
     """
+    if reason := without_range(image):
+        raise UserError(f"the image does not open: {reason}")
     image = upright(image)
     if image.mode.startswith("I"):
         return _grey(image)
@@ -54,4 +64,4 @@ def load_image(url: str, where: str = "", shorter: int | None = None) -> np.ndar
                 image.draft(None, (shorter, shorter))
             return to_rgb(image)
     except UserError as error:
-        raise UserError(f"{where}: {error}" if where else str(error)) from None
+        raise type(error)(f"{where}: {error}" if where else str(error)) from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from automl_images.reports.trials import figure
-from automl_images.tasks import part
+from automl_images.tasks import get_task, part
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,7 @@ class Evaluated:
 
     Attributes:
         metrics, more: what the family's metrics returned, and what else the result has; JSON-serialisable.
+            ``baseline`` among it: figures of a model that knows no image, by their names.
         curves, examples: what the family's report draws; see its ``write_report``.
         seconds: reading and predicting.
     """
@@ -102,13 +103,34 @@ def scalars(result: Mapping[str, Any]) -> dict[str, float]:
 def headline(result: Mapping[str, Any]) -> str:
     """Return an evaluation in a line; ``set`` of the result, if it has one, is the name of what it was measured on."""
     of = f" ({result['set']})" if "set" in result else ""
-    figures = family(result["task"]).headline(result).items()
-    return f"{result['images']} images{of}: " + ", ".join(f"{n} {v:.4f}" for n, v in figures if v is not None)
+    figures, simplest = family(result["task"]).headline(result).items(), result.get("baseline") or {}
+    parts = [f"{n} {v:.4f}{beside(simplest.get(n))}" for n, v in figures if v is not None]
+    weak = weakness(result)
+    return f"{result['images']} images{of}: " + ", ".join(parts) + (f"; {weak}" if weak else "")
 
 
 def summary_lines(result: Mapping[str, Any]) -> list[str]:
-    """Return an evaluation for people: a line a class, then the means."""
-    return family(result["task"]).summary_lines(result)
+    """Return an evaluation for people: a line a class, the means, and whether the model is worth anything."""
+    weak = weakness(result)
+    return family(result["task"]).summary_lines(result) + ([f"note: {weak}"] if weak else [])
+
+
+def weakness(result: Mapping[str, Any]) -> str | None:
+    """Return in words that the primary metric is undefined or not above its baseline, None if it is above.
+
+    None too for a result of an older version, which has no baseline.
+    """
+    metric = get_task(result["task"]).primary_metric
+    simplest = (result.get("baseline") or {}).get(metric)
+    if simplest is None or (result[metric] is not None and result[metric] > simplest):
+        return None
+    reached = f"{metric} {figure(result[metric])} is not above the baseline {figure(simplest)}"
+    return f"{reached}, which a model reaches that looks at no image"
+
+
+def beside(simplest: float | None) -> str:
+    """Return a baseline as it stands behind its figure."""
+    return "" if simplest is None else f" (baseline {figure(simplest)})"
 
 
 def plots(result: dict[str, Any]) -> tuple[list[str], list[list[int]] | None, dict[str, list[float]] | None]:

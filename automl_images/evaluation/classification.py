@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from automl_images.evaluation import Evaluated, columns, example, outputs
+from automl_images.evaluation import Evaluated, beside, columns, example, outputs
 from automl_images.reports.trials import figure
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ def evaluate(predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:
 
     Returns:
         ``metrics``: what :func:`automl_images.metrics.classification_metrics` returns; ``more``: ``roc``, the curve
-        over all pairs of image and class (``fpr``, ``tpr``, ``threshold``) or None, and ``top_k``.
+        over all pairs of image and class (``fpr``, ``tpr``, ``threshold``) or None, ``top_k``, and ``baseline``.
     """
     from automl_images.data.classification import is_multilabel, truth_of
-    from automl_images.metrics.classification import classification_metrics, curves
+    from automl_images.metrics.classification import baseline, classification_metrics, curves
 
     classes, multilabel, top_k = predictor.classes, is_multilabel(predictor.task), predictor.settings.get("top_k")
     labels = truth_of(records, classes, multilabel)
@@ -35,7 +35,8 @@ def evaluate(predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:
     metrics = classification_metrics(labels, probs, classes, multilabel, top_k)
     drawn = curves(labels, probs, classes, multilabel)
     truth = labels if multilabel else labels[:, None] == np.arange(len(classes))
-    more = {"roc": drawn["micro"]["roc"], "top_k": top_k}
+    simplest = baseline(labels, classes, multilabel, top_k)
+    more = {"roc": drawn["micro"]["roc"], "top_k": top_k, "baseline": simplest}
     return Evaluated(metrics, more, drawn, _mistakes(records, truth, probs, multilabel), seconds)
 
 
@@ -74,7 +75,8 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
     for kind in ("macro", "micro", "weighted"):
         lines.append(f"{f'all ({kind})':24} {count:7} {columns([result[f'{m}_{kind}'] for m in means], 9)}")
     shown = ["iou", "accuracy", "accuracy_per_class_mean", "balanced_accuracy", "log_loss"]
-    whole = [f"{n} {figure(result[n])}" for n in shown if n in result]
+    simplest = result.get("baseline") or {}
+    whole = [f"{n} {figure(result[n])}{beside(simplest.get(n))}" for n in shown if n in result]
     if result["top_k"]:
         whole.append(f"top-{result['top_k']} accuracy {figure(result['top_k_accuracy'])}")
     lines.append(f"{', '.join(whole)}; report {result['report']}")

@@ -23,7 +23,7 @@ def evaluate(predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:
 
     Returns:
         ``metrics``: what :func:`automl_images.metrics.detection_metrics` returns, with ``coco``; ``more``: ``voc``
-        (``map`` and per class ``average_precision``).
+        (``map`` and per class ``average_precision``), ``baseline``.
     """
     from automl_images.data.detection import checked_boxes
     from automl_images.metrics import detection_metrics, truth_arrays, voc_map
@@ -37,7 +37,8 @@ def evaluate(predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:
     metrics = detection_metrics(truth, found, classes, "coco" if kind == "coco" else "coco_voc", iou, score)
     voc = voc_map(truth, found, classes, iou)
     average = {"map": voc["map"], **{n: f["average_precision"] for n, f in voc["per_class"].items()}}
-    return Evaluated(metrics, {"voc": average}, voc["curves"], _examples(records, truth, found), seconds)
+    more = {"voc": average, "baseline": {"mean_average_precision": 0.0}}  # of a model that finds nothing
+    return Evaluated(metrics, more, voc["curves"], _examples(records, truth, found), seconds)
 
 
 def _examples(records: Sequence[Record], truth: Sequence[Any], found: Sequence[Any]) -> list[Any]:

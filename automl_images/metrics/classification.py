@@ -98,6 +98,18 @@ def classification_metrics(
     return figures
 
 
+def baseline(truth: Any, classes: Sequence[str], multilabel: bool, top_k: int | None = None) -> dict[str, float | None]:
+    """Return the single figures of knowing no image: each class always has the share of images that have it.
+
+    So the largest class is predicted (multi-label: those of more than half of the images), AUC is 0.5, and average
+    precision is the prior. The arguments are those of :func:`classification_metrics`.
+    """
+    known = np.asarray(truth)
+    share = known.mean(0) if multilabel else np.bincount(known, minlength=len(classes)) / len(known)
+    found = classification_metrics(known, np.tile(share, (len(known), 1)), classes, multilabel, top_k)
+    return {name: value for name, value in found.items() if not isinstance(value, dict | list)}
+
+
 def predicted_labels(probs: np.ndarray, multilabel: bool) -> np.ndarray:
     """Return bool [n, C], the labels that probabilities [n, C] amount to (see :func:`classification_metrics`)."""
     if multilabel:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,7 +20,7 @@ SECONDS = 5.0  # that the probe should take; past them no further round begins
 GAIN = 1.1  # a layout or precision other than the plain one must be this much faster, or timing noise would choose
 CPU_IMAGES = 16, 8, 4  # of a batch, as many as there is time for; a GPU is probed with whole batches
 
-Choice = dict[str, Any]
+Choice = dict[str, Any]  # channels_last: None where the model could not be
 _BEFORE = 2  # passes on a CPU that tell how many images there is time for
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -44,7 +45,8 @@ def fastest(
             and where it is faster on CPUs that have it.
 
     Returns:
-        ``channels_last`` (bool), ``dtype`` (``float32``, ``bfloat16`` or ``float16``) and ``note``, a line.
+        ``channels_last`` (None where the model cannot be), ``dtype`` (``float32``, ``bfloat16`` or ``float16``) and
+        ``note``, a line.
     """
     plain, *others = _candidates(model, device, precision)
     substitute = ", float16 is bfloat16 on a CPU" if precision == "float16" and device.type == "cpu" else ""
@@ -75,6 +77,18 @@ def known(choices: Sequence[Choice], device: torch.device) -> Choice:
     return choices[-1] if trusted else choices[0]
 
 
+def laid_out(model: Classifier, choice: Mapping[str, Any], device: torch.device) -> bool:
+    """Return whether a model is channels_last under a choice that another model of the sweep may have made.
+
+    Where that one could not be (``channels_last`` is None), it is as :func:`known` says.
+    """
+    layout = choice["channels_last"]
+    if layout is None:
+        plain, other = ({**choice, "channels_last": last} for last in (False, True))
+        layout = known([plain, other], device)["channels_last"]
+    return bool(layout and model.architecture.channels_last)
+
+
 def describe(choice: Mapping[str, Any]) -> str:
     """Return a choice in words, such as ``bfloat16 channels_last``."""
     return f"{choice['dtype']} {'channels_last' if choice['channels_last'] else 'NCHW'}"
@@ -91,9 +105,24 @@ def autocast(choice: Mapping[str, Any], device: torch.device) -> AbstractContext
     return torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
 
 
+@contextlib.contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Compute in float32 whatever trains around, so that what an evaluation scores is what is served.
+
+    GPUs multiply by TensorFloat-32, whose products have 10 bits after the point, as convolutions do by default.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if device.type == "cuda" else before)
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def _candidates(model: Classifier, device: torch.device, precision: str | None) -> list[Choice]:
     """Return the choices to try, the plain one first."""
-    layouts = [False, True] if model.architecture.channels_last else [False]
+    layouts = [False, True] if model.architecture.channels_last else [None]
     if precision == "float32":
         dtypes = ["float32"]
     elif precision == "float16":
@@ -120,7 +149,8 @@ def _probe(model: nn.Module, batch: Tensor, device: torch.device, choices: list[
         sample, begun = batch, time.perf_counter()
         if device.type == "cpu":
             sample = batch[: min(CPU_IMAGES)]
-            each = min(_pass(copies[False], sample, device, choices[0]) for _ in range(_BEFORE)) / len(sample)
+            plain = copies[choices[0]["channels_last"]]
+            each = min(_pass(plain, sample, device, choices[0]) for _ in range(_BEFORE)) / len(sample)
             most = min(allowed, SECONDS / (each * len(choices))) / (1 + LEAST)
             sample = batch[: next((n for n in CPU_IMAGES if n <= most), min(CPU_IMAGES))]
         rounds = min(ROUNDS, int(allowed / len(sample)) - 1)

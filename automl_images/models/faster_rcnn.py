@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.ops import clip_boxes_to_image
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from automl_images.architectures import ARCHITECTURES
@@ -43,12 +46,26 @@ class FasterRcnn(Detector):
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:  # noqa: D102
         return self.network(
-            [image.float() / 255 for image in images],
+            [self._input(image) for image in images],
             [{"boxes": t["boxes"], "labels": t["labels"] + 1} for t in targets],
         )
 
     @torch.no_grad()
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:  # noqa: D102
         # one by one: of a batch the smaller ones would be padded, which changes what is found at their edges
-        found = [self.network([image.float() / 255])[0] for image in images]
-        return [{"boxes": f["boxes"], "scores": f["scores"], "labels": f["labels"] - 1} for f in found]
+        found = [self.network([self._input(image)])[0] for image in images]
+        return [self._inside(one, image) for one, image in zip(found, images, strict=True)]
+
+    @staticmethod
+    def _inside(found: Mapping[str, Tensor], image: Tensor) -> dict[str, Tensor]:
+        """Return what was found on an image with our labels, without what lies in a thin one's padding."""
+        height, width = image.shape[1:]
+        boxes = clip_boxes_to_image(found["boxes"], (height, width))
+        keep = (boxes[:, 2:] > boxes[:, :2]).all(1)
+        return {"boxes": boxes[keep], "scores": found["scores"][keep], "labels": found["labels"][keep] - 1}
+
+    def _input(self, image: Tensor) -> Tensor:
+        """Return the image in [0, 1], padded at its right or bottom if scaling would leave nothing of it."""
+        least = math.ceil(max(image.shape[1:]) / self.network.transform.max_size)
+        height, width = (max(0, least - side) for side in image.shape[1:])
+        return F.pad(image.float() / 255, (0, width, 0, height))

@@ -20,7 +20,7 @@ from torch import nn
 
 from automl_images.architectures import ARCHITECTURES
 from automl_images.errors import UserError
-from automl_images.hyperparameters import check_inference, check_model, without_effect
+from automl_images.hyperparameters import check_inference, check_model, hyperparameters, without_effect
 from automl_images.hyperparameters.sizes import check_sizes
 from automl_images.models.catalogue import build
 from automl_images.models.score import score_file
@@ -28,6 +28,7 @@ from automl_images.models.wheel import write_wheel
 from automl_images.tasks import get_task
 
 _REQUIRED = ("torch", "torchvision")
+_LONGEST = 1 << 16  # of a side in pixels, or of a batch
 
 
 def save(
@@ -115,13 +116,42 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
+    """Return settings.json, labels.json and metrics.json, checked: they may be an older version's, or changed."""
     try:
-        read = tuple(json.loads((folder / f"{n}.json").read_text()) for n in ("settings", "labels", "metrics"))
+        described, classes, metrics = (
+            json.loads((folder / f"{n}.json").read_text(encoding="utf-8")) for n in ("settings", "labels", "metrics")
+        )
     except (FileNotFoundError, NotADirectoryError) as error:
         name = Path(str(error.filename)).name
         raise UserError(f"{folder}: has no {name}; is it a model folder?") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{folder}: a .json file in it does not parse: {error}") from None
-    if not isinstance(read[0], dict) or not {"task", "settings"} <= read[0].keys():
+    content = described if isinstance(described, dict) else {}
+    if not isinstance(content.get("task"), str) or not isinstance(content.get("settings"), dict):
         raise UserError(f"{folder}: its settings.json has no task and settings; is it a model folder?")
-    return read[0], read[1], read[2]
+    try:
+        settings = _checked(get_task(content["task"]).name, content["settings"])
+    except UserError as error:
+        raise UserError(f"{folder}/settings.json: {error}") from None
+    named = isinstance(classes, list) and all(isinstance(name, str) and name.isprintable() for name in classes)
+    if not named or not classes or len(set(classes)) < len(classes):
+        raise UserError(f"{folder}/labels.json: is not a list of different class names, each one line of text")
+    return {**content, "settings": settings}, classes, metrics
+
+
+def _checked(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the defaults of those that they lack; a choice is checked where it is read.
+
+    Raises:
+        UserError: a number is none, or out of range.
+    """
+    model = check_model(task, str(given.get("model_name")))
+    settings = dict(given)
+    for name, row in hyperparameters(model).items():
+        if name not in settings:
+            settings[name] = row.default_for(task, model)
+        elif row.type not in ("choice", "text"):
+            settings[name] = row.check(settings[name])
+        if name.endswith("size") and isinstance(settings[name], int) and settings[name] > _LONGEST:
+            raise UserError(f"{name}: {settings[name]} is more than {_LONGEST}")
+    return settings

@@ -13,6 +13,7 @@ from torch import nn
 from automl_images.data.classification import evaluation_image, is_multilabel
 from automl_images.data.images import to_rgb
 from automl_images.hyperparameters.sizes import check_sizes
+from automl_images.models.compute import full_precision
 from automl_images.prediction import ModelPredictor
 
 
@@ -26,7 +27,9 @@ def classify(model: nn.Module, images: torch.Tensor, multilabel: bool) -> np.nda
             device; they are moved to the model's.
         multilabel: whether an image may have any number of labels: a sigmoid for each logit, else a row's softmax.
     """
-    logits = model(images.to(next(model.parameters()).device, non_blocking=True)).float()
+    device = next(model.parameters()).device
+    with full_precision(device):
+        logits = model(images.to(device, non_blocking=True)).float()
     return (logits.sigmoid() if multilabel else logits.softmax(dim=1)).cpu().numpy()
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from automl_images.data.detection import image_tensor
 from automl_images.data.images import to_rgb
+from automl_images.models.compute import full_precision
 from automl_images.prediction import ModelPredictor
 
 _NUMPY = {"boxes": np.float64, "scores": np.float64, "labels": np.int64}
@@ -23,7 +24,8 @@ def detect(model: Any, images: Sequence[torch.Tensor], device: torch.device) -> 
     The detector is in eval mode, on ``device``. For each image ``boxes`` float64 [n, 4] in its pixels, ``scores``
     float64 [n] falling, ``labels`` int64 [n]; ``size``: its width and height.
     """
-    outputs = model.predict([image.to(device, non_blocking=True) for image in images])
+    with full_precision(device):
+        outputs = model.predict([image.to(device, non_blocking=True) for image in images])
     return [
         {k: output[k].float().cpu().numpy().astype(t) for k, t in _NUMPY.items()}
         | {"size": (image.shape[2], image.shape[1])}

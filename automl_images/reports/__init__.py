@@ -21,6 +21,8 @@ class Evaluation:
         examples: images to show, with what is true and what is predicted.
         classes: all class names, in the model's order.
         settings: the trial's.
+        baseline: the figures of a model that looks at no image, by their names.
+        weakness: in words, that the model is no better.
     """
 
     title: str
@@ -31,6 +33,8 @@ class Evaluation:
     examples: Sequence[Any]
     classes: Sequence[str]
     settings: Mapping[str, Any]
+    baseline: Mapping[str, float | None]
+    weakness: str | None
 
 
 class Family(Protocol):

@@ -41,9 +41,11 @@ def write_report(path_html: str, shown: Evaluation) -> None:
     multilabel, drawn = "iou" in metrics, _hardest(metrics, curves)
     colours = {name: css(colour) for name, colour in class_colours(drawn).items()}
     values = {
-        "headline": _headline(metrics, shown.settings.get("top_k")),
+        "headline": _headline(metrics, shown.baseline, shown.settings.get("top_k")),
         "averages": {
-            text: [metrics[f"{n}_{a}"] for a in _AVERAGES] for n, text in _AVERAGED.items() if f"{n}_macro" in metrics
+            text: [(metrics[f"{n}_{a}"], shown.baseline[f"{n}_{a}"]) for a in _AVERAGES]
+            for n, text in _AVERAGED.items()
+            if f"{n}_macro" in metrics
         },
         "others": {
             k: v for k, v in metrics.items() if not isinstance(v, dict | list) and k.rpartition("_")[2] not in _AVERAGES
@@ -74,7 +76,9 @@ def draw_answer(image: Image.Image, answer: Mapping[str, Any], task: str, classe
     return draw_labels(image, shown or ranked[:1], class_colours(classes))
 
 
-def _headline(metrics: Mapping[str, Any], top_k: int | None) -> list[tuple[str, float | None]]:
+def _headline(
+    metrics: Mapping[str, Any], baseline: Mapping[str, float | None], top_k: int | None
+) -> list[tuple[str, float | None, float | None]]:
     names = {
         "iou": "IoU, mean over images",
         "accuracy": "accuracy (all labels right)" if "iou" in metrics else "accuracy",
@@ -85,7 +89,7 @@ def _headline(metrics: Mapping[str, Any], top_k: int | None) -> list[tuple[str, 
         "AUC_macro": "AUC, mean over classes",
         "average_precision_score_macro": "average precision, mean over classes",
     }
-    return [(text, metrics[name]) for name, text in names.items() if name in metrics]
+    return [(text, metrics[name], baseline[name]) for name, text in names.items() if name in metrics]
 
 
 def _heat(matrix: Sequence[Sequence[int]]) -> list[list[tuple[int, float]]]:

@@ -40,7 +40,7 @@ def write_report(path_html: str, shown: Evaluation) -> None:
         ("recall", metrics["recall"]),
     ]
     values = {
-        "headline": headline,
+        "headline": [(text, value, None) for text, value in headline],
         "ap_name": ap_name,
         "has_coco": bool(coco),
         "has_50": has_50,

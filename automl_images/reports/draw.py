@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import colorsys
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from automl_images.reports.fonts import runs
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
@@ -62,11 +64,11 @@ def draw_boxes(
         colour = colours.get(label, _GREY)
         draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=tuple(c // 2 for c in colour))
         draw.rectangle((x0, y0, x1, y1), outline=colour, width=width)
-    font = _font(size)
+    letters = _letters(size)
     taken: list[Rectangle] = []
     texts = labels if scores is None else [f"{n} {s:.2f}" for n, s in zip(labels, scores, strict=True)]
     for place, label, text in zip(places, labels, texts, strict=True):
-        _label(draw, place, text, colours.get(label, _GREY), font, taken=taken)
+        _label(draw, place, text, colours.get(label, _GREY), letters, taken=taken)
     return canvas
 
 
@@ -76,13 +78,13 @@ def draw_labels(image: Image.Image, labels: Sequence[tuple[str, float]], colours
     The first is on top; those that do not fit on the image are left out. For the rest see :func:`draw_boxes`.
     """
     canvas, size = _canvas(image)
-    draw, font, y = ImageDraw.Draw(canvas), _font(size, 28), 0.0
+    draw, letters, y = ImageDraw.Draw(canvas), _letters(size, 28), 0.0
     for name, probability in labels:
-        if y + 1.5 * font.size > size[1]:
+        if y + 1.5 * letters > size[1]:
             break
         taken = [(0.0, 0.0, float(size[0]), y)]  # the lines above, to their full width
         text = f"{name} {probability:.2f}"
-        _label(draw, (0, y, size[0], size[1]), text, colours.get(name, _GREY), font, taken=taken)
+        _label(draw, (0, y, size[0], size[1]), text, colours.get(name, _GREY), letters, taken=taken)
         y = taken[-1][3]
     return canvas
 
@@ -95,8 +97,9 @@ def _canvas(image: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
     return (rgb.resize(size, Image.Resampling.BICUBIC) if times > 1 else rgb.copy()), size
 
 
-def _font(size: tuple[int, int], lines: int = 48) -> Any:
-    return ImageFont.load_default(max(13, round(max(size) / lines)))
+def _letters(size: tuple[int, int], lines: int = 48) -> int:
+    """Return the height of letters in pixels."""
+    return max(13, round(max(size) / lines))
 
 
 def _placed(box: Sequence[float], image: tuple[int, int], canvas: tuple[int, int]) -> Rectangle:
@@ -108,11 +111,16 @@ def _placed(box: Sequence[float], image: tuple[int, int], canvas: tuple[int, int
 
 
 def _label(
-    draw: ImageDraw.ImageDraw, box: Rectangle, text: str, colour: Colour, font: Any, *, taken: list[Rectangle]
+    draw: ImageDraw.ImageDraw, box: Rectangle, text: str, colour: Colour, letters: int, *, taken: list[Rectangle]
 ) -> None:
     """Write a label at the first place around its box that is on the image and free."""
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-    pad = max(2, round(font.size / 5))
+    parts = runs(text, letters)
+    starts = [0.0, *itertools.accumulate(draw.textlength(part, font) for part, font in parts)]
+    placed = list(zip(starts, parts, strict=False))
+    bounds = [draw.textbbox((x, 0), part, font, anchor="ls") for x, (part, font) in placed]
+    left, top = (min(b[k] for b in bounds) for k in (0, 1))
+    right, bottom = (max(b[k] for b in bounds) for k in (2, 3))
+    pad = max(2, round(letters / 5))
     w, h = right - left + 2 * pad, bottom - top + 2 * pad
     width, height = draw.im.size
     x0, y0, x1, y1 = box
@@ -123,7 +131,9 @@ def _label(
     taken.append((x, y, x + w, y + h))
     draw.rectangle(taken[-1], fill=colour)
     bright = sum(c * f for c, f in zip(colour, (0.299, 0.587, 0.114), strict=True)) > 145
-    draw.text((x + pad - left, y + pad - top), text, fill=(0, 0, 0) if bright else (255, 255, 255), font=font)
+    for start, (part, font) in placed:
+        where = (x + pad - left + start, y + pad - top)
+        draw.text(where, part, fill=(0, 0, 0) if bright else (255, 255, 255), font=font, anchor="ls")
 
 
 def _common(a: Rectangle, b: Rectangle) -> float:

@@ -17,39 +17,65 @@ import binascii
 import io
 import json
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from automl_images.errors import UserError
+from automl_images.faults import explained
 
 if TYPE_CHECKING:
     from automl_images.prediction import ModelPredictor
 
+_URL_SAFE = str.maketrans("-_", "+/")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # others of Pillow's start programs, or are rare
+_TOGETHER = 32, 16_000_000  # images, and pixels, that are decoded at a time
 
-def answer(predictor: ModelPredictor, request: bytes | str | Mapping[str, Any]) -> Any:
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may hold: so many instances, and pixels an image, as its header says before it is decoded."""
+
+    instances: int = 256
+    pixels: int = 64_000_000
+
+
+def answer(
+    predictor: ModelPredictor,
+    request: bytes | str | Mapping[str, Any],
+    limits: Limits = Limits(),
+    wanted: Callable[[], bool] = lambda: True,
+) -> Any:
     """Return the predictions for a request, in the shape that its form asks for (see the top of this file).
 
     Args:
         predictor: what :func:`automl_images.prediction.load_model` returned.
         request: an image's bytes, or JSON as bytes, text or parsed. In both JSON forms an image is base64, as a bare
-            string, ``{"b64": ...}`` or ``{"image": {"b64": ...}}``.
+            string, ``{"b64": ...}`` or ``{"image": {"b64": ...}}``; in either alphabet, with or without padding, line
+            ends, or ``data:image/png;base64,`` before it.
+        limits: what it may hold.
+        wanted: whether the answer still is; asked before each batch of images.
 
     Raises:
-        UserError: the request is malformed; the line says where.
+        UserError: the request is malformed or beyond a limit; the line says where.
+        TimeoutError: the answer is no longer wanted.
     """
     if isinstance(request, bytes | bytearray | memoryview):
         request = bytes(request)
         if request.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
-            return predictor.predict([_open(request, "the request")])[0]
+            return _predict(predictor, [(request, "the request")], limits, wanted)[0]
     if isinstance(request, bytes | str):
         request = _parse(request)
     if isinstance(request, Mapping) and "instances" in request:
-        return {"predictions": predictor.predict(_images(request["instances"], "instances"))}
+        images = _images(request["instances"], "instances", limits)
+        return {"predictions": _predict(predictor, images, limits, wanted)}
     if isinstance(request, Mapping) and "input_data" in request:
-        return predictor.predict(_images(_column(request["input_data"]), "input_data.data"))
+        images = _images(_column(request["input_data"]), "input_data.data", limits)
+        return _predict(predictor, images, limits, wanted)
     raise UserError("the request has no 'instances' (KServe V1) and no 'input_data' (Azure)")
 
 
@@ -78,8 +104,9 @@ def command(init: Callable[[], None], run: Callable[[Any], Any], arguments: Sequ
             request = Path(arguments[0]).read_bytes()
         except OSError as error:
             raise UserError(f"{arguments[0]}: cannot be read: {error.strerror}") from None
-        init()
-        print(json.dumps(run(request)))
+        with explained():
+            init()
+            print(json.dumps(run(request)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -101,17 +128,20 @@ def _column(table: Any) -> list[Any]:
         raise UserError("input_data.columns: has no 'image'")
     place, cells = columns.index("image"), []
     for i, value in enumerate(table["data"]):
-        row = [value] if isinstance(value, str) else value  # Azure writes a table of one column without inner lists
-        if not isinstance(row, list) or len(row) != len(columns):
+        row = value if isinstance(value, list) else [value]  # Azure writes a table of one column without inner lists
+        if len(row) != len(columns):
             raise UserError(f"input_data.data[{i}]: is not a row of {len(columns)} values")
         cells.append(row[place])
     return cells
 
 
-def _images(values: Any, where: str) -> list[Image.Image]:
+def _images(values: Any, where: str, limits: Limits) -> list[tuple[bytes, str]]:
+    """Return each image's bytes, and where it stands."""
     if not isinstance(values, list) or not values:
         raise UserError(f"{where}: is not a list of at least one image")
-    return [_open(_decode(value, f"{where}[{i}]"), f"{where}[{i}]") for i, value in enumerate(values)]
+    if len(values) > limits.instances:
+        raise UserError(f"{where}: has {len(values)} images; send at most {limits.instances} at a time")
+    return [(_decode(value, f"{where}[{i}]"), f"{where}[{i}]") for i, value in enumerate(values)]
 
 
 def _decode(value: Any, where: str) -> bytes:
@@ -120,16 +150,55 @@ def _decode(value: Any, where: str) -> bytes:
             value = value[key]
     if not isinstance(value, str):
         raise UserError(f'{where}: is not an image as base64, "..." or {{"image": {{"b64": "..."}}}}')
+    if value[:5].lower() == "data:":
+        form, _, value = value.partition(",")
+        if not form.lower().endswith(";base64"):
+            raise UserError(f"{where}: is a data: URL that is not ;base64")
+    plain = "".join(value.split()).translate(_URL_SAFE).rstrip("=")
     try:
-        return base64.b64decode("".join(value.split()), validate=True)
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise UserError(f"{where}: is not base64") from None
 
 
-def _open(data: bytes, where: str) -> Image.Image:
+def _predict(
+    predictor: ModelPredictor, images: Sequence[tuple[bytes, str]], limits: Limits, wanted: Callable[[], bool]
+) -> list[dict[str, Any]]:
+    """Predict images, few of them decoded at a time; all headers are looked at before the first is."""
+    opened = [(_opened(data, where, limits), where) for data, where in images]
+    found: list[dict[str, Any]] = []
+    while opened:
+        if not wanted():
+            raise TimeoutError("the answer is no longer wanted")
+        batch: list[Image.Image] = []
+        pixels = 0
+        while opened and len(batch) < _TOGETHER[0] and (not batch or pixels + _size(opened[0][0]) <= _TOGETHER[1]):
+            image, where = opened.pop(0)
+            pixels += _size(image)
+            try:
+                image.load()
+            except Exception:  # Pillow's readers raise whatever their parsing meets
+                raise UserError(f"{where}: is not an image that opens") from None
+            batch.append(image)
+        found += predictor.predict(batch)
+    return found
+
+
+def _opened(data: bytes, where: str, limits: Limits) -> Image.Image:
+    """Return an image of which the header alone has been read."""
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except Exception:  # Pillow's readers raise whatever their parsing meets
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except Image.DecompressionBombError:
+        raise UserError(f"{where}: has more pixels than the {limits.pixels} that are taken; make it smaller") from None
+    except Exception:  # as above
         raise UserError(f"{where}: is not an image that opens ({len(data)} bytes)") from None
+    if _size(image) > limits.pixels:
+        size = " x ".join(map(str, image.size))
+        raise UserError(f"{where}: has {size} pixels; at most {limits.pixels} are taken: make it smaller")
     return image
+
+
+def _size(image: Image.Image) -> int:
+    return image.width * image.height

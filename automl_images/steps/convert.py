@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl_images import storage
-from automl_images.annotations import formats, record_file
+from automl_images.annotations import formats, read_records, record_file
 from automl_images.annotations.checks import Checker, check_training_classes
+from automl_images.annotations.imageroot import check_name
 from automl_images.annotations.labels import KINDS, kind_of
 from automl_images.annotations.reachable import copied
 from automl_images.errors import UserError
@@ -48,14 +49,25 @@ def convert(
     """
     label = get_task(task).label
     checker = Checker(on_error, classes, label=label)
-    records = checker.check(formats.read(source, format, images, checker.broken, label=label))
     counts = Counter(copied=0, present=0)
-    record_file.write(copied(records, copy_to, counts) if copy_to else records, out)
+    for path, what in ((source, "the source"), (out, "the file to write"), (copy_to or "", "copy_to")):
+        check_name(path, what)
+    if record_file.is_same(source, out):
+        raise UserError(f"{storage.redact(out)}: is the source itself; name another file to write")
+    with record_file.replacing(out) as fresh:
+        found = fresh.with_name("found.jsonl")
+        record_file.write_here(checker.check(formats.read(source, format, images, checker.broken, label=label)), found)
+        if copy_to or checker.unsettled:
+            records = checker.settled(lambda: read_records(str(found), label))
+            record_file.write_here(copied(records, copy_to, counts) if copy_to else records, fresh)
+        else:
+            found.replace(fresh)
+        if not checker.images:
+            left_out = checker.found["skipped_images"]
+            raise UserError(f"{storage.redact(source)}: has no image that can be used ({left_out} were left out)")
     summary = checker.summary()
     if copy_to:
         summary |= {f"{what}_images": count for what, count in counts.items()}
-    if not summary["images"]:
-        raise UserError(f"{source}: has no image that can be used ({summary['skipped_images']} were left out)")
     return summary
 
 
@@ -70,8 +82,8 @@ def convert_data(
         outs: the JSONL files to write, for ``training``, ``validation`` and ``test``.
 
     Returns:
-        {set: what :func:`convert` returns, and ``digest``, the SHA-256 of the records}. What a set lacks is said on
-        standard error.
+        {set: what :func:`convert` returns, and ``digest``, the SHA-256 of the records}. What a set lacks, or shares
+        with training, is said on standard error.
 
     Raises:
         UserError: as :func:`convert`, or the training classes are too few; the line begins with the set's place in the
@@ -91,6 +103,8 @@ def convert_data(
             print(f"{name}: {summary_line(summaries[name])}", file=sys.stderr)
             if name == "training":
                 check_training_classes(summaries[name]["classes"], label)
+            elif both := len(_digests(out) & _digests(outs["training"])):
+                print(f"{name}: {both} images also train, by their bytes", file=sys.stderr)
         except UserError as error:
             raise UserError(f"data.{name}: {error}") from None
         lacking = sorted(summaries["training"]["classes"].keys() - summaries[name]["classes"].keys())
@@ -112,6 +126,10 @@ def commands(
             words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)]
             found.append([data[name]["source"], out, *words])
     return found
+
+
+def _digests(records: str) -> set[str]:
+    return {record.digest for record in read_records(records) if record.digest}
 
 
 def _options(data: Mapping[str, Any], name: str, copy_to: str | None) -> dict[str, Any]:

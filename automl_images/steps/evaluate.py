@@ -11,7 +11,7 @@ from typing import Any
 from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.errors import UserError
-from automl_images.evaluation import family, headline, plots, scalars, summary_lines
+from automl_images.evaluation import family, headline, plots, scalars, summary_lines, weakness
 from automl_images.reports import Evaluation
 from automl_images.reports import Family as Reports
 from automl_images.tasks import get_task, part
@@ -54,6 +54,7 @@ def evaluate_model(
     found = family(predictor.task).evaluate(predictor, records)
     milliseconds = 1000 * found.seconds / len(records)
     taken = f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+    result = {"task": predictor.task, **found.metrics, **found.more}
     shown = Evaluation(
         title=title or f"Evaluation of {predictor.settings['model_name']}",
         task=predictor.task,
@@ -63,10 +64,11 @@ def evaluate_model(
         examples=found.examples,
         classes=predictor.classes,
         settings=predictor.settings,
+        baseline=found.more["baseline"],
+        weakness=weakness(result),
     )
     reports: Reports = part("reports", predictor.task)
     reports.write_report(report, shown)
-    figures = {**found.metrics, **found.more, "seconds": round(found.seconds, 3)}
-    result = {"task": predictor.task, **figures, **described, "report": report}
+    result |= {"seconds": round(found.seconds, 3), **described, "report": report}
     storage.write(storage.join(output, "metrics.json"), json.dumps(result, indent=1))
     return result

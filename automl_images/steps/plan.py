@@ -12,6 +12,7 @@ from typing import Any
 
 from automl_images import contents, storage
 from automl_images.annotations import read_records
+from automl_images.annotations.labels import kind_of
 from automl_images.annotations.record_file import line_of
 from automl_images.errors import UserError, say
 from automl_images.experiment import MOST_LANES, Experiment
@@ -154,6 +155,19 @@ def _check_counts(settings: Mapping[str, Any], training: str) -> None:
             raise UserError(f"settings.{name}: {count} is given, and the training data has {found[name]}; leave it out")
 
 
+def _check_scored(task: Task, settings: Mapping[str, Any], validation: str) -> None:
+    """Refuse validation data on which the primary metric is undefined."""
+    if settings.get("validation_metric_type") == "none" or not kind_of(task.label).scored_if_any:
+        return
+    named = (record.label.names() for record in read_records(validation, task.label))
+    first = next(named, None)
+    if first is not None and not first and not any(named):
+        raise UserError(
+            f"{storage.redact(validation)}: no image has anything to find, so {task.primary_metric} is undefined; give "
+            "validation images with labels"
+        )
+
+
 def plan_sweep(
     experiment: Experiment | Mapping[str, Any],
     training: str,
@@ -183,6 +197,7 @@ def plan_sweep(
     experiment = Experiment.read(experiment)
     sweep, covered = experiment.sweep, check_experiment(experiment)
     _check_counts(covered["settings"], training)
+    _check_scored(get_task(covered["task"]), covered["settings"], validation)
     covered["data"] = _data(training, validation)
     source = covered["weights"]["source"]
     if source:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from automl_images import storage
+from automl_images.annotations.imageroot import is_image, passed_over
 from automl_images.errors import UserError
 from automl_images.tasks import part
 
 if TYPE_CHECKING:
     from automl_images.reports import Family
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 def predict_images(
@@ -48,20 +50,41 @@ def predict_images(
         if overrides:
             predictor = load_model(folder, **check_inference(predictor.settings["model_name"], overrides))
     report: Family = part("reports", predictor.task)
-    one = output is not None and len(files) == 1 and output.suffix.lower() in SUFFIXES
-    for file in files:
+    one = output is not None and len(files) == 1 and is_image(output.name)
+    for file, name in zip(files, drawing_names(files), strict=True):
         image = Image.fromarray(load_image(str(file)))
         prediction = predictor.predict([image])[0]
         if output is not None:
-            target = output if one else output / f"{file.stem}.png"
+            target = output if one else output / name
             target.parent.mkdir(parents=True, exist_ok=True)
             report.draw_answer(image, prediction, predictor.task, predictor.classes).save(target)
         yield {"filename": str(file), **prediction}
 
 
+def drawing_names(files: Sequence[Path]) -> list[str]:
+    """Return a name for each file's drawing, no two alike, in upper and lower case either.
+
+    ``cat.jpg`` is drawn in ``cat.png``. Where several files would be, each has its own suffix before it, and a number
+    if that is not enough: ``cat.jpg.png``, ``cat.jpg-2.png``.
+    """
+    stems, names = Counter(file.stem.lower() for file in files), []
+    taken = {stem for stem, count in stems.items() if count == 1}
+    for file in files:
+        name = file.stem
+        if stems[name.lower()] > 1:
+            numbered = (f"{file.name}-{n}" if n > 1 else file.name for n in itertools.count(1))
+            name = next(n for n in numbered if n.lower() not in taken)
+            taken.add(name.lower())
+        names.append(f"{name}.png")
+    return names
+
+
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
+        found = storage.files_below(str(path))
+        if others := passed_over(found):
+            print(f"{path}: passed over, as their suffixes are no images': {others}", file=sys.stderr)
+        return [path / name for name in found if is_image(name)]
     if not path.exists():
         raise UserError(f"{path}: no such image")
     return [path]

@@ -16,7 +16,12 @@ NEEDED = ("model.pt", "settings.json", "labels.json")
 
 
 def register_model(
-    model: str, name: str, registry: str, metrics: Mapping[str, Any], lineage: Mapping[str, Any]
+    model: str,
+    name: str,
+    registry: str,
+    metrics: Mapping[str, Any],
+    lineage: Mapping[str, Any],
+    minimum: float | None = None,
 ) -> dict[str, Any]:
     """Register a model folder; a retry with the same weights returns the version that they have already.
 
@@ -24,11 +29,16 @@ def register_model(
     ``champion`` is chosen by the primary metric of the model's task.
 
     Raises:
-        UserError: ``model`` is not a model folder, or the name is not allowed.
+        UserError: ``model`` is not a model folder, the name is not allowed, or the primary metric is below ``minimum``.
     """
     check_model_folder(model)
     task = TASKS.get(json.loads(storage.read_text(storage.join(model, "settings.json"))).get("task"))
     metric = task.primary_metric if task else ""
+    if minimum is not None:
+        value = metrics.get(metric)
+        if not isinstance(value, int | float) or not value >= minimum:  # nor is NaN enough
+            reached = f"{value:.4f}" if isinstance(value, int | float) else "not known"
+            raise UserError(f"register.minimum: {metric or 'the primary metric'} is {reached}, less than {minimum:g}")
     result = Registry(registry).register(name, storage.absolute(model), metrics, lineage, metric)
     also = f" ({', '.join(result['aliases'])})" if result["aliases"] else ""
     print(f"registered {name} version {result['version']}{also}: {storage.redact(result['uri'])}", file=sys.stderr)

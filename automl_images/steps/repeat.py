@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from automl_images import storage
 from automl_images.environment import CREDENTIALS, IMAGE, MOUNTS, lanes_here
-from automl_images.errors import UserError, explain_full_disk
+from automl_images.errors import UserError
+from automl_images.faults import explained
 from automl_images.steps import GPU, HEAVY, LIGHT
 
 
@@ -29,7 +30,7 @@ def step(name: str, *commands: Sequence[str], stdin: str | None = None) -> Itera
     if name in HEAVY:
         limit_threads(os.environ)
     try:
-        with explain_full_disk():
+        with explained():
             yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl_images import memory, storage
-from automl_images.environment import lanes_here
+from automl_images.environment import STOP, lanes_here
 from automl_images.errors import say
+from automl_images.steps.interruption import Interruption
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.repeat import limit_threads
 from automl_images.steps.select import select_trial
@@ -42,18 +43,21 @@ def train_lane(lane: str) -> str:
 
     Raises:
         UserError: this is no lane, or its ledger is not there.
+        Interrupted: a signal ended it; the trial that ran was told and resumes, and no other was started.
     """
-    with storage.patience(storage.LONG):
-        mine = Lane.of_json(lane)
-        done = _Lane(mine, Ledger(mine.ledger)).run()
+    mine = Lane.of_json(lane)
+    with storage.patience(storage.LONG), Interruption() as interruption:
+        done = _Lane(mine, Ledger(mine.ledger), interruption).run()
+        interruption.check()
     return json.dumps({"ledger": storage.absolute(mine.ledger), "lane": mine.index, "trials": done})
 
 
 class _Lane:
-    def __init__(self, mine: Lane, ledger: Ledger):
+    def __init__(self, mine: Lane, ledger: Ledger, interruption: Interruption):
         self.mine, self.ledger, self.submission = mine, ledger, ledger.run(mine.run)
         left, self.times = ledger.time_left(mine.run)
         self.deadline = time.monotonic() + left
+        self.interruption = interruption
         self.others = Others(ledger, mine.run)
         self.done: dict[int, str] = {}
 
@@ -63,13 +67,14 @@ class _Lane:
         if elsewhere:
             trials = ", ".join(map(str, elsewhere))
             say(f"lane {self.mine.index}: another run of this experiment trains trial {trials}; waiting for it")
-        while elsewhere and time.monotonic() < self.deadline:
+        while elsewhere and time.monotonic() < self.deadline and not os.environ.get(STOP):
             time.sleep(POLL)
             elsewhere = [trial for trial in elsewhere if not self._settled(trial)]
         return self.done
 
     def _settled(self, trial: int) -> bool:
         """Run a trial if it is this lane's to run; return False as long as another submission runs it."""
+        self.interruption.check()
         before, attempt = self.ledger.latest(trial)
         if before and before.finished:
             return True
@@ -78,13 +83,16 @@ class _Lane:
         run, lane = self.mine.run, self.mine.index
         if not (self.ledger.claim(run, trial, lane) if self.submission.claims else trial % self.mine.count == lane):
             return True
+        if os.environ.get(STOP):
+            self.done[trial] = end_early(self.ledger, trial)
+            return True
         if time.monotonic() > self.deadline:
             if before is None:
                 reason = f"out of time: {self.times}, and timeout_hours was over before it started"
                 self.ledger.write_unstarted(trial, attempt, State.SKIPPED, reason=reason)
             self.done[trial] = State.SKIPPED
             return True
-        self.done[trial] = _run(self.ledger, run, trial, attempt)
+        self.done[trial] = _run(self.ledger, run, trial, attempt, self.interruption)
         if self.done[trial] != SUPERSEDED:
             return True
         say(f"lane {lane}: another run of this experiment has taken trial {trial} over; it goes on there")
@@ -120,7 +128,8 @@ def _copy_without(ledger: Ledger, url: str, lane: Lane) -> Ledger:
     for name in claims.keys() - own:
         storage.create(storage.join(url, "runs", lane.run, "claims", name), claims[name])
     files = [f"trials/{n}" for n in storage.names(storage.join(ledger.url, "trials")) if n.endswith(".json")]
-    files += [f"{f}/{n}" for f in ("ended", "evaluations") for n in storage.files_below(storage.join(ledger.url, f))]
+    for folder in ("ended", "evaluations", "compute"):
+        files += [f"{folder}/{n}" for n in storage.files_below(storage.join(ledger.url, folder))]
     for file in files:
         if file.rpartition("/")[2].partition(".")[0] not in own:
             storage.write(storage.join(url, file), storage.read_bytes(storage.join(ledger.url, file)))
@@ -160,7 +169,27 @@ def train_once(
     return {**best, "model": storage.absolute(model)}
 
 
-def _run(shared: Ledger, run: str, trial: int, attempt: int) -> str:
+def end_early(shared: Ledger, trial: int) -> str:
+    """End a trial that does not run, as ``--stop-after-current`` asks: with its best model so far, if it has one.
+
+    One that has not begun is skipped, and one without a model left as it is: a further submission runs both.
+    """
+    why = "--stop-after-current: the sweep was ended"
+    before, attempt = shared.latest(trial)
+    if before is None:
+        shared.write_unstarted(trial, attempt, State.SKIPPED, reason=f"{why} before it started")
+        return State.SKIPPED
+    model = shared.model_url(trial, before.attempt)
+    if before.attempt and storage.exists(storage.join(model, "metrics.json")):
+        metrics = json.loads(storage.read_text(storage.join(model, "metrics.json")))
+        name, epoch = shared.experiment()["primary_metric"], metrics.pop("epoch")
+        best = {"metric": name, "value": metrics[name], "epoch": epoch, "metrics": metrics} if name in metrics else None
+        before = shared.end_trial(before, State.TERMINATED, best=best, error=None, reason=why, model=model)
+        shared.remove_scratch(before)
+    return before.state
+
+
+def _run(shared: Ledger, run: str, trial: int, attempt: int, interruption: Interruption) -> str:
     command = [sys.executable, "-m", "automl_images.steps.trial", shared.url, run, str(trial), str(attempt)]
     lines = []
     with (
@@ -176,6 +205,7 @@ def _run(shared: Ledger, run: str, trial: int, attempt: int) -> str:
         memory.guarded(child.pid, lanes_here()) as guard,
     ):
         assert child.stdout is not None
+        interruption.tells(child)
         for line in child.stdout:
             say(f"trial {trial}: {line.rstrip()}")
             lines.append(line)

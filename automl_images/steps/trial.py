@@ -18,8 +18,11 @@ from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.environment import rank
 from automl_images.errors import DiskFullError, StoreError, UserError, explain_full_disk, first_line, say
+from automl_images.faults import explained
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS
+from automl_images.steps.interruption import die_at_once
 from automl_images.sweep import proposal
+from automl_images.sweep.computing import Computing
 from automl_images.sweep.journal import LedgerJournal
 from automl_images.sweep.ledger import Ledger, TakenError
 from automl_images.sweep.liveness import identity
@@ -76,7 +79,7 @@ def _run(ledger: Ledger, run: str, started: Trial, journal: LedgerJournal, check
     except Exception as error:
         known = isinstance(error, UserError)
         line = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0][:MOST]
-        resumes = isinstance(error, DiskFullError | StoreError)
+        resumes = isinstance(error, DiskFullError | StoreError | BrokenPipeError)  # its lane is gone
         ledger.end_trial(started, State.FAILED, journal.last, error=storage.redact(line), resumes=resumes)
         raise
     state = State.TERMINATED if fitted.stopped else State.COMPLETED
@@ -140,6 +143,7 @@ def _fitted(ledger: Ledger, run: str, trial: Trial, journal: LedgerJournal, chec
         weights,
         seed=experiment["seed"] * 10_007 + trial.index,
         checkpoint=checkpoint,
+        computing=Computing(ledger.url).chosen,
     )
     return fit(job, journal)
 
@@ -179,9 +183,10 @@ def _check_whole(checkpoint: Path) -> None:
 
 def main() -> int:
     """Run the trial that the arguments name."""
+    die_at_once()
     url, run, trial, attempt = sys.argv[1:]
     try:
-        with explain_full_disk(), storage.patience(storage.LONG):
+        with explained(), storage.patience(storage.LONG):
             if rank():
                 return help_trial(Ledger(url), run, int(trial))
             return run_trial(Ledger(url), run, int(trial), int(attempt))

@@ -9,6 +9,7 @@
     trials/0007.2.json                   the same of its second attempt, created once; of several the last one counts
     trials/0007/                         log; of attempt 2 checkpoint-2-<epoch>/, the pointer `checkpoint.2`, model-2/
     alive/0007.2                         beats of attempt 2, while it trains
+    compute/<machine>.json               what trials compute with on a kind of machine, chosen by the first of them
     evaluations/0005/0007.2~<numbers>    attempt 2 of trial 7 at its fifth evaluation: epoch, value, best so far, mean
     ended/0007.2~<numbers>               its last numbers, once it has ended for any reason
 

@@ -22,7 +22,7 @@ from automl_images.hyperparameters.sizes import input_shape
 from automl_images.metrics import classification_metrics
 from automl_images.models import catalogue
 from automl_images.models.classifier import Classifier
-from automl_images.models.compute import apply, describe, fastest
+from automl_images.models.compute import apply, describe, fastest, laid_out
 from automl_images.prediction.classification import classify
 from automl_images.training.job import Compute, Job
 from automl_images.training.machine import Machine, loaders
@@ -56,10 +56,8 @@ class ClassificationModule(Module):
     def _laid_out(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:  # noqa: D102
-        images, indices = batch
-        probs = classify(self.model, self._laid_out(images), self.multilabel)
-        self._found.update(zip(indices.tolist(), probs, strict=True))
+    def find(self, images: Tensor) -> np.ndarray:  # noqa: D102
+        return classify(self.model, self._laid_out(images), self.multilabel)
 
     def score(self, found: Mapping[int, Any]) -> dict[str, Any]:  # noqa: D102
         order = sorted(found)
@@ -78,7 +76,8 @@ class ClassificationModule(Module):
 def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prepared:
     """Return a classifier's network and data; see :class:`automl_images.training.Family`.
 
-    Where ``compute`` does not say it, a short probe finds the precision and memory layout that are fastest here.
+    Where ``compute`` does not say it, the precision and memory layout are those of the sweep's first trial on this kind
+    of machine, which a short probe finds.
     """
     settings, multilabel = job.settings, is_multilabel(job.task)
     classes = data.classes_of(job.training, multilabel)
@@ -114,9 +113,18 @@ def _chosen(
     device = torch.device("cuda", machine.rank) if machine.on_gpu else torch.device("cpu")
     batch = torch.zeros(size, 3, *shape, dtype=torch.uint8, device=device)
     steps, precision = len(loader) * job.settings["number_of_epochs"], job.settings["precision_dtype"]
-    choice = fastest(model.to(device), batch, device, steps=steps, precision=precision)
-    chosen = dataclasses.replace(compute, dtype=choice["dtype"], channels_last=choice["channels_last"])
-    return chosen, choice["note"]
+    own: list[str] = []
+
+    def choose() -> dict[str, Any]:
+        choice = fastest(model.to(device), batch, device, steps=steps, precision=precision)
+        own.append(choice.pop("note"))
+        return choice
+
+    # of one precision, or their figures could not be compared; one that is asked for is a setting
+    shared = job.computing(f"{machine.kind()}, {precision or 'any'} precision", choose)
+    choice = {"dtype": shared["dtype"], "channels_last": laid_out(model, shared, device)}
+    note = own[0] if own else f"layout: {describe(choice)} (as the sweep's first trial chose)"
+    return dataclasses.replace(compute, **choice), note
 
 
 def _check_counts(job: Job, classes: list[str]) -> None:

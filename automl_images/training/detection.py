@@ -33,9 +33,8 @@ class DetectionModule(Module):
     def loss_parts(self, batch: Batch) -> dict[str, Tensor]:  # noqa: D102
         return self.model.losses(*batch)
 
-    def validation_step(self, batch: tuple[list[Tensor], list[int]], _: int) -> None:  # noqa: D102
-        images, indices = batch
-        self._found.update(zip(indices, detect(self.model, images, self.device), strict=True))
+    def find(self, images: list[Tensor]) -> list[dict[str, Any]]:  # noqa: D102
+        return detect(self.model, images, self.device)
 
     def score(self, found: Mapping[int, Any]) -> dict[str, Any]:  # noqa: D102
         order = sorted(found)

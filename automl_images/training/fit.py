@@ -27,6 +27,7 @@ from automl_images.training.job import Compute, Job
 from automl_images.training.machine import Machine
 from automl_images.training.module import Module, Prepared
 from automl_images.training.processes import together
+from automl_images.training.progress import Progress
 
 _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}  # Lightning's names
 
@@ -110,6 +111,7 @@ def _fit(
         *([stopping] if evaluated and settings["early_stopping"] else []),
         *([own.KeptEpochs(evaluations, settings["checkpoint_frequency"])] if settings["checkpoint_frequency"] else []),
         own.Checkpoints(journal, scratch / "checkpoint", background, prepared.compute),
+        Progress(len(job.training), settings["evaluation_frequency"] if evaluated else 0),
         *more,
     ]
     trainer = _trainer(settings, callbacks, prepared, machine)

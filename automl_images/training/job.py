@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +23,8 @@ class Job:
         weights: the experiment's ``weights``.
         seed: all that is drawn depends on it and on the epoch.
         checkpoint: a checkpoint folder to resume from, or None.
+        computing: from a kind of machine and a function that chooses to what is computed with there: the choice of the
+            sweep's first trial, as `automl_images.sweep.computing.Computing.chosen` has it. A trial alone chooses.
     """
 
     task: str
@@ -32,6 +34,7 @@ class Job:
     weights: Mapping[str, Any]
     seed: int
     checkpoint: Path | None = None
+    computing: Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]] = lambda _, choose: choose()
 
     def computed_with(self, compute: Compute, checkpoint: Path | None) -> Job:
         """Return the job with the batch of ``compute``, resuming from ``checkpoint``."""

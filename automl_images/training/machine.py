@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +18,7 @@ from torch.utils.data import DataLoader
 from automl_images.data.sampler import EpochSampler
 from automl_images.data.store import memory_budget
 from automl_images.environment import PROCESSES, lanes_here, rank
+from automl_images.models.compute import cpu_has_bfloat16
 from automl_images.training.job import Job
 
 _VALIDATION_SHARE = 0.2  # of the memory for decoded images
@@ -40,6 +44,17 @@ class Machine:
         on_gpu = torch.cuda.is_available()
         processes = torch.cuda.device_count() if on_gpu else int(os.environ.get(PROCESSES, "1"))
         return cls(on_gpu, processes, rank())
+
+    def kind(self) -> str:
+        """Return the name of what computes: the GPU's, or the processor's with whether it multiplies bfloat16."""
+        if self.on_gpu:
+            return torch.cuda.get_device_name(self.rank)
+        names: list[str] = []
+        with contextlib.suppress(OSError):
+            lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        name = names[0] if names else platform.processor() or platform.machine()
+        return name + (" with bfloat16" if cpu_has_bfloat16() else "")
 
     def share(self, batch_size: int) -> int:
         """Return the images of a batch that each process takes, rounded up."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from automl_images.training.optimization import build_optimizer, build_scheduler
 class Module(pl.LightningModule):
     """A network being trained; ``batches`` is how many an epoch has in this process.
 
-    A family's own class has ``loss_parts``, ``validation_step`` and ``score``.
+    A family's own class has ``loss_parts``, ``find`` and ``score``.
     """
 
     def __init__(self, job: Job, model: nn.Module, classes: Sequence[str], batches: int):
@@ -39,6 +39,10 @@ class Module(pl.LightningModule):
 
     def loss_parts(self, batch: Any) -> dict[str, Tensor]:
         """Return the parts whose sum is minimised, each the mean over the batch's images (see ``sums_batches``)."""
+        raise NotImplementedError
+
+    def find(self, images: Any) -> Iterable[Any]:
+        """Return what the network finds on each image of a batch, as :meth:`score` takes it."""
         raise NotImplementedError
 
     def score(self, found: Mapping[int, Any]) -> dict[str, Any]:
@@ -87,6 +91,10 @@ class Module(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:  # noqa: D102
         self.on_train_epoch_end()  # before a model without use is scored and kept
         self._found = {}
+
+    def validation_step(self, batch: tuple[Any, list[int]], _: int) -> None:  # noqa: D102
+        images, indices = batch
+        self._found.update(zip(indices, self.find(images), strict=True))
 
     def on_validation_epoch_end(self) -> None:
         """Score the validation images of all processes and log the primary metric."""

@@ -12,6 +12,7 @@ def register(
     chosen: str,
     evaluation: str,
     experiment: str,
+    minimum: str,
     model: dsl.Output[dsl.Model],
 ) -> str:
     """Register the chosen model's folder under a name and the next version.
@@ -22,6 +23,7 @@ def register(
         chosen: what select returned.
         evaluation: what evaluate returned.
         experiment: the experiment as JSON, for the lineage.
+        minimum: the least value of the primary metric, a JSON number; a model below it is refused. null: none is.
         model: the registered version as JSON (name, version, uri), in its metadata too. The artifact's own URI stays
             in the run's folder, because Kubeflow's launcher refuses to upload any other.
 
@@ -36,12 +38,14 @@ def register(
     target = registry or best["ledger"].rpartition("/ledgers/")[0] + "/registry"
     lineage = {"ledger": best["ledger"], "run": best["run"], "trial": best["trial"], "epoch": best["epoch"]}
     lineage |= {"settings": best["settings"], "experiment": json.loads(experiment)}
+    least = json.loads(minimum)
     options = ["--registry", target, "--metrics", "-", "--lineage", json.dumps(lineage)]
+    options += [] if least is None else ["--minimum", minimum]
     with step("register", [best["model"], name, *options], stdin=json.dumps(figures)):
         from automl_images.steps.register import register_model
         from automl_images.storage import redact
 
-        result = register_model(best["model"], name, target, figures, lineage)
+        result = register_model(best["model"], name, target, figures, lineage, least)
         told = {"name": name, "version": result["version"], "uri": redact(result["uri"])}
         model.metadata.update(told)
         with open(model.path, "w") as file:  # noqa: PTH123

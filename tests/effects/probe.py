@@ -102,10 +102,12 @@ def watched(folder: Path, data, given, *, task=SINGLE, network=None, scores=(), 
     Returns:
         ``inputs``: the network's in training; ``batches``: their sizes; ``epochs``: of each batch; ``scored``: the
         evaluated batches; ``found``: the last evaluation's probabilities by index; ``gradients``,
-        ``rates``, ``weights``: of each step, and the weights at the end; ``start``, ``end``: state dicts; ``outputs``:
-        the dtypes of the network's results; ``fitted``, ``journal``, ``model``, ``settings``.
+        ``rates``, ``weights``: of each step, and the weights at the end; ``start``, ``end``: state dicts; ``outputs``,
+        ``evaluated``: the dtype of each of the network's results and its channels, in training and in evaluations;
+        ``fitted``, ``journal``, ``model``, ``settings``.
     """
     seen = SimpleNamespace(inputs=[], epochs=[], scored=[], found={}, gradients=[], rates=[], weights=[], outputs=[])
+    seen.evaluated = []
     seen.settings, seen.journal = resolve(task, {**SMALL, **given}), Journal(folder)
     script = iter(scores)
     originals = SimpleNamespace(
@@ -122,7 +124,9 @@ def watched(folder: Path, data, given, *, task=SINGLE, network=None, scores=(), 
         seen.start = {n: t.clone() for n, t in model.state_dict().items()}
         inner = getattr(model, "network", model)
         model.register_forward_pre_hook(lambda m, x: seen.inputs.append(x[0].detach().clone()) if m.training else None)
-        inner.register_forward_hook(lambda m, x, y: seen.outputs.append((y.dtype, x[0].shape[1])))
+        inner.register_forward_hook(
+            lambda m, x, y: (seen.outputs if m.training else seen.evaluated).append((y.dtype, x[0].shape[1]))
+        )
         return model, said
 
     def classify(model, images, multilabel):

@@ -15,6 +15,7 @@ def of_precision_dtype(lab):
     for given, dtype in (("float32", torch.float32), ("float16", torch.bfloat16)):
         seen = lab.run(precision_dtype=given)
         assert {kind for kind, _ in seen.outputs} == {dtype}, "a CPU's float16 is bfloat16"
+        assert {kind for kind, _ in seen.evaluated} == {torch.float32}, "as it is served"
         assert {t.dtype for t in seen.end.values() if t.is_floating_point()} == {torch.float32}
     refused("precision_dtype: 'float64' is out of range", precision_dtype="float64")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from automl_images import storage
 from automl_images.annotations.formats import coco, csv, folder, jsonl, lst, manifest, voc
 from automl_images.annotations.formats.base import Format
+from automl_images.annotations.imageroot import explained
 from automl_images.annotations.labels import KINDS, Label, kind_of
 from automl_images.annotations.records import Record
 from automl_images.annotations.source import Source
@@ -58,9 +59,10 @@ def read(
         raise UserError(
             f"format: {format} holds {holds}, and {kind.task()} takes {kind.title}; use {', '.join(names[1:])} or auto"
         )
-    if not storage.exists(source):
-        raise UserError(f"{storage.redact(source)}: no such file or folder")
-    opened = Source(source, images)
+    with explained(source):
+        if not storage.exists(source):
+            raise UserError(f"{storage.redact(source)}: no such file or folder")
+        opened = Source(source, images)
     return (detect(opened, kind) if format == "auto" else FORMATS[format]).read(opened, kind, broken)
 
 

@@ -1,61 +1,110 @@
 """CSV with a header: a column of images and a column of classes.
 
 The image's column is called ``image``, ``filename``, ``image_url`` or ``path``, the classes' ``label`` or ``labels``,
-in any case; others are ignored. Several classes of one image are separated by ``|``; an empty field is none of them.
+in any case; others are ignored. Fields end at a comma, or at a semicolon or tab where the header does.
+
+Several classes of one image are separated by ``|``, or are a list, ``['cat', 'dog']``; an empty field is none of them.
+A file without either may separate them by ``;``, a comma or blanks: that is found from all its fields, and said. Where
+every class is a whole number, as ``1``, ``1.0`` and ``1.000000`` are, they are class ids, which are read as "1".
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import csv
-from collections.abc import Callable, Iterator
-from typing import Any
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from automl_images import storage
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.labels import Classes, Label, OneClass
 from automl_images.annotations.lines import first_line, opened
-from automl_images.annotations.records import Record, records_of
+from automl_images.annotations.records import Record, labelling, records_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_list, class_name
 from automl_images.errors import UserError
 
 IMAGE = ("image", "filename", "image_url", "path")
 LABEL = ("label", "labels")
+_ENDS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
+_SEPARATORS = {"|": "a |", ";": "a semicolon", ",": "a comma"}
+_ID = re.compile(r"[0-9]+(\.0*)?")
 
 
 def candidates(source: Source) -> list[str]:
     """Return the ``.csv`` file that a source is, or those it holds, at any depth, with a header that fits."""
     found = source.files(".csv")
-    return [file for file in found if _fits(first_line(file))] if source.is_folder else found
+    return [file for file in found if _end(first_line(file))] if source.is_folder else found
 
 
-def _fits(line: str) -> bool:
-    names = {name.strip().strip('"').strip().lower() for name in line.split(",")}
-    return not names.isdisjoint(IMAGE) and not names.isdisjoint(LABEL)
+def _end(line: str) -> str | None:
+    """Return what ends the fields of a header, if it has the columns."""
+    for end in _ENDS:
+        names = {name.strip().strip('"').strip().lower() for name in line.split(end)}
+        if not names.isdisjoint(IMAGE) and not names.isdisjoint(LABEL):
+            return end
+    return None
+
+
+class _Table(NamedTuple):
+    """A CSV file past its header: (place, fields or the error that stands for them), and where its columns are."""
+
+    rows: Iterator[tuple[str, Any]]
+    width: int
+    image: int
+    label: int
+    end: str
+
+    def holds(self, row: Any) -> bool:
+        """Return whether a row has as many fields as the header."""
+        return isinstance(row, list) and len(row) == self.width
+
+
+@contextlib.contextmanager
+def _table(file: str) -> Iterator[_Table]:
+    """Open a CSV file.
+
+    Raises:
+        UserError: it has no header, or one without the columns, or as :func:`opened`.
+    """
+    shown, end = storage.redact(file), _end(first_line(file)) or ","
+    with opened(file) as lines:
+        rows = _rows(csv.reader(lines, strict=True, delimiter=end, skipinitialspace=True), shown)
+        where, header = next(rows, (shown, None))
+        if header is None:
+            raise UserError(f"{shown}: is empty; it needs a header with the columns image and label")
+        if isinstance(header, csv.Error):
+            raise UserError(f"{where}: is not CSV: {header}")
+        image, label = (_column(header, known, where) for known in (IMAGE, LABEL))
+        yield _Table(rows, len(header), image, label, end)
 
 
 def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
-    """Yield one record a row."""
+    """Yield one record a row; the file is read twice."""
     file = source.only(candidates(source), "labels (.csv with the columns image and label)")
-    shown, places, label_of = storage.redact(file), source.places(file), _LABELS[kind]
-    with opened(file) as lines:
-        rows = _rows(csv.reader(lines, strict=True), shown)
-        place, header = next(rows, (shown, None))
-        if header is None:
-            raise UserError(f"{shown}: is empty; it needs a header with the columns image and label")
-        image, classes = (_column(header, known, place) for known in (IMAGE, LABEL))
+    places, shown = source.places(file), storage.redact(file)
+    with _table(file) as table:
+        labels = _Labels((row[table.label] for _, row in table.rows if table.holds(row)), kind is Classes, shown)
+        if table.end != ",":
+            print(f"{shown}: its fields are taken to end at {_ENDS[table.end]}", file=sys.stderr)
+    label_of = labels.several if kind is Classes else labels.one
+    with _table(file) as table:
 
         def record(row: list[str] | csv.Error, where: str) -> Record:
             if isinstance(row, csv.Error):
                 raise UserError(f"is not CSV: {row}")
-            if len(row) != len(header):
-                raise UserError(
-                    f"has {len(row)} fields, and the header has {len(header)}; quote a field that has a comma"
-                )
-            url = source.image(row[image].strip(), "image", places)
-            return Record(url, label_of(row[classes]), where=where)
+            if not table.holds(row):
+                how = f"quote a field that has {_ENDS[table.end]}"
+                raise UserError(f"has {len(row)} fields, and the header has {table.width}; {how}")
+            url = source.image(row[table.image].strip(), "image", places)
+            with labelling(url):
+                return Record(url, label_of(row[table.label].strip()), where=where)
 
-        yield from records_of(rows, record, broken)
+        yield from records_of(table.rows, record, broken)
 
 
 def _rows(table: Any, shown: str) -> Iterator[tuple[str, Any]]:
@@ -73,10 +122,8 @@ def _rows(table: Any, shown: str) -> Iterator[tuple[str, Any]]:
             yield where, row
 
 
-def _column(header: list[str] | csv.Error, known: tuple[str, ...], where: str) -> int:
+def _column(header: list[str], known: tuple[str, ...], where: str) -> int:
     """Return the place of the one column that has a known name."""
-    if isinstance(header, csv.Error):
-        raise UserError(f"{where}: is not CSV: {header}")
     fitting = [i for i, name in enumerate(header) if name.strip().lower() in known]
     if len(fitting) != 1:
         several = " and ".join(f"'{header[i]}'" for i in fitting)
@@ -85,18 +132,76 @@ def _column(header: list[str] | csv.Error, known: tuple[str, ...], where: str) -
     return fitting[0]
 
 
-def _one(text: str) -> OneClass:
-    if "|" in text:
-        raise UserError(
-            f"label: '{text.strip()[:60]}' is several classes, and {OneClass.task()} takes one; use task "
-            f"{Classes.task()}"
-        )
-    return OneClass(class_name(text))
+class _Labels:
+    """How the fields of a file's classes are read: by what separates classes, and whether all are class ids."""
+
+    def __init__(self, fields: Iterable[str], several: bool, shown: str):
+        distinct = {field.strip() for field in fields} - {""}
+        plain = {field for field in distinct if _listed(field) is None}
+        self.separator: str | None = "|"
+        if several:
+            self.separator = next((s for s in _SEPARATORS if any(s in field for field in plain)), "|")
+            if self.separator != "|":
+                what = f"classes are taken to be separated by {_SEPARATORS[self.separator]}"
+                print(f"{shown}: {what}, as there is no |", file=sys.stderr)
+            elif plain == distinct and not any("|" in field for field in plain):
+                self.separator = _blank(plain, shown)
+        names = {name.strip() for field in distinct for name in (self._split(field) if several else [field])}
+        self.ids = all(_ID.fullmatch(name) for name in names)
+
+    def one(self, field: str) -> OneClass:
+        """Return the label of a field of one class."""
+        found = _listed(field)
+        if "|" in field or len(found or ()) > 1:
+            raise UserError(
+                f"label: '{field[:60]}' is several classes, and {OneClass.task()} takes one; use task {Classes.task()}"
+            )
+        return OneClass(self._name(field if found is None else "".join(found), "label"))
+
+    def several(self, field: str) -> Classes:
+        """Return the label of a field of any number of classes."""
+        names = [self._name(name, f"label {i}") for i, name in enumerate(self._split(field), 1)] if field else []
+        return Classes(class_list(names))
+
+    def _split(self, field: str) -> list[str]:
+        listed = _listed(field)
+        return field.split(self.separator) if listed is None else listed
+
+    def _name(self, text: str, what: str) -> str:
+        name = class_name(text, what)
+        return name.partition(".")[0] if self.ids else name
 
 
-def _several(text: str) -> Classes:
-    return Classes(class_list(text.split("|")) if text.strip() else ())
+def _listed(field: str) -> list[str] | None:
+    """Return the classes of a field that is a list of Python or JSON; None for another."""
+    if not (field.startswith("[") and field.endswith("]")):
+        return None
+    try:
+        found = ast.literal_eval(field)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    names = found if isinstance(found, list) else [None]
+    return [str(name) for name in names] if all(isinstance(name, str | int | float) for name in names) else None
 
 
-_LABELS: dict[type[Label], Callable[[str], Label]] = {OneClass: _one, Classes: _several}
-FORMAT = Format("csv", "CSV with the columns image and label (.csv)", tuple(_LABELS), candidates, read)
+def _blank(fields: set[str], shown: str) -> str | None:
+    """Return None, which separates at blanks, where fields are made of words that occur in others too; else ``|``.
+
+    Raises:
+        UserError: some words occur in others, and some do not.
+    """
+    worded = [field for field in sorted(fields) if len(field.split()) > 1]
+    count = Counter(word for field in fields for word in set(field.split()))
+    words = {word for field in worded for word in field.split()}
+    shared = {word for word in words if count[word] > 1}
+    if not worded:
+        return "|"
+    if shared and shared != words:
+        how = "separate classes by |, or write a list such as ['cat', 'dog']"
+        raise UserError(f"{shown}: the label '{worded[0][:60]}' may be one class or several; {how}")
+    taken = "classes are taken to be separated by blanks" if shared else f"'{worded[0][:60]}' is taken as one class"
+    print(f"{shown}: {taken}, as there is no |", file=sys.stderr)
+    return None if shared else "|"
+
+
+FORMAT = Format("csv", "CSV with the columns image and label (.csv)", (OneClass, Classes), candidates, read)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from automl_images import storage
 from automl_images.annotations.formats.base import Format
-from automl_images.annotations.imageroot import IMAGE_SUFFIXES, Folder
+from automl_images.annotations.imageroot import Folder, check_name, is_image, passed_over
 from automl_images.annotations.labels import Label, OneClass
 from automl_images.annotations.records import Record, records_of
 from automl_images.annotations.source import Source
@@ -20,15 +20,15 @@ _NAMED = 5
 
 def candidates(source: Source) -> list[str]:
     """Return the folder itself if a folder in it holds images, at any depth."""
-    holds = source.is_folder and any("/" in f and f.lower().endswith(IMAGE_SUFFIXES) for f in source.listed)
+    holds = source.is_folder and any("/" in f and is_image(f) for f in source.listed)
     return [source.url] if holds else []
 
 
 def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     """Yield one record an image, in the order of their paths; classes are sorted as their folders' names are.
 
-    Hidden files and files that are no image by their suffix (in any case) are passed over. A folder without images is
-    no class; that is said on standard error.
+    Hidden files are passed over. So are, and that is said on standard error, files that are no image by their suffix,
+    in any case, and folders without images, which are no classes.
 
     Raises:
         UserError: there is no such folder, it has no class, its folders are sets (train, test) rather than classes, an
@@ -40,7 +40,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
         raise UserError(f"images: '{images}': a folder per class holds its images itself; leave it out")
     if not source.is_folder:
         raise UserError(f"{shown}: no such folder")
-    found = [f for f in source.listed if f.lower().endswith(IMAGE_SUFFIXES)]
+    found = [f for f in source.listed if is_image(f)]
     classes = {f.partition("/")[0] for f in found if "/" in f}
     if not classes:
         held = "its images lie in no class's folder" if found else "holds no image"
@@ -51,6 +51,8 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
             f"{shown}: its folders are {' and '.join(names)}, which are sets rather than classes; name one of them, "
             f"such as {shown}/{names[-1]}"
         )
+    if others := passed_over(source.listed):
+        print(f"{shown}: passed over, as their suffixes are no images': {others}", file=sys.stderr)
     _say_empty(source, set(storage.names(source.url)) - classes - set(found))
     folder = Folder(source.url)
 
@@ -58,8 +60,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
         name, inside, _ = file.partition("/")
         if not inside:
             raise UserError(f"lies in no class's folder; move it to {source.shown}/CLASS/")
-        if any("\ud800" <= c <= "\udfff" for c in file):
-            raise UserError("its path is not UTF-8; rename it")
+        check_name(file, "the image")
         return Record(folder.join(file), OneClass(class_name(name, "the folder's name")), where=where)
 
     places = (storage.redact(storage.join(source.url, file)) for file in found)

@@ -21,10 +21,12 @@ from automl_images import storage
 from automl_images.annotations.formats import jsonl
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.labels import Classes, Label, OneClass
+from automl_images.annotations.labels.base import task_of
+from automl_images.annotations.labels.boxes import holds_boxes
 from automl_images.annotations.lines import first_line, json_object, lines_of, parsed
-from automl_images.annotations.records import Record
+from automl_images.annotations.records import Record, labelling
 from automl_images.annotations.source import Source
-from automl_images.annotations.values import Broken, class_list, class_name
+from automl_images.annotations.values import Broken, class_list, class_name, shown
 from automl_images.errors import UserError
 
 _SOURCE = "source-ref"
@@ -54,7 +56,9 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
 
     def record(line: str, where: str) -> Record:
         item = json_object(line)
-        return Record(source.image(item.get(_SOURCE), _SOURCE, places), label_of(item), where=where)
+        url = source.image(item.get(_SOURCE), _SOURCE, places)
+        with labelling(url):
+            return Record(url, label_of(item), where=where)
 
     return parsed(file, record, broken)
 
@@ -101,7 +105,7 @@ class _Known:
     def several(self, item: dict[str, Any]) -> Classes:
         """Return the label of a line of several classes."""
         value = self._value(item)
-        listed, wrong = _listed(value), f"{self.what} is {json.dumps(value)[:60]}"
+        listed, wrong = _listed(value), f"{self.what} is {shown(value)}"
         if listed is None:
             raise UserError(f"{wrong}, and {Classes.task()} takes a list of classes; use task {OneClass.task()}")
         if any(isinstance(one, dict | list) for one in listed):
@@ -130,10 +134,15 @@ class _Known:
         """Return what a line has at the class attribute.
 
         Raises:
-            UserError: it has none, or another name for a class id than a line before.
+            UserError: it has none, or boxes, or another name for a class id than a line before.
         """
         if item.get(self.attribute) is None:
             raise UserError(f"has no {self.what}, which holds the classes in this manifest")
+        if holds_boxes(item[self.attribute]) and "annotations" in item[self.attribute]:
+            raise UserError(
+                f"{self.what} holds boxes, and manifests are read for classes alone; for task {task_of('boxes')} write "
+                "JSONL or COCO"
+            )
         for key, name in self._own_names(item).items():
             if self.names.get(key) != name:
                 raise UserError(f"the class id {key} is '{name}' here, and '{self.names.get(key)}' in a line before")
@@ -165,9 +174,10 @@ class _Known:
             UserError: none does, or several may.
         """
         keys = [k for k in item if k != _SOURCE and not k.endswith(("-metadata", "-ref"))]
-        found = [k for k in keys if isinstance(item.get(f"{k}-metadata"), dict)] or keys
+        metadata = {k: item[f"{k}-metadata"] for k in keys if isinstance(item.get(f"{k}-metadata"), dict)}
+        found = list(metadata) or keys
         if len(found) > 1:
-            found = [k for k in found if (item.get(f"{k}-metadata") or {}).get("type") == self.type] or found
+            found = [k for k in metadata if metadata[k].get("type") == self.type] or found
         if len(found) != 1:
             held = f"{' and '.join(map(repr, found[:4]))} may hold the classes" if found else "has no class attribute"
             raise UserError(f"{held}; a manifest needs one key beside {_SOURCE} and the metadata")

@@ -13,11 +13,11 @@ from xml.etree.ElementTree import Element, ParseError
 
 from automl_images import storage
 from automl_images.annotations.formats.base import Format
-from automl_images.annotations.imageroot import IMAGE_SUFFIXES, ImageRoot
+from automl_images.annotations.imageroot import ImageRoot
 from automl_images.annotations.labels import Box, Boxes, Label
-from automl_images.annotations.records import Record, records_of
+from automl_images.annotations.records import Record, labelling, records_of
 from automl_images.annotations.source import Source
-from automl_images.annotations.values import Broken, flag, number, pixels
+from automl_images.annotations.values import Broken, class_name, flag, number, pixels
 from automl_images.errors import UserError
 
 _AT_ONCE = 256
@@ -38,10 +38,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     found = [f for f in source.listed if f.lower().endswith(".xml")]
     if not source.is_folder or not found:
         raise UserError(f"{source.shown}: {'holds no XML file' if source.is_folder else 'no such folder'}")
-    root = source.root
-    if source.images is None and not any(f.lower().endswith(IMAGE_SUFFIXES) for f in source.listed):
-        beside = storage.join(posixpath.dirname(source.url), "JPEGImages")
-        root = ImageRoot(source.url, beside) if storage.is_dir(beside) else root
+    root = source.root_beside(["JPEGImages", "images"])
     items = ((storage.redact(storage.join(source.url, file)), (file, text)) for file, text in _texts(source.url, found))
     yield from records_of(items, lambda item, where: _record(*item, root, where), broken)
 
@@ -60,19 +57,24 @@ def _record(file: str, text: bytes, root: ImageRoot, where: str) -> Record:
     folder = posixpath.dirname(file)
     name = _text(tree, "filename") or posixpath.splitext(posixpath.basename(file))[0]
     places = [folder, posixpath.join(posixpath.dirname(folder), "JPEGImages")]
-    url = root.find(name, [*(["", posixpath.dirname(folder)] if root.given else []), *places])
+    url = root.find(name, [*(["", posixpath.dirname(folder)] if root.given else []), *places, ""])
+    with labelling(url):
+        return Record(url, *_labels(tree, url), None, where)
+
+
+def _labels(tree: Element, url: str) -> tuple[Boxes, int, int]:
     width, height = (pixels(_text(tree, f"size/{side}"), f"size/{side}") for side in ("width", "height"))
     if width is None or height is None:
         from automl_images.annotations.imaging import open_image
 
         width, height = open_image(url, decode=False).shown
     boxes: list[Box] = []
-    for found in tree.iterfind("object"):
+    for i, found in enumerate(tree.iterfind("object"), 1):
         try:
-            boxes.append(_box(found, width, height))
+            boxes += _boxes(found, width, height)
         except UserError as error:
-            raise UserError(f"object {len(boxes) + 1}: {error}") from None
-    return Record(url, Boxes(tuple(boxes)), width, height, None, where)
+            raise UserError(f"object {i}: {error}") from None
+    return Boxes(tuple(boxes)), width, height
 
 
 def _parse(text: bytes) -> Element:
@@ -88,18 +90,25 @@ def _parse(text: bytes) -> Element:
         raise UserError(f"is not XML that can be read: {why}") from None
 
 
-def _box(found: Element, width: int, height: int) -> Box:
-    name, corners = _text(found, "name"), found.find("bndbox")
-    if not name or corners is None:
-        raise UserError(f"has no {'bndbox' if name else 'name'}")
-    left, top, right, bottom = (number(_text(corners, side), side) for side in ("xmin", "ymin", "xmax", "ymax"))
-    crowd = flag(_text(found, "difficult"), "difficult")
-    return Box(name, left / width, top / height, right / width, bottom / height, crowd)
+def _boxes(found: Element, width: int, height: int) -> list[Box]:
+    """Return the boxes of an object; some tools write several into one."""
+    name, crowd = class_name(_text(found, "name"), "name"), flag(_text(found, "difficult"), "difficult")
+    boxes = []
+    for corners in found.iterfind("bndbox"):
+        left, top, right, bottom = (number(_text(corners, side), side) for side in ("xmin", "ymin", "xmax", "ymax"))
+        if any(v % 1 for v in (left, top, right, bottom)) and max(abs(left), abs(top), abs(right), abs(bottom)) <= 1:
+            raise UserError("its bndbox has no number above 1: fractions of the image, where VOC has pixels")
+        boxes.append(Box(name, left / width, top / height, right / width, bottom / height, crowd))
+    if not boxes:
+        raise UserError("has no bndbox")
+    return boxes
 
 
 def _text(element: Element, path: str) -> str | None:
-    text = element.findtext(path)
-    return text.strip() if text and text.strip() else None
+    texts = {(found.text or "").strip() for found in element.iterfind(path)} or {""}
+    if len(texts) > 1:
+        raise UserError(f"has <{path.rpartition('/')[2]}> twice, with other texts")
+    return texts.pop() or None
 
 
 FORMAT = Format("voc", "Pascal VOC (.xml)", (Boxes,), candidates, read)

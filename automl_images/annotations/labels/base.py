@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar, Self
 
 from automl_images import storage
@@ -19,14 +19,14 @@ Flaw = tuple[str, str, str, str]  # what is wrong, and what comes of it under fa
 class Rules:
     """What the labels of one set are checked against, and in ``found`` how often each flaw was met.
 
-    With ``fix`` what would be refused is mended; only ``classes`` may occur, unless they are None.
+    With ``fix`` what would be refused is mended; only ``classes`` may occur, unless they are None. ``turned`` says
+    whether the EXIF orientation of the image at hand exchanges its width and height.
     """
 
     def __init__(self, fix: bool, classes: Collection[str] | None):
         self.fix, self.classes = fix, classes
         self.found: Counter[str] = Counter()
-        self._numbers: dict[tuple[str, ...], int] = {}
-        self._labelled: dict[int, int] = {}  # by the hash of an address, so that a million images take 100 MB at most
+        self.turned = False
 
     def knows(self, name: str) -> bool:
         """Return whether a class may occur."""
@@ -36,16 +36,10 @@ class Rules:
         """Return what is wrong with a class that may not occur."""
         return f"the class '{name}', which the training data does not have; {nearest(name, self.classes or ())}"
 
-    def check_same_classes(self, url: str, names: Collection[str], hint: str = "") -> None:
-        """Raise UserError, with a hint, if an image had other classes in a record before."""
-        number = self._numbers.setdefault(tuple(sorted(names)), len(self._numbers))
-        if self._labelled.setdefault(hash(url), number) != number:
-            raise UserError(f"the image has other classes in a record before: {storage.redact(url)}{hint}")
-
     def check_same_size(self, url: str, annotated: Size, size: Size) -> None:
         """Raise UserError if an image has another size (pixels) than it is annotated with, unless that is mended."""
         if annotated != size and not self.fix:
-            turned = " before its EXIF orientation turns it" if annotated == size[::-1] else ""
+            turned = " before its EXIF orientation turns it" if self.turned and annotated == size[::-1] else ""
             raise UserError(
                 f"the image is annotated as {annotated[0]} x {annotated[1]} pixels{turned}, and is {size[0]} x "
                 f"{size[1]}: {storage.redact(url)}"
@@ -61,7 +55,9 @@ class Label(ABC):
         counted: what a summary calls the number of them: ``labels`` or ``boxes``.
         counts: the flaws that a summary counts.
         flaws: the kind's rows of the flaw table.
+        hint: what to do where an image has other classes in another record.
         least: how many classes training needs.
+        scored_if_any: whether metrics are undefined on a set in which no image has anything labelled.
         says_missing: whether it is worth a line that a set to score on has no image of a class.
     """
 
@@ -71,8 +67,10 @@ class Label(ABC):
     counted: ClassVar[str] = "labels"
     counts: ClassVar[tuple[str, ...]]
     flaws: ClassVar[tuple[Flaw, ...]]
+    hint: ClassVar[str] = ""
     least: ClassVar[int] = 0
     says_missing: ClassVar[bool] = True
+    scored_if_any: ClassVar[bool] = False
 
     @classmethod
     def task(cls) -> str:
@@ -120,6 +118,11 @@ class Label(ABC):
         Raises:
             UserError: a flaw is refused.
         """
+
+    @classmethod
+    def joined(cls, labels: Sequence[Self], rules: Rules) -> Self | None:
+        """Return the label of an image in several records, and count what they repeat; None: they must agree."""
+        return None
 
     @classmethod
     def check_training(cls, classes: Collection[str]) -> None:

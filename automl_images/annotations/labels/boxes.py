@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from automl_images.annotations.labels.base import Label, Rules, Size
-from automl_images.annotations.values import flag, number
+from automl_images.annotations.values import class_name, flag, number, shown
 from automl_images.errors import UserError
 
 _CORNERS = ("topX", "topY", "bottomX", "bottomY")
@@ -47,16 +48,27 @@ class Boxes(Label):
     kind = "boxes"
     title = "boxes"
     counted = "boxes"
-    counts = ("dropped_boxes", "clipped_boxes", "fixed_boxes", "fixed_sizes", "skipped_images")
+    counts = (
+        "dropped_boxes",
+        "clipped_boxes",
+        "fixed_boxes",
+        "repeated_boxes",
+        "fixed_sizes",
+        "repeated_images",
+        "skipped_images",
+    )
     flaws = (
         ("a box without area", "dropped", "dropped", "dropped"),
         ("a box outside the image by at most a pixel", "clipped", "clipped", "clipped"),
         ("a box further outside", "refused", "image left out", "clipped"),
         ("a box that ends before it begins", "refused", "image left out", "corners exchanged"),
+        ("a box that stands twice", "counted once", "counted once", "counted once"),
         ("an image of another size than annotated", "refused", "image left out", "its own taken"),
+        ("an image in several records", "joined", "joined", "joined"),
         ("a class that training does not have", "refused", "image left out", "box dropped"),
     )
     says_missing = False
+    scored_if_any = True
 
     @classmethod
     def of_json(cls, value: Any) -> Self:
@@ -64,7 +76,7 @@ class Boxes(Label):
         if isinstance(value, dict):
             value = [value]
         if not isinstance(value, list):
-            found = "has no label" if value is None else f"the label is {str(value)[:40]!r}"
+            found = "has no label" if value is None else f"the label is {shown(value)}"
             raise UserError(f"{found}; object detection needs a list of boxes (an empty one where there is nothing)")
         return cls(tuple([_box(box, i) for i, box in enumerate(value, 1)]))
 
@@ -99,7 +111,15 @@ class Boxes(Label):
                     area = checked.area * (size[0] * size[1]) / (annotated[0] * annotated[1])
                     checked = replace(checked, area=area)
                 kept.append(checked)
-        return type(self)(tuple(kept))
+        return self.joined([type(self)(tuple(kept))], rules)
+
+    @classmethod
+    def joined(cls, labels: Sequence[Self], rules: Rules) -> Self:
+        """Return all boxes of an image, each that stands twice once."""
+        boxes = [box for label in labels for box in label.boxes]
+        once = tuple(dict.fromkeys(boxes))
+        rules.found["repeated_boxes"] += len(boxes) - len(once)
+        return cls(once)
 
 
 def holds_boxes(value: Any) -> bool:
@@ -109,15 +129,12 @@ def holds_boxes(value: Any) -> bool:
 
 def _box(value: Any, index: int) -> Box:
     if not isinstance(value, dict):
-        found = str(value)[:40]
-        raise UserError(f"box {index} is {found!r}, not an object with label, topX, topY, bottomX and bottomY")
-    name = value.get("label")
-    if not isinstance(name, str | int) or isinstance(name, bool) or str(name).strip() == "":
-        raise UserError(f"box {index} has no label")
+        raise UserError(f"box {index} is {shown(value)}, not an object with label, topX, topY, bottomX and bottomY")
     try:
         left, top, right, bottom = (number(value.get(key), key) for key in _CORNERS)
         area = None if value.get("area") is None else number(value["area"], "area")
-        return Box(str(name), left, top, right, bottom, flag(value.get("isCrowd"), "isCrowd"), area)
+        name = class_name(value.get("label"))
+        return Box(name, left, top, right, bottom, flag(value.get("isCrowd"), "isCrowd"), area)
     except UserError as error:
         raise UserError(f"box {index}: {error}") from None
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Self
 
 from automl_images.annotations.labels.base import Label, Rules, Size, task_of
 from automl_images.annotations.labels.boxes import holds_boxes
-from automl_images.annotations.values import class_list
+from automl_images.annotations.values import class_list, shown
 from automl_images.errors import UserError
 
 
@@ -21,12 +20,22 @@ class Classes(Label):
     kind = "classes"
     title = "a list of classes an image"
     least = 1
-    counts = ("unlabelled_images", "dropped_labels", "fixed_sizes", "skipped_images")
+    counts = (
+        "unlabelled_images",
+        "dropped_labels",
+        "fixed_sizes",
+        "repeated_images",
+        "contradicted_images",
+        "skipped_images",
+    )
+    hint = "; the classes of one image belong together, in one record"
     flaws = (
         ("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
         ("an image without a class", "kept", "kept", "kept"),
         ("a class that training does not have", "refused", "image left out", "class dropped"),
+        ("an image once more, with the same classes", "counted once", "counted once", "counted once"),
         ("an image once more, with other classes", "refused", "image left out", "image left out"),
+        ("the bytes of another image, with other classes", "kept", "kept", "kept"),
         ("training with one class alone", "said", "said", "said"),
         ("training without a class", "refused", "refused", "refused"),
         ("a class without an image to score on", "said", "said", "said"),
@@ -42,8 +51,9 @@ class Classes(Label):
             raise UserError(f"has no label; {takes}, [] where there is none")
         if holds_boxes(value):
             raise UserError(f"label: is a list of boxes, and {takes}; use task {task_of('boxes')}")
-        text = json.dumps(value, ensure_ascii=False)[:60]
-        raise UserError(f"label: is {text}, and {takes}; write [{text}], or use task {task_of('class')}")
+        raise UserError(
+            f"label: is {shown(value)}, and {takes}; write [{shown(value)}], or use task {task_of('class')}"
+        )
 
     def to_json(self) -> list[str]:
         """Return the classes."""
@@ -55,7 +65,6 @@ class Classes(Label):
 
     def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
         """Return the label with the classes that training has."""
-        rules.check_same_classes(url, self.classes, "; the classes of one image belong together, in one record")
         kept = tuple(name for name in self.classes if rules.knows(name))
         if kept != self.classes and not rules.fix:
             raise UserError(f"has {rules.unknown(next(name for name in self.classes if name not in kept))}")

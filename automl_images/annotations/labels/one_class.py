@@ -21,12 +21,14 @@ class OneClass(Label):
     kind = "class"
     title = "one class an image"
     least = 2
-    counts = ("fixed_sizes", "skipped_images")
+    counts = ("fixed_sizes", "repeated_images", "contradicted_images", "skipped_images")
     flaws = (
         ("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
         ("an image without a class", "refused", "image left out", "image left out"),
         ("a class that training does not have", "refused", "image left out", "image left out"),
+        ("an image once more, with the same class", "counted once", "counted once", "counted once"),
         ("an image once more, with another class", "refused", "image left out", "image left out"),
+        ("the bytes of another image, with another class", "kept", "kept", "kept"),
         ("training with fewer than two classes", "refused", "refused", "refused"),
         ("a class without an image to score on", "said", "said", "said"),
     )
@@ -53,7 +55,6 @@ class OneClass(Label):
 
     def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
         """Return the label itself."""
-        rules.check_same_classes(url, (self.name,))
         if not rules.knows(self.name):
             raise UserError(f"has {rules.unknown(self.name)}")
         return self

@@ -1,0 +1,116 @@
+"""What a run shows of its trials: what is kept from an earlier one, and what happens between two evaluations."""
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.submission import Lane, Submission
+from automl_images.sweep.trial import State
+from automl_images.training.progress import Progress
+from pipelines.local import Task
+from pipelines.view import View
+
+SETTINGS = {"model_name": "resnet20", "number_of_epochs": 9, "learning_rate": 0.1}
+
+
+class Running:
+    """A runner of which one lane trains."""
+
+    def __init__(self, ledger, log):
+        self.tasks = [Task("train", log, 0)]
+        self.lane = Lane(ledger.url, "r", 0, 1).to_json()
+
+    def output(self, step):
+        return [self.lane] if step == "plan" else None
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    made = Ledger(str(tmp_path / "ledger"))
+    made.open({"task": "image-classification", "primary_metric": "accuracy"})
+    return made
+
+
+@pytest.fixture
+def shown(ledger, tmp_path):
+    """Return a view, and a function that looks at the ledger once and gives the new lines."""
+    text = io.StringIO()
+    view = View(Running(ledger, tmp_path / "train-0.log"), "accuracy", Console(file=text, width=200))
+
+    def look():
+        begun = text.tell()
+        view._show_trials(None)
+        return [line.strip() for line in text.getvalue()[begun:].splitlines()]
+
+    return view, look
+
+
+def ended(ledger, index, state=State.COMPLETED, **more):
+    trial = ledger.start_trial(index, SETTINGS, ["learning_rate"])
+    ledger.end_trial(trial, state, best={"metric": "accuracy", "value": 0.5, "epoch": 9, "metrics": {}}, **more)
+
+
+def test_a_resumed_run_says_how_many_are_kept_and_not_that_they_start(ledger, shown):
+    for index in range(3):
+        ended(ledger, index)
+    ledger.start_trial(3, SETTINGS, ["learning_rate"])  # was killed
+    ended(ledger, 4, State.FAILED, resumes=True, error="killed by SIGINT")
+    time.sleep(0.01)
+    ledger.write_run(Submission("r", 7, time.time() + 999, started=time.time()))
+    view, look = shown
+    assert look() == ["3 trials kept from an earlier run"]
+    assert view.kept() == "3 of 7 trials are done and kept, 2 go on from their last checkpoint"
+    ledger.start_trial(3, SETTINGS, ["learning_rate"])
+    ledger.start_trial(5, SETTINGS, ["learning_rate"])
+    assert look() == ["trial 3 starts again (attempt 2): learning_rate=0.1", "trial 5 starts: learning_rate=0.1"]
+    ended(ledger, 6)
+    assert [line.split()[:3] for line in look()] == [["trial", "6", "starts:"], ["trial", "6", "completed"]]
+
+
+def test_a_first_run_keeps_nothing(ledger, shown):
+    view, look = shown
+    assert view.kept() == "nothing was trained yet" and not view.trained
+    ledger.write_run(Submission("r", 2, time.time() + 999, started=time.time()))
+    assert look() == []
+    ledger.start_trial(0, SETTINGS, ["learning_rate"])
+    assert look() == ["trial 0 starts: learning_rate=0.1"] and view.trained
+
+
+def test_what_an_epoch_came_to_is_shown_once_its_line_is_whole(ledger, shown, tmp_path):
+    ledger.write_run(Submission("r", 1, time.time() + 999, started=time.time()))
+    _, look = shown
+    line = "trial 0: epoch 3/9: loss 0.412, 210.5 images/s, about 4 min left"
+    (tmp_path / "train-0.log").write_text(f"trial 0: resnet20 on cpu\n{line}\ntrial 0: epoch 4/9: loss 0.3")
+    assert look() == [line]
+    with (tmp_path / "train-0.log").open("a") as log:
+        log.write("99, 210.5 images/s, about 3 min left\ntrial 0: epoch 5/9: accuracy 0.5 (best 0.5); loss 0.2\n")
+    assert look() == ["trial 0: epoch 4/9: loss 0.399, 210.5 images/s, about 3 min left"]
+    assert look() == []
+
+
+class Trainer:
+    is_global_zero, max_epochs, current_epoch = True, 9, 0
+
+
+def test_an_epoch_without_an_evaluation_says_its_loss_its_pace_and_what_is_left(monkeypatch, capsys):
+    from automl_images.training import progress
+    from automl_images.training.module import Module
+
+    clock = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    module = Module.__new__(Module)
+    monkeypatch.setattr(Module, "losses", lambda _: {"box": 0.25, "class": 0.5})
+    said, trainer = Progress(images=120, frequency=4), Trainer()
+    for epoch in range(9):
+        trainer.current_epoch = epoch
+        said.on_train_epoch_start(trainer, module)
+        clock[0] += 6.0
+        said.on_train_epoch_end(trainer, module)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "epoch 2/9: loss 0.750, 20.0 images/s, about 42 s left",
+        "epoch 6/9: loss 0.750, 20.0 images/s, about 18 s left",
+    ]
