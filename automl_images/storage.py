@@ -47,11 +47,7 @@ def patience(seconds: float) -> Iterator[None]:
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """Return the fsspec filesystem of ``url`` and the path in it, with listing caches off.
-
-    Raises:
-        UserError: the protocol is unknown, its driver is not installed, or the address is none.
-    """
+    """Return the filesystem of ``url``, no listings cached, and the path in it; raises UserError if it has none."""
     if url.startswith("minio://"):
         url = "s3://" + url.removeprefix("minio://")
     options: dict[str, Any] = {"use_listings_cache": False} if "://" in url else {}
@@ -325,11 +321,7 @@ def put_folder(local: Path, url: str) -> None:
 
 
 def get_folder(url: str, local: Path) -> Path:
-    """Return a local folder with what lies below ``url``: the folder itself if it is local, else a copy in ``local``.
-
-    Raises:
-        UserError: there is no such folder.
-    """
+    """Return a local folder with what lies below ``url``, itself or a copy in ``local``; UserError: there is none."""
     if not is_dir(url):
         raise UserError(f"{redact(url)}: no such folder")
     if is_local(url):
