@@ -256,11 +256,7 @@ def put_folder(local: Path, url: str) -> None:
 
 
 def get_folder(url: str, local: Path) -> Path:
-    """Return a local folder with what lies below ``url``: the folder itself if it is local, else a copy in ``local``.
-
-    Raises:
-        UserError: there is no such folder.
-    """
+    """Return a local folder with what lies below ``url``, itself or a copy in ``local``; UserError: there is none."""
     if not is_dir(url):
         raise UserError(f"{redact(url)}: no such folder")
     if is_local(url):

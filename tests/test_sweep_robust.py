@@ -91,7 +91,7 @@ def test_what_another_submission_trains_is_left_to_it_and_waited_for(ledger, mon
     begun = ledger.start_trial(0, SETTINGS, [], run="first", process=identity(other.pid))
     trained = []
 
-    def run(shared, run, trial, attempt):
+    def run(shared, run, trial, attempt, *_):
         trained.append((trial, attempt))
         shared.end_trial(shared.start_trial(trial, SETTINGS, [], attempt=attempt), State.COMPLETED)
         return "completed"
