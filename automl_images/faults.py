@@ -9,8 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from automl_images import storage
-from automl_images.errors import UserError, explain_full_disk
+from automl_images.errors import UserError, explain_full_disk, first_line, redact, refusal
 
 _MENDS = {
     errno.EACCES: "permission denied: give this user the right, or name another place",
@@ -28,7 +27,6 @@ _MENDS = {
 }
 # drivers of stores and what they are made of; they are told by name, because none need be installed
 _DRIVERS = re.compile(r"(s3fs|gcsfs|adlfs|fsspec|botocore|aiobotocore|aiohttp|google|azure|requests|urllib3|httpx)\b")
-_REFUSED = re.compile(r"credential|\b40[13]\b|forbidden|access ?denied|InvalidAccessKey|SignatureDoesNotMatch", re.I)
 _TEMPORARY = re.compile(r"\.([^/]+)\.[0-9a-f]{32}$")  # storage writes beside a file, then renames
 _OURS = tuple(str(p) for p in (Path(__file__).parent, Path(sys.prefix)))
 
@@ -49,7 +47,7 @@ def explained() -> Iterator[None]:
         line = _line(error)
         if line is None:
             raise
-        raise UserError(storage.redact(" ".join(line.split()))[:600]) from None
+        raise UserError(redact(" ".join(line.split()))[:600]) from None
 
 
 def _line(error: Exception) -> str | None:
@@ -73,8 +71,8 @@ def _line(error: Exception) -> str | None:
     away = isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, BrokenPipeError)
     if driver is None and not away:
         return _MENDS.get(error.errno or 0) if isinstance(error, OSError) else None
-    if any(_REFUSED.search(str(e)) for e in chain):
-        return f"the store refuses: {text}; give credentials that it takes, such as AWS_ACCESS_KEY_ID and its secret"
     if isinstance(error, FileNotFoundError):
         return f"{text}: is not there"
+    if isinstance(driver, Exception) and (refused := refusal(driver)):
+        return refused.replace(first_line(driver), text)  # all of it: botocore's first line may say nothing
     return f"the store or the network: {text}; try again, or check its address and AWS_ENDPOINT_URL"

@@ -8,6 +8,7 @@ gives no answer is asked again, for as long as :func:`patience` says.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ from automl_images.errors import StoreError, UserError, first_line, http_status,
 
 T = TypeVar("T")
 _TRANSFERS = 16
+LONG = 300.0  # seconds that lanes and trials ask a store again, before what they do ends and resumes another time
 _PATIENCE = ContextVar("patience", default=10.0)  # seconds
 _LONGEST_PAUSE = 10.0
 _ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, NotImplementedError, UserError)
@@ -131,9 +133,14 @@ def is_dir(url: str) -> bool:
 
 
 def _info(url: str) -> dict[str, Any] | None:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    try:
         return _ask(url, lambda fs, path: fs.info(path))  # fsspec's exists() is False for any error
-    return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG) or isinstance(
+            error, FileNotFoundError | NotADirectoryError
+        ):
+            return None
+        raise
 
 
 def modified(url: str) -> float | None:
@@ -257,6 +264,13 @@ def names(url: str) -> list[str]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return sorted(n for n in _ask(url, listed) if n and not n.startswith("."))
     return []
+
+
+def listed(url: str) -> dict[str, dict[str, Any]]:
+    """Return what a store says of a file, or of those in a folder, by name."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return {str(i["name"]).rpartition("/")[2]: i for i in _ask(url, lambda fs, path: fs.ls(path, detail=True))}
+    return {}
 
 
 def files_below(url: str) -> list[str]:

@@ -44,7 +44,7 @@ EVIL: list[Any] = [
     *(None, True, -1, 0, 1e308, 1e-308, 10**400, 9**4000, 0.5, 2**31, 2**63, float("nan"), float("inf")),
     *("", " ", "\0", "a\0b", "\ud800", "a\udcff.png", "\u200b", "cat\u200d", "\u202ecat", "\ufeff", "cat\nerror: x"),
     *("..", "../outside.png", "a/../../outside.png", "out/outside.png", "loop/a.png", "loop", "/etc/passwd", "./a.png"),
-    *("file:///etc/passwd", "file://../x", "simplecache::a.png", "http://[", "hf://", "hf://x", "memory://x/a.png"),
+    *("file:///etc/passwd", "file://../x", "simplecache::a.png", "http://[", "hf://", "memory://x/a.png"),
     *("..%2foutside.png", "%00", "%", "C:\\a.png", "\\\\host\\a", "~", "A.PNG", "a", "x" * 300, "y/" * 3000, "a.png/b"),
     *("cat|dog", "cat dog", "['cat', 'dog']", "[" * 5000, "[1, 0, 1]", "1.0", "01", "0x1", "1e3", "NaN", "\u0661"),
     *([], [[]], {}, {"a": {}}, [None], ["cat", "cat"], [1, 0], [0.1, 0.2, 0.3, 0.4], {"annotations": []}, "=", "a=b"),

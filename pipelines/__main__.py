@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from automl_images import storage
-from automl_images.errors import StepFailed, UserError
+from automl_images.errors import StepFailed, UserError, say
 from automl_images.faults import explained
 
 app = typer.Typer(
@@ -70,7 +70,7 @@ def run(
     try:
         summary = local.run(loaded, root=root, fresh=fresh, runner=runner.value, stop=stop)
     except local.RunInterrupted as end:
-        print(f"interrupted: {end.kept}; {_how_to_go_on(fresh, end.trained and not stop)}", file=sys.stderr)
+        say(f"interrupted: {end.kept}; {_how_to_go_on(fresh, end.trained and not stop)}")
         if fresh or stop or not (end.trained and end.number == SIGINT and _wants_the_best_so_far()):
             raise
         summary = local.run(loaded, root=root, runner=runner.value, stop=True)

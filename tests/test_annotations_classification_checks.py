@@ -88,6 +88,7 @@ def test_a_class_that_training_does_not_have(tmp_path, label, kind, left):
 def test_an_image_without_labels_is_kept_and_counted(tmp_path):
     checker = Checker(label="classes")
     records = [record_of(tmp_path, []), record_of(tmp_path, ["a", "b"], "j.png")]
+    Image.new("RGB", (12, 8), "red").save(tmp_path / "j.png")
     assert [r.label.names() for r in checker.check(records)] == [[], ["a", "b"]]
     summary = checker.summary()
     assert (summary["images"], summary["labels"], summary["unlabelled_images"]) == (2, 2, 1)

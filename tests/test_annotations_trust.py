@@ -1,5 +1,6 @@
 """Annotations that could be read wrongly without a word: read rightly, counted, said, or refused by name."""
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from automl_images import storage
 from automl_images.annotations import Box, Boxes, OneClass, Record, formats, read_records, record_file
 from automl_images.annotations.imaging import digest_of, open_image
 from automl_images.annotations.labels import KINDS
 from automl_images.annotations.values import class_name
 from automl_images.data.images import load_image
-from automl_images.errors import UserError
+from automl_images.errors import StoreError, UserError
 from automl_images.steps.convert import convert, convert_data
 from automl_images.steps.split import split_data
 from tests.conftest import jsonl_lines, save_images
@@ -77,9 +79,9 @@ def test_the_boxes_of_one_image_join_in_one_record(tmp_path, write):
 def test_an_image_one_of_whose_records_is_left_out_is_left_out(tmp_path):
     """What the record left out has labelled would count as background in the other."""
     save_images(tmp_path, ["a.png", "b.png"])
-    outside = {"label": "dog", **BOX, "bottomX": 3}
-    for order in (1, -1):
-        lines = [{"image_url": "a.png", "label": [{"label": "cat", **BOX}]}, {"image_url": "a.png", "label": [outside]}]
+    outside, unread = {"label": "dog", **BOX, "bottomX": 3}, {"label": "dog", **BOX, "bottomX": "x"}
+    for order, other in itertools.product((1, -1), (outside, unread)):
+        lines = [{"image_url": "a.png", "label": [{"label": "cat", **BOX}]}, {"image_url": "a.png", "label": [other]}]
         (tmp_path / "x.jsonl").write_text(jsonl_lines(*lines[::order], {"image_url": "b.png", "label": []}))
         summary, found = converted(tmp_path, tmp_path / "o", on_error="skip")
         assert found == {"b.png": []}
@@ -274,6 +276,14 @@ def test_an_annotation_repeated_counts_once(tmp_path):
     coco(tmp_path, [(1, "a.png")], [(1, 1, [1, 1, 4, 4]), (1, 1, [1, 1, 4, 4]), (1, 2, [1, 1, 4, 4])])
     summary, found = converted(tmp_path, tmp_path / "o")
     assert found == {"a.png": ["cat", "dog"]} and summary["repeated_boxes"] == 1
+
+
+def test_an_image_with_an_annotation_of_no_category_is_left_out_whole(tmp_path):
+    save_images(tmp_path, ["a.png", "b.png"])
+    coco(tmp_path, [(1, "a.png"), (2, "b.png")], [(1, 1, [1, 1, 4, 4]), (1, 9, [1, 1, 4, 4]), (2, 2, [1, 1, 4, 4])])
+    with pytest.raises(UserError, match=r"image 1 \(a.png\): annotation 1: its category_id 9 is that of no category"):
+        list(formats.read(str(tmp_path), label="boxes"))
+    assert converted(tmp_path, tmp_path / "o", on_error="skip")[1] == {"b.png": ["dog"]}
 
 
 @pytest.mark.parametrize("ids", [(1, "1", "1"), ("1", 1, 1.0), (1.0, 1, "1")], ids=str)
@@ -542,7 +552,15 @@ def test_addresses_that_are_none_are_refused_in_one_line(tmp_path, path):
         convert(str(tmp_path / "instances.json"), str(tmp_path / "o"), "image-object-detection")
 
 
-@pytest.mark.parametrize("source", ["http://[", "hf://", "/dev/null/x", "a\0b", "memory://["], ids=ascii)
+def test_link_loops_beside_classes_are_passed_over(tmp_path):
+    save_images(tmp_path, ["cat/a.png", "dog/b.png"])
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "cat/loop.png").symlink_to(tmp_path / "cat/loop.png")
+    summary, found = converted(tmp_path, tmp_path / "o", "class", on_error="skip")
+    assert found == {"cat/a.png": ["cat"], "dog/b.png": ["dog"]} and summary["skipped_images"] <= 1
+
+
+@pytest.mark.parametrize("source", ["http://[", "x" * 5000, "hf://", "/dev/null/x", "a\0b", "memory://["], ids=ascii)
 def test_sources_that_are_none_are_refused_in_one_line(tmp_path, source):
     with pytest.raises(UserError) as raised:
         convert(source, str(tmp_path / "o"), "image-classification")
@@ -591,6 +609,19 @@ def test_a_line_that_an_annotation_forges_stays_one_line(tmp_path, capsys):
     assert summary["skipped_images"] == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("left out: ") and "\\nerror: all is well" in line
+
+
+@pytest.mark.parametrize("policy", ["fail", "skip"])
+def test_a_store_that_gives_no_answer_is_no_flaw_of_a_record(tmp_path, monkeypatch, policy):
+    def away(url):
+        raise StoreError(f"{url}: the store gives no answer")
+
+    (tmp_path / "x.jsonl").write_text(jsonl_lines({"image_url": "s3://bucket/a.png", "label": "cat"}))
+    monkeypatch.setattr(storage, "read_bytes", away)
+    with pytest.raises(StoreError):
+        convert(str(tmp_path / "x.jsonl"), str(tmp_path / "o"), "image-classification", on_error=policy)
+    with pytest.raises(StoreError, match="^the place: "):
+        load_image("s3://bucket/a.png", "the place")
 
 
 # images' own dangers

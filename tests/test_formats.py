@@ -274,6 +274,19 @@ def twice(kind, *given, expected=None):
     return outcome
 
 
+def contradicted(kind, first, second):
+    """Return a check of two images of equal bytes."""
+
+    def outcome(tmp_path, policy):
+        save_images(tmp_path, ["a.png"])
+        (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+        checker = Checker(policy, label=kind)
+        records = [Record(str(tmp_path / f"{n}.png"), label) for n, label in (("a", first), ("b", second))]
+        return {(2, 1): "kept"}[len(list(checker.check(records))), checker.summary()["contradicted_images"]]
+
+    return outcome
+
+
 def training(kind, classes):
     def outcome(tmp_path, policy):
         try:
@@ -341,6 +354,9 @@ CHECKS = {
         twice("class", OneClass("cat"), OneClass("cat"), expected=OneClass("cat"))
     ],
     ("class", "an image once more, with another class"): [twice("class", OneClass("cat"), OneClass("dog"))],
+    ("class", "the bytes of another image, with another class"): [
+        contradicted("class", OneClass("cat"), OneClass("dog"))
+    ],
     ("class", "training with fewer than two classes"): [training("class", ["a"]), training("class", [])],
     ("class", "a class without an image to score on"): [missing("class")],
     ("classes", SIZE): [other_size("classes")],
@@ -355,6 +371,9 @@ CHECKS = {
     ("classes", "an image once more, with other classes"): [
         twice("classes", Classes(("cat", "dog")), Classes(("cat",))),
         twice("classes", Classes(()), Classes(("cat",))),
+    ],
+    ("classes", "the bytes of another image, with other classes"): [
+        contradicted("classes", Classes(("cat", "dog")), Classes(("cat",)))
     ],
     ("classes", "training with one class alone"): [training("classes", ["a"])],
     ("classes", "training without a class"): [training("classes", [])],
@@ -398,3 +417,10 @@ def test_each_row_of_the_flaw_table_is_what_happens(tmp_path, capsys, row, polic
     for check in CHECKS[row]:
         more = (capsys,) if "capsys" in inspect.signature(check).parameters else ()
         assert check(tmp_path, policy, *more) == expected
+
+
+def test_the_page_on_annotations_has_every_format():
+    from pathlib import Path
+
+    page = (Path(__file__).parents[1] / "docs/annotations.md").read_text()
+    assert [line.split(" ")[1] for line in page.splitlines() if line.startswith("| ")][2:] == list(formats.NAMES)

@@ -33,10 +33,10 @@ class Popen:
         assert command[1:3] == ["-m", "automl_images.steps.trial"], command
         self.command, self.stdout, self.returncode, self.pid = command[3:], [], 0, 2**30
     def __enter__(self):
-        url, _, index = self.command
+        url, run, index, attempt = self.command
         ledger, trial = Ledger(url), int(index)
         settings, sampled, _ = proposed(ledger, trial)
-        content = ledger.start_trial(trial, settings, sampled)
+        content = ledger.start_trial(trial, settings, sampled, attempt=int(attempt), run=run)
         with Path(url, "begun").open("a") as begun:
             begun.write(f"{trial} {content.attempt} {sys.argv[2]}\\n")
         time.sleep(float(os.environ["PAUSE"]))

@@ -80,7 +80,7 @@ from pathlib import Path
 from automl_images.sweep.proposal import proposed
 from automl_images.sweep.trial import State
 from automl_images.sweep.ledger import Ledger
-url, run, index, group = sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
+url, run, index, group = sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[5])
 ledger = Ledger(url)
 settings, sampled, _ = proposed(ledger, index)
 content, held = ledger.start_trial(index, settings, sampled), []

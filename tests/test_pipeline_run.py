@@ -175,7 +175,7 @@ def test_a_killed_trial_resumes_and_ends_the_same(tmp_path):
     ledger = tmp_path / "killed.ledger"
     run = subprocess.Popen([*command, "killed", *options], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
-    while not (ledger / "trials/0000/checkpoint").exists():
+    while not (ledger / "trials/0000/checkpoint.1").exists():
         assert time.monotonic() < deadline and run.poll() is None
         time.sleep(0.02)
     os.kill(trial_process(ledger), signal.SIGKILL)

@@ -35,20 +35,25 @@ class Popen(subprocess.Popen):
         assert command[1:3] == ["-m", "automl_images.steps.trial"], command
         super().__init__([sys.executable, __file__, *command[3:]], **options)
 
-def trial(url, run, index):
+def trial(url, run, index, attempt):
     import time
     from pathlib import Path
     from automl_images.annotations import read_records
     from automl_images.steps.trial import EXIT_SUPERSEDED
     from automl_images.sweep.journal import LedgerJournal
+    from automl_images.sweep.ledger import TakenError
+    from automl_images.sweep.liveness import identity
     from automl_images.sweep.proposal import proposed
     from automl_images.sweep.score import Score
     from automl_images.sweep.termination import Unstopped
     from automl_images.sweep.trial import State
     ledger = Ledger(url)
     settings, sampled, _ = proposed(ledger, index)
-    content = ledger.start_trial(index, settings, sampled)
-    journal = LedgerJournal(ledger, content, ledger.run(run).deadline, Unstopped())
+    try:
+        content = ledger.start_trial(index, settings, sampled, attempt=attempt, run=run, process=identity())
+    except TakenError:
+        sys.exit(EXIT_SUPERSEDED)
+    journal = LedgerJournal(ledger, content, 60, Unstopped())
     with Path(url, "pids").open("a") as pids:
         pids.write(f"{{index}} {{content.attempt}} {{__import__('os').getpid()}}\\n")
     for epoch in range(1, {EVALUATIONS} + 1):
@@ -56,14 +61,14 @@ def trial(url, run, index):
         if journal.evaluated(Score(epoch, epoch, epoch / 10, epoch / 10, epoch / 20)):
             sys.exit(EXIT_SUPERSEDED)
     best = {{"metric": "m", "value": epoch / 10, "epoch": epoch}}
-    ledger.end_trial(content, State.COMPLETED, journal.last, best=best, model=ledger.model_url(index))
+    ledger.end_trial(content, State.COMPLETED, journal.last, best=best, model=ledger.model_url(index, content.attempt))
 
 if __name__ == "__main__":
     if len(sys.argv) == 2:
-        train.subprocess.Popen = Popen
+        train.subprocess.Popen, train.POLL = Popen, 0.2
         print(train.train_lane(sys.argv[1]))
     else:
-        trial(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+        trial(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
 """
 
 
@@ -180,7 +185,7 @@ def test_killed_trials_and_lanes_are_made_up_for(lanes, seed):
     assert idle == {}, "a third submission finds nothing to do"
 
 
-def test_a_lane_that_is_superseded_says_so_and_takes_no_more_trials(tmp_path, monkeypatch, capfd):
+def test_a_lane_whose_trials_are_superseded_says_so_and_goes_on(tmp_path, monkeypatch, capfd):
     class Popen(subprocess.Popen):
         def __init__(self, command, **options):
             super().__init__([sys.executable, "-c", f"raise SystemExit({EXIT_SUPERSEDED})"], **options)
@@ -191,8 +196,8 @@ def test_a_lane_that_is_superseded_says_so_and_takes_no_more_trials(tmp_path, mo
     experiment = {"task": "image-classification", "weights": {"pretrained": False}, "sweep": {"iterations": 3}}
     experiment["sweep"] |= {"max_concurrent_iterations": 1, "space": {"learning_rate": {"uniform": [0.1, 0.2]}}}
     (lane,) = plan_sweep(experiment, str(records), str(records), ledger=str(tmp_path / "ledger"))
-    assert json.loads(train.train_lane(lane))["trials"] == {"0": SUPERSEDED}
-    assert "lane 0: another run of this experiment has taken trial 0 over, so this lane ends" in capfd.readouterr().err
+    assert json.loads(train.train_lane(lane))["trials"] == dict.fromkeys("012", SUPERSEDED)
+    assert "lane 0: another run of this experiment has taken trial 1 over; it goes on there" in capfd.readouterr().err
     assert Ledger(str(tmp_path / "ledger")).trials() == []
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from automl_images import storage
 from automl_images.errors import UserError
-from automl_images.sweep.ledger import Ledger, fingerprint
+from automl_images.sweep.fingerprint import fingerprint
+from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.score import Evaluation, Score
-from automl_images.sweep.trial import State
+from automl_images.sweep.trial import State, Trial
 
 SETTINGS = {"model_name": "yolov5", "number_of_epochs": 3}
 
@@ -71,14 +72,14 @@ def test_a_new_checkpoint_takes_the_place_of_the_old(ledger, tmp_path):
     local.mkdir()
     (local / "trainer.ckpt").write_bytes(b"1")
     assert ledger.checkpoint(0) is None
-    ledger.write_checkpoint(0, "checkpoint-1", local)
+    ledger.write_checkpoint(0, 1, 1, local)
     (local / "trainer.ckpt").write_bytes(b"2")
-    ledger.write_checkpoint(0, "checkpoint-2", local)
+    ledger.write_checkpoint(0, 1, 2, local)
     folder = ledger.trial_folder(0)
-    assert ledger.checkpoint(0) == "checkpoint-2"
-    assert storage.read_bytes(f"{folder}/checkpoint-2/trainer.ckpt") == b"2"
-    assert not storage.exists(f"{folder}/checkpoint-1")
-    ledger.remove_checkpoints(0)
+    assert ledger.checkpoint(0) == "checkpoint-1-2"
+    assert storage.read_bytes(f"{folder}/checkpoint-1-2/trainer.ckpt") == b"2"
+    assert not storage.exists(f"{folder}/checkpoint-1-1")
+    ledger.remove_scratch(Trial(0, State.COMPLETED, attempt=1))
     assert ledger.checkpoint(0) is None
 
 

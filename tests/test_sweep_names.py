@@ -10,7 +10,8 @@ from automl_images.experiment import Experiment
 from automl_images.hyperparameters.catalogue import ALIASES, CATALOGUE
 from automl_images.reports.trials import varying
 from automl_images.steps.plan import check_experiment, plan_sweep
-from automl_images.sweep.ledger import Ledger, fingerprint
+from automl_images.sweep.fingerprint import fingerprint
+from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.proposal import proposed
 from automl_images.sweep.sampling import NAMES
 from automl_images.sweep.trial import State

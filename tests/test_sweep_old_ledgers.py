@@ -56,9 +56,9 @@ def instant(monkeypatch):
             self.command, self.stdout, self.returncode, self.pid = command[3:], [], 0, 2**30
 
         def __enter__(self):
-            url, _, index = self.command
+            url, _, index, attempt = self.command
             ledger, trial = Ledger(url), int(index)
-            started = ledger.start_trial(trial, *proposed(ledger, trial)[:2])
+            started = ledger.start_trial(trial, *proposed(ledger, trial)[:2], attempt=int(attempt))
             begun.append((trial, started.attempt))
             score = Score(1, 1, 0.5, 0.5, 0.5)
             ledger.evaluate(Evaluation(trial, started.attempt, score))
@@ -89,7 +89,7 @@ def test_it_is_shown_as_before(lay):
 def test_it_is_selected_from(lay):
     ledger = lay("plain")
     chosen = select_trial(ledger.url, "before", report=f"{ledger.url}/board.html")
-    assert (chosen["trial"], chosen["value"], chosen["model"]) == (0, 2 / 3, ledger.model_url(0))
+    assert (chosen["trial"], chosen["value"], chosen["model"]) == (0, 2 / 3, f"{ledger.url}/trials/0000/model")
     assert [t["trial"] for t in chosen["trials"]] == [0, 1, 2, 3, 4, 5]
     assert "</html>" in Path(ledger.url, "board.html").read_text()
 
@@ -100,12 +100,12 @@ def test_the_same_experiment_finds_it_and_resumes(lay, tmp_path, instant):
     lanes = plan("plain", tmp_path)
     assert json.loads(lanes[0])["ledger"] == ledger.url
     train.train_lane(lanes[0])
-    assert instant == [(3, 2), (4, 2), (5, 1)], "killed, running and skipped ones; the others are kept"
+    assert instant == [(3, 2), (4, 2), (5, 2)], "killed, running and skipped ones; the others are kept"
     after = {t.index: t for t in ledger.written()}
     assert [after[i] for i in range(3)] == [before[i] for i in range(3)]
     for index in (3, 4):
         assert after[index].settings == before[index].settings
-    assert [t.attempt for t in ledger.trials()] == [1, 1, 1, 2, 2, 1]
+    assert [t.attempt for t in ledger.trials()] == [1, 1, 1, 2, 2, 2]
 
 
 def test_a_peer_of_nine_digits_is_a_peer(lay):

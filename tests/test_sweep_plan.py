@@ -1,10 +1,13 @@
 """plan: what it writes, says and refuses."""
 
 import json
+import shutil
 
 import pytest
 
+from automl_images.errors import UserError
 from automl_images.steps.plan import plan_sweep
+from automl_images.sweep.fingerprint import fingerprint, without_contents
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State, Trial
 
@@ -15,7 +18,7 @@ SPACE = {"learning_rate": {"choice": [0.1, 0.01, 0.001]}}
 @pytest.fixture
 def plan(tmp_path):
     for name in ("t", "v"):
-        (tmp_path / name).write_text("{}\n")
+        (tmp_path / name).write_text("")
 
     def plan(data="t", settings=SETTINGS, fresh="", **sweep):
         sweep = {"iterations": 2, "space": SPACE, **sweep}
@@ -32,7 +35,7 @@ def test_the_same_experiment_has_the_same_ledger_whatever_its_budget(plan, tmp_p
     assert plan(iterations=3, max_concurrent_iterations=1, timeout_hours=1)[0]["ledger"] == first[0]["ledger"]
     others = [plan(seed=1), plan(sampling="grid"), plan(settings={**SETTINGS, "momentum": 0.5}), plan(fresh="again")]
     others.append(plan(early_termination={"policy": "median_stopping"}))
-    (tmp_path / "u").write_text("{ }\n")
+    (tmp_path / "u").write_text('{"image_url": "/a.png", "label": "cat"}\n')
     others.append(plan(data="u"))
     assert len({o[0]["ledger"] for o in others} | {first[0]["ledger"]}) == len(others) + 1
 
@@ -72,3 +75,60 @@ def test_repeats_are_said(plan, capsys):
 )
 def test_what_a_further_submission_keeps(state, resumes, kept):
     assert Trial(0, State(state), resumes=resumes).finished is kept
+
+
+RECORD = '{{"image_url": "{}", "image_details": {{"digest": "{}"}}, "label": "cat"}}\n'
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Return a function that plans a sweep over one image, and where its files lie."""
+    (tmp_path / "a.png").write_bytes(b"1" * 200_000)
+    (tmp_path / "w.pt").write_bytes(b"w" * 200_000)
+
+    def planned(digest="x", **more):
+        (tmp_path / "r.jsonl").write_text(RECORD.format(tmp_path / "a.png", digest))
+        experiment = {"task": "image-classification", "weights": {"source": str(tmp_path / "w.pt")}}
+        records = str(tmp_path / "r.jsonl")
+        return json.loads(plan_sweep(experiment, records, records, default_storage=str(tmp_path), **more)[0])["ledger"]
+
+    return planned, tmp_path
+
+
+def test_images_and_weights_that_change_under_their_names_are_another_ledger(sweep, tmp_path):
+    planned, folder = sweep
+    first, named = planned(), str(tmp_path / "named")
+    planned(ledger=named)
+    assert planned("another digest") == first, "the images decide, not what the records say of them"
+    (folder / "a.png").write_bytes(b"1" * 199_999 + b"2")
+    assert (second := planned()) != first
+    with pytest.raises(UserError, match=r"another experiment \(the images have changed\); name another ledger"):
+        planned(ledger=named)
+    (folder / "w.pt").write_bytes(b"w" * 199_999 + b"x")
+    assert planned() not in (first, second)
+    (folder / "w.pt").write_bytes(b"w" * 200_000)
+    (folder / "a.png").write_bytes(b"1" * 200_000)
+    assert planned() == first
+
+
+def test_a_ledger_of_an_earlier_version_is_found_and_sees_changes_from_then_on(sweep, capsys):
+    planned, folder = sweep
+    own = Ledger(planned())
+    covered = without_contents(own.experiment())
+    earlier = folder / "ledgers" / f"experiment-{fingerprint(covered)}"
+    shutil.move(own.url, earlier)
+    (earlier / "experiment.json").write_text(json.dumps(covered))
+    capsys.readouterr()
+    assert planned() == str(earlier)
+    assert "is of an earlier version, which did not see images change" in capsys.readouterr().err
+    assert planned() == str(earlier) and "earlier version" not in capsys.readouterr().err
+    (folder / "a.png").write_bytes(b"2" * 200_000)
+    assert planned() not in (str(earlier), own.url)
+
+
+def test_weights_that_are_not_there_leave_no_ledger(sweep):
+    planned, folder = sweep
+    (folder / "w.pt").unlink()
+    with pytest.raises(UserError, match="weights.source: .*w.pt: no such file"):
+        planned()
+    assert not (folder / "ledgers").exists()

@@ -15,7 +15,7 @@ from automl_images.errors import UserError
 from automl_images.registry import Registry
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.score import Evaluation, Score
-from automl_images.sweep.trial import State
+from automl_images.sweep.trial import State, Trial
 from benchmarks.ledger_scale import CREDENTIALS, counted_requests, s3_server, weed
 
 pytest.importorskip("s3fs")
@@ -208,7 +208,7 @@ WRITER = """
 import sys
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.score import Evaluation, Score
-from automl_images.sweep.trial import State
+from automl_images.sweep.trial import State, Trial
 ledger, trial = Ledger(sys.argv[1]), int(sys.argv[2])
 content = ledger.start_trial(trial, {"number_of_epochs": 1}, [])
 print(list(ledger.evaluate(Evaluation(trial, 1, Score(1, 1, 0.5, 0.5, 0.5)))[0]))
@@ -245,14 +245,14 @@ def test_folders_replace_folders_and_go(ledger, tmp_path):
     assert storage.read_text(f"{model}/model") == "2"
 
     assert ledger.checkpoint(0) is None
-    ledger.write_checkpoint(0, "checkpoint-1", tmp_path / "first")
-    ledger.write_checkpoint(0, "checkpoint-2", tmp_path / "second")
-    assert ledger.checkpoint(0) == "checkpoint-2"
-    assert storage.files_below(ledger.trial_folder(0)) == ["checkpoint", "checkpoint-2/model", "model/model"]
-    fetched = storage.get_folder(f"{ledger.trial_folder(0)}/checkpoint-2", tmp_path / "fetched")
+    ledger.write_checkpoint(0, 1, 1, tmp_path / "first")
+    ledger.write_checkpoint(0, 1, 2, tmp_path / "second")
+    assert ledger.checkpoint(0) == "checkpoint-1-2"
+    assert storage.files_below(ledger.trial_folder(0)) == ["checkpoint-1-2/model", "checkpoint.1", "model-1/model"]
+    fetched = storage.get_folder(f"{ledger.trial_folder(0)}/checkpoint-1-2", tmp_path / "fetched")
     assert (fetched / "model").read_text() == "2"
-    ledger.remove_checkpoints(0)
-    assert storage.files_below(ledger.trial_folder(0)) == ["model/model"]
+    ledger.remove_scratch(Trial(0, State.COMPLETED, attempt=1))
+    assert storage.files_below(ledger.trial_folder(0)) == ["model-1/model"]
 
 
 def test_models_are_registered_once_and_numbered_without_gaps(bucket, tmp_path):

@@ -20,7 +20,8 @@ from automl_images.annotations.imaging import Opened, open_image
 from automl_images.annotations.labels import KINDS, kind_of
 from automl_images.annotations.labels.base import Flaw, Rules
 from automl_images.annotations.records import Record
-from automl_images.errors import UserError, nearest
+from automl_images.annotations.values import LabelError
+from automl_images.errors import DiskFullError, StoreError, UserError, nearest
 
 POLICIES = ("fail", "skip", "fix")
 FLAWS: tuple[Flaw, ...] = (
@@ -55,6 +56,7 @@ class Checker:
         self._classes: dict[tuple[str, ...], int] = {}
         # by the hash of an image's address: its classes by their number, and the place that says so
         self._seen: dict[int, tuple[int, str]] = {}
+        self._contents: dict[int, int] = {}  # by the hash of an image's digest: its classes by their number
         self._several: set[int] = set()
         self._unusable: set[int] = set()
         self._dropped: set[int] = set()
@@ -63,6 +65,8 @@ class Checker:
         """Take the error of a record that cannot be used: raise it under ``fail``, else count it, say the first few."""
         if self.on_error == "fail":
             raise UserError(f"{error}; mend it, or set on_error to skip or fix") from None
+        if isinstance(error, LabelError):
+            self._spoil(hash(error.image))
         self.found["skipped_images"] += 1
         if self.found["skipped_images"] <= _SHOWN:
             print(f"left out: {error}", file=sys.stderr)
@@ -78,19 +82,25 @@ class Checker:
             while batch := list(itertools.islice(source, _AT_ONCE)):
                 for record, opened in zip(batch, pool.map(_open, batch), strict=True):
                     key = hash(record.image_url)
-                    again = key in self._seen
                     try:
-                        if again and self._agrees(record, key):
+                        if self._repeats(record, key):
                             continue
-                        self._seen.setdefault(key, (self._number(record), record.where))
                         checked = self._record(record, opened)
+                        number = self._number(record)
+                        self._seen.setdefault(key, (number, record.where))
+                        self.found["contradicted_images"] += (
+                            self._contents.setdefault(hash(checked.digest), number) != number
+                        )
                     except UserError as error:
-                        if again and key not in self._unusable:
-                            self._dropped.add(key)
-                        self._unusable.add(key)
+                        self._spoil(key)
                         self.broken(UserError(f"{record.where}: {error}"))
                         continue
                     yield self._counted(checked)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether some image is in several records that :meth:`check` has yielded."""
+        return bool(self._several or self._dropped)
 
     def settled(self, read: Callable[[], Iterator[Record]]) -> Iterator[Record]:
         """Yield the records that :meth:`check` has yielded, one an image, with what several records say of it.
@@ -98,7 +108,7 @@ class Checker:
         An image is left out if one of its records was, as what is labelled there would count as background. ``read``
         returns the records anew; it is called twice where there is something to join.
         """
-        if not self._several and not self._dropped:
+        if not self.unsettled:
             yield from read()
             return
         self.images, self.labels = 0, Counter()
@@ -124,11 +134,19 @@ class Checker:
         names = () if self._joins else tuple(sorted(record.label.names()))
         return self._classes.setdefault(names, len(self._classes))
 
-    def _agrees(self, record: Record, key: int) -> bool:
+    def _spoil(self, key: int) -> None:
+        """Leave an image out, whatever record says something of it."""
+        self._unusable.add(key)
+        if key in self._seen:
+            self._dropped.add(key)
+
+    def _repeats(self, record: Record, key: int) -> bool:
         """Return whether a record says what one before says of its image; those that are joined go on."""
-        number, place = self._seen[key]
         if key in self._unusable:
-            raise UserError(f"another record of its image, {place}, is left out")
+            raise UserError("another record of its image is left out")
+        if key not in self._seen:
+            return False
+        number, place = self._seen[key]
         if self._number(record) != number:
             url = storage.redact(record.image_url)
             raise UserError(f"the image has other classes in {place}: {url}{self.kind.hint}")
@@ -185,5 +203,7 @@ __doc__ = f"{__doc__}\n{flaw_table()}\n"
 def _open(record: Record) -> Opened | UserError:
     try:
         return open_image(record.image_url)
+    except (StoreError, DiskFullError):  # the machine's lack, and no flaw of the record
+        raise
     except UserError as error:
         return error

@@ -43,7 +43,7 @@ def explained(url: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, NotImplementedError, TypeError) as error:
+    except (ValueError, NotImplementedError, TypeError, OSError) as error:
         raise UserError(f"{storage.redact(url)}: is no address to read from: {error}") from None
 
 
@@ -149,7 +149,7 @@ class ImageRoot:
                 raise UserError(f"the image '{path}' may be {found[0]} or {found[1]} below {where}")
             if found:
                 return found[0] if found is fitting[1] else self._guess(path, found[0])
-        if places and storage.exists(self._below.join(places[0])):  # hidden files are not listed
+        if places and not storage.is_local(self.root) and storage.exists(self._below.join(places[0])):  # if hidden
             return places[0]
         raise UserError(
             f"the image '{path}' is not there: below {storage.redact(self.root)} no image has this name, nor does one "

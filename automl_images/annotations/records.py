@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from automl_images.annotations.labels import Label
-from automl_images.annotations.values import Broken
-from automl_images.errors import UserError
+from automl_images.annotations.values import Broken, LabelError
+from automl_images.errors import DiskFullError, StoreError, UserError
 
 L = TypeVar("L", bound=Label)
 T = TypeVar("T")
@@ -45,7 +46,27 @@ def records_of(items: Iterable[tuple[str, T]], make: Callable[[T, str], Record],
     for where, item in items:
         try:
             record = make(item, where)
+        except (StoreError, DiskFullError):  # the machine's lack, and no flaw of the record
+            raise
+        except LabelError as error:
+            broken(LabelError(f"{where}: {error}", error.image))
+            continue
         except UserError as error:
             broken(UserError(f"{where}: {error}"))
             continue
         yield record
+
+
+@contextlib.contextmanager
+def labelling(image: str) -> Iterator[None]:
+    """Read what is said of an image, by its address, in the block.
+
+    Raises:
+        LabelError: in place of any UserError.
+    """
+    try:
+        yield
+    except (StoreError, DiskFullError):
+        raise
+    except UserError as error:
+        raise LabelError(str(error), image) from None

@@ -12,9 +12,19 @@ from typing import Any
 from automl_images.errors import UserError
 
 Broken = Callable[[UserError], None]
+
+
+class LabelError(UserError):
+    """What is said of an image cannot be read: with what else is said of it, it would be half labelled."""
+
+    def __init__(self, text: str, image: str):
+        super().__init__(text)
+        self.image = image
+
+
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _TRUE = ("1", "1.0", "true", "yes")
-_FALSE = ("", "0", "0.0", "-0.0", "false", "no", "none", "null")
+_FALSE = ("", "0", "0.0", "false", "no", "none", "null")
 
 
 def refuse(error: UserError) -> None:
@@ -118,7 +128,9 @@ def flag(value: Any, what: str) -> bool:
     Raises:
         UserError: it is none of these.
     """
-    text = str(value).strip().lower() if isinstance(value, str | int | float | None) else "another kind of value"
+    if value is None or value == 0:  # most are
+        return False
+    text = str(value).strip().lower() if isinstance(value, str | int | float) else "another kind of value"
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     raise UserError(f"{what} is {shown(value)}; write 0 or 1")

@@ -64,4 +64,4 @@ def load_image(url: str, where: str = "", shorter: int | None = None) -> np.ndar
                 image.draft(None, (shorter, shorter))
             return to_rgb(image)
     except UserError as error:
-        raise UserError(f"{where}: {error}" if where else str(error)) from None
+        raise type(error)(f"{where}: {error}" if where else str(error)) from None

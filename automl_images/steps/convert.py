@@ -57,8 +57,12 @@ def convert(
     with record_file.replacing(out) as fresh:
         found = fresh.with_name("found.jsonl")
         record_file.write_here(checker.check(formats.read(source, format, images, checker.broken, label=label)), found)
-        records = checker.settled(lambda: read_records(str(found), label))
-        if not record_file.write_here(copied(records, copy_to, counts) if copy_to else records, fresh):
+        if copy_to or checker.unsettled:
+            records = checker.settled(lambda: read_records(str(found), label))
+            record_file.write_here(copied(records, copy_to, counts) if copy_to else records, fresh)
+        else:
+            found.replace(fresh)
+        if not checker.images:
             left_out = checker.found["skipped_images"]
             raise UserError(f"{storage.redact(source)}: has no image that can be used ({left_out} were left out)")
     summary = checker.summary()

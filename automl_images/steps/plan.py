@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -9,15 +10,17 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from automl_images import storage
+from automl_images import contents, storage
 from automl_images.annotations import read_records
 from automl_images.annotations.labels import kind_of
+from automl_images.annotations.record_file import line_of
 from automl_images.errors import UserError, say
 from automl_images.experiment import MOST_LANES, Experiment
 from automl_images.hyperparameters import default_model, described, resolve, without_effect
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS, check_sizes, no_published_weights
 from automl_images.sweep.curated import AUTO, baseline, curated_space
-from automl_images.sweep.ledger import Ledger, fingerprint
+from automl_images.sweep.fingerprint import fingerprint, without_contents
+from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.sampling import as_written
 from automl_images.sweep.schema import given
 from automl_images.sweep.space import Branch, check_space, parse_space, points
@@ -195,8 +198,12 @@ def plan_sweep(
     sweep, covered = experiment.sweep, check_experiment(experiment)
     _check_counts(covered["settings"], training)
     _check_scored(get_task(covered["task"]), covered["settings"], validation)
-    contents = (storage.read_bytes(url) + b"\0" for url in (training, validation))
-    covered["data"] = {"digest": hashlib.sha256(b"".join(contents)).hexdigest()}
+    covered["data"] = _data(training, validation)
+    source = covered["weights"]["source"]
+    if source:
+        if not storage.exists(_weights_file(source)):
+            raise UserError(f"weights.source: {storage.redact(_weights_file(source))}: no such file")
+        covered["weights"] = {**covered["weights"], "content": contents.digest([_weights_file(source)])}
     branches = parse_space(covered["space"])
     most, iterations, there = sweep.sampling.points(branches), sweep.iterations, points(branches)
     if most is not None and most != iterations:
@@ -206,10 +213,10 @@ def plan_sweep(
         repeats = f"{there} points for {iterations} trials, so some repeat; grid tries each once"
         say(f"note: the space has {repeats}")
     run = run or f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
-    folder = f"{experiment.name}-{fingerprint(covered)}" + (f"-{fresh}" if fresh else "")
-    shared = Ledger(ledger or storage.join(experiment.storage or default_storage, "ledgers", folder))
+    root = storage.join(experiment.storage or default_storage, "ledgers", experiment.name)
+    shared = Ledger(ledger) if ledger else _found(root, covered, fresh)
     shared.open(covered)
-    staged = _stage(shared, covered["weights"]["source"])
+    staged = _stage(shared, source)
     each = sweep.lanes == "per_trial"  # a pod a trial, lane i has trial i alone; else a pod for all that run at once
     lanes = iterations if each else min(iterations, sweep.max_concurrent_iterations or MOST_LANES)
     shared.write_run(
@@ -219,7 +226,7 @@ def plan_sweep(
             time.time() + sweep.timeout_hours * HOURS,
             _keep(shared, "training", training),
             _keep(shared, "validation", validation),
-            {**covered["weights"], "source": staged},
+            {"pretrained": covered["weights"]["pretrained"], "source": staged},
             lanes,
             not each and shared.can_claim(run),
             time.time(),
@@ -229,6 +236,29 @@ def plan_sweep(
     kept = f"; {done} are done already" if done else ""
     say(f"ledger {storage.redact(shared.url)}: {iterations} trials in {lanes} lanes{kept}")
     return [Lane(shared.url, run, i, lanes).to_json() for i in range(lanes)]
+
+
+def _data(training: str, validation: str) -> dict[str, str]:
+    """Return digests of the records, without what they say of the images' bytes, and of the images as they are now."""
+    records, images = hashlib.sha256(), []
+    for url in (training, validation):
+        for record in read_records(url):
+            records.update(line_of(dataclasses.replace(record, digest=None)).encode())
+            images.append(record.image_url)
+        records.update(b"\0")
+    return {"digest": records.hexdigest(), "images": contents.digest(images)}
+
+
+def _found(root: str, covered: Mapping[str, Any], fresh: str) -> Ledger:
+    """Return the experiment's ledger: its own, or one of an earlier version, whose fingerprint covered less."""
+    end = f"-{fresh}" if fresh else ""
+    own = Ledger(f"{root}-{fingerprint(covered)}{end}")
+    earlier = Ledger(f"{root}-{fingerprint(without_contents(covered))}{end}")
+    return earlier if not own.there() and earlier.there() and earlier.adopts(covered) else own
+
+
+def _weights_file(source: str) -> str:
+    return storage.join(source, "model.pt") if storage.is_dir(source) else source
 
 
 def _keep(shared: Ledger, name: str, records: str) -> str:
@@ -242,13 +272,10 @@ def _stage(shared: Ledger, source: str | None) -> str | None:
     """Copy the weights that trials start from into the ledger, once, and return their address."""
     if not source:
         return None
-    file = storage.join(source, "model.pt") if storage.is_dir(source) else source
+    file = _weights_file(source)
     url = storage.join(shared.url, "weights", file.rpartition("/")[2])
     if not storage.exists(url):
-        try:
-            storage.write(url, storage.read_bytes(file))
-        except FileNotFoundError:
-            raise UserError(f"weights.source: {storage.redact(file)}: no such file") from None
+        storage.write(url, storage.read_bytes(file))
         labels = storage.join(file.rpartition("/")[0], "labels.json")
         if storage.exists(labels):  # a classifier's last layer is kept if they are the same
             storage.write(storage.join(shared.url, "weights", "labels.json"), storage.read_bytes(labels))

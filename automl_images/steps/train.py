@@ -25,9 +25,12 @@ from automl_images.steps.repeat import limit_threads
 from automl_images.steps.select import select_trial
 from automl_images.steps.trial import EXIT_SUPERSEDED
 from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.liveness import Others
 from automl_images.sweep.submission import Lane
 from automl_images.sweep.trial import State
 
+_WEEK = 168 * 3600
+POLL = 5.0  # seconds between two looks at what another submission trains
 SUPERSEDED = "superseded"  # of a trial that a later attempt, by another submission, has taken over
 
 
@@ -36,40 +39,64 @@ def train_lane(lane: str) -> str:
 
     Returns:
         A JSON object: ``{"ledger": address, "lane": i, "trials": {index: state}}``. A trial that another submission
-        has taken over is ``superseded``, and the lane's last.
+        has taken over is ``superseded``.
 
     Raises:
         UserError: this is no lane, or its ledger is not there.
         Interrupted: a signal ended it; the trial that ran was told and resumes, and no other was started.
     """
     mine = Lane.of_json(lane)
-    shared = Ledger(mine.ledger)
-    submission = shared.run(mine.run)
-    done: dict[int, str] = {}
-    with Interruption() as interruption:
-        for trial in range(submission.iterations):
-            interruption.check()
-            before = shared.trial(trial)
-            if before and before.finished:
-                continue
-            own = trial % mine.count == mine.index
-            if not (shared.claim(mine.run, trial, mine.index) if submission.claims else own):
-                continue
-            if os.environ.get(STOP):
-                done[trial] = end_early(shared, trial)
-                continue
-            if time.time() > submission.deadline:
-                reason = "timeout_hours: the time of the sweep was over before it started"
-                shared.write_unstarted(trial, State.SKIPPED, reason=reason)
-                done[trial] = State.SKIPPED
-                continue
-            done[trial] = _run(shared, mine.run, trial, interruption)
-            if done[trial] == SUPERSEDED:
-                taken = f"another run of this experiment has taken trial {trial} over"
-                say(f"lane {mine.index}: {taken}, so this lane ends; its trials go on there")
-                break
+    with storage.patience(storage.LONG), Interruption() as interruption:
+        done = _Lane(mine, Ledger(mine.ledger), interruption).run()
         interruption.check()
-    return json.dumps({"ledger": shared.url, "lane": mine.index, "trials": done})
+    return json.dumps({"ledger": storage.absolute(mine.ledger), "lane": mine.index, "trials": done})
+
+
+class _Lane:
+    def __init__(self, mine: Lane, ledger: Ledger, interruption: Interruption):
+        self.mine, self.ledger, self.submission = mine, ledger, ledger.run(mine.run)
+        left, self.times = ledger.time_left(mine.run)
+        self.deadline = time.monotonic() + left
+        self.interruption = interruption
+        self.others = Others(ledger, mine.run)
+        self.done: dict[int, str] = {}
+
+    def run(self) -> dict[int, str]:
+        """Run what nobody else does, then wait for what other submissions run, and return what became of its trials."""
+        elsewhere = [trial for trial in range(self.submission.iterations) if not self._settled(trial)]
+        if elsewhere:
+            trials = ", ".join(map(str, elsewhere))
+            say(f"lane {self.mine.index}: another run of this experiment trains trial {trials}; waiting for it")
+        while elsewhere and time.monotonic() < self.deadline and not os.environ.get(STOP):
+            time.sleep(POLL)
+            elsewhere = [trial for trial in elsewhere if not self._settled(trial)]
+        return self.done
+
+    def _settled(self, trial: int) -> bool:
+        """Run a trial if it is this lane's to run; return False as long as another submission runs it."""
+        self.interruption.check()
+        before, attempt = self.ledger.latest(trial)
+        if before and before.finished:
+            return True
+        if before and before.state is State.RUNNING and self.others.train(before):
+            return False
+        run, lane = self.mine.run, self.mine.index
+        if not (self.ledger.claim(run, trial, lane) if self.submission.claims else trial % self.mine.count == lane):
+            return True
+        if os.environ.get(STOP):
+            self.done[trial] = end_early(self.ledger, trial)
+            return True
+        if time.monotonic() > self.deadline:
+            if before is None:
+                reason = f"out of time: {self.times}, and timeout_hours was over before it started"
+                self.ledger.write_unstarted(trial, attempt, State.SKIPPED, reason=reason)
+            self.done[trial] = State.SKIPPED
+            return True
+        self.done[trial] = _run(self.ledger, run, trial, attempt, self.interruption)
+        if self.done[trial] != SUPERSEDED:
+            return True
+        say(f"lane {lane}: another run of this experiment has taken trial {trial} over; it goes on there")
+        return self.ledger.trial(trial) is None
 
 
 def repeated(lane: str, folder: str | None = None) -> str:
@@ -82,8 +109,31 @@ def repeated(lane: str, folder: str | None = None) -> str:
     if folder is None:
         root, _, name = ledger.url.rpartition("/")
         folder = f"{root.rpartition('/')[0]}/reruns/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    copy = ledger.copy_without(folder, mine.run, mine.index)
-    return dataclasses.replace(mine, ledger=copy.url).to_json()
+    return dataclasses.replace(mine, ledger=_copy_without(ledger, folder, mine).url).to_json()
+
+
+def _copy_without(ledger: Ledger, url: str, lane: Lane) -> Ledger:
+    """Copy to ``url`` what a lane needs to run its trials of a submission once more, with a week to do it in.
+
+    The copy lacks the lane's trials; records and weights stay where they are.
+    """
+    copy, submission = Ledger(url), ledger.run(lane.run)
+    taken = storage.join(ledger.url, "runs", lane.run, "claims")
+    claims = {n: storage.read_text(storage.join(taken, n)) for n in storage.names(taken)}
+    own = {n for n, holder in claims.items() if holder == str(lane.index)}
+    if not submission.claims:
+        own = {f"{t:04d}" for t in range(lane.index, submission.iterations, submission.lanes)}
+    copy.open(ledger.experiment())
+    copy.write_run(dataclasses.replace(submission, deadline=time.time() + _WEEK, started=time.time()))
+    for name in claims.keys() - own:
+        storage.create(storage.join(url, "runs", lane.run, "claims", name), claims[name])
+    files = [f"trials/{n}" for n in storage.names(storage.join(ledger.url, "trials")) if n.endswith(".json")]
+    for folder in ("ended", "evaluations", "compute"):
+        files += [f"{folder}/{n}" for n in storage.files_below(storage.join(ledger.url, folder))]
+    for file in files:
+        if file.rpartition("/")[2].partition(".")[0] not in own:
+            storage.write(storage.join(url, file), storage.read_bytes(storage.join(ledger.url, file)))
+    return copy
 
 
 def train_once(
@@ -125,21 +175,22 @@ def end_early(shared: Ledger, trial: int) -> str:
     One that has not begun is skipped, and one without a model left as it is: a further submission runs both.
     """
     why = "--stop-after-current: the sweep was ended"
-    before, model = shared.trial(trial), shared.model_url(trial)
+    before, attempt = shared.latest(trial)
     if before is None:
-        shared.write_unstarted(trial, State.SKIPPED, reason=f"{why} before it started")
+        shared.write_unstarted(trial, attempt, State.SKIPPED, reason=f"{why} before it started")
         return State.SKIPPED
+    model = shared.model_url(trial, before.attempt)
     if before.attempt and storage.exists(storage.join(model, "metrics.json")):
         metrics = json.loads(storage.read_text(storage.join(model, "metrics.json")))
         name, epoch = shared.experiment()["primary_metric"], metrics.pop("epoch")
         best = {"metric": name, "value": metrics[name], "epoch": epoch, "metrics": metrics} if name in metrics else None
         before = shared.end_trial(before, State.TERMINATED, best=best, error=None, reason=why, model=model)
-        shared.remove_checkpoints(trial)
+        shared.remove_scratch(before)
     return before.state
 
 
-def _run(shared: Ledger, run: str, trial: int, interruption: Interruption) -> str:
-    command = [sys.executable, "-m", "automl_images.steps.trial", shared.url, run, str(trial)]
+def _run(shared: Ledger, run: str, trial: int, attempt: int, interruption: Interruption) -> str:
+    command = [sys.executable, "-m", "automl_images.steps.trial", shared.url, run, str(trial), str(attempt)]
     lines = []
     with (
         tempfile.TemporaryDirectory(prefix="automl-images-", ignore_cleanup_errors=True) as scratch,
@@ -162,13 +213,13 @@ def _run(shared: Ledger, run: str, trial: int, interruption: Interruption) -> st
     storage.write(log, (storage.read_text(log) if storage.exists(log) else "") + "".join(lines))
     if child.returncode == EXIT_SUPERSEDED:
         return SUPERSEDED
-    ended = shared.trial(trial)
-    if child.returncode and (ended is None or ended.state is State.RUNNING):
+    ended, free = shared.latest(trial)
+    if child.returncode and (free == attempt or (ended and free == attempt + 1 and ended.state is State.RUNNING)):
         error, resumes = _died(child.returncode, lines) if guard.ended is None else (_too_much(guard.ended), False)
-        if ended:
+        if ended and free > attempt:
             ended = shared.end_trial(ended, State.FAILED, error=error, resumes=resumes)
         else:
-            ended = shared.write_unstarted(trial, State.FAILED, error=error, resumes=resumes)
+            ended = shared.write_unstarted(trial, attempt, State.FAILED, error=error, resumes=resumes)
     state = str(ended and ended.state)
     say(f"trial {trial}: {state}")
     return state

@@ -1,4 +1,4 @@
-"""One trial in a process of its own: ``python -m automl_images.steps.trial LEDGER RUN TRIAL``.
+"""One trial in a process of its own: ``python -m automl_images.steps.trial LEDGER RUN TRIAL ATTEMPT``.
 
 Exit codes: 0 the trial is completed or terminated, 2 it failed by something that can be mended, 1 by a fault of ours;
 the ledger has the same. 3: a later attempt has taken the trial over, and the ledger has that one's.
@@ -6,23 +6,26 @@ the ledger has the same. 3: a later attempt has taken the trial over, and the le
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.environment import rank
-from automl_images.errors import DiskFullError, UserError, explain_full_disk, say
+from automl_images.errors import DiskFullError, StoreError, UserError, explain_full_disk, first_line, say
 from automl_images.faults import explained
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS
 from automl_images.steps.interruption import die_at_once
 from automl_images.sweep import proposal
 from automl_images.sweep.computing import Computing
 from automl_images.sweep.journal import LedgerJournal
-from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.ledger import Ledger, TakenError
+from automl_images.sweep.liveness import identity
 from automl_images.sweep.termination import RULE
 from automl_images.sweep.trial import State, Trial
 from automl_images.tasks import get_task
@@ -34,53 +37,96 @@ EXIT_SUPERSEDED = 3
 MOST = 300  # characters of an error that was not written for people
 
 
-def run_trial(ledger: Ledger, run: str, trial: int) -> int:
-    """Run a trial, write how it ended, return the exit code; raises UserError if it failed, which the ledger says."""
+def run_trial(ledger: Ledger, run: str, trial: int, attempt: int | None = None) -> int:
+    """Run a trial, write how it ended, return the exit code; raises UserError if it failed, which the ledger says.
+
+    ``attempt`` is the number that was free when it was decided to run; None: the next.
+    """
+    more: dict[str, Any] = {"attempt": attempt, "run": run, "process": identity()}
     try:
         settings, sampled, notes = proposal.proposed(ledger, trial)
-    except UserError as error:  # a normal expression has no bounds that plan could check
-        content = ledger.start_trial(trial, *proposal.given(ledger, trial))
-        ledger.end_trial(content, State.FAILED, error=f"sampled {error}")
+    except UserError as error:
+        started = ledger.start_trial(trial, *proposal.given(ledger, trial), **more)
+        ledger.end_trial(started, State.FAILED, error=f"sampled {error}")
         raise
-    started = ledger.start_trial(trial, settings, sampled)
-    journal = _journal(ledger, run, started)
-    where = "from its beginning" if started.resumed is None else f"after epoch {started.resumed}"
-    say("starting" if started.attempt == 1 else f"resuming {where} (attempt {started.attempt})")
-    for note in notes:
-        say(f"note: {note}")
+    with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
+        checkpoint = _checkpoint(ledger, trial, Path(scratch))
+        try:
+            started = ledger.start_trial(trial, settings, sampled, resume=bool(checkpoint), **more)
+        except TakenError:
+            return EXIT_SUPERSEDED
+        journal = _journal(ledger, started, ledger.time_left(run)[0])
+        with journal.beating():
+            if checkpoint and not ledger.adopt_model(started, checkpoint.name):
+                say(f"{checkpoint.name}: its model has changed or is lost, so the trial starts over")
+                started, checkpoint = dataclasses.replace(started, resumed=None), None
+                ledger.rewrite(started)
+            where = "from its beginning" if started.resumed is None else f"after epoch {started.resumed}"
+            say("starting" if started.attempt == 1 else f"resuming {where} (attempt {started.attempt})")
+            for note in notes:
+                say(f"note: {note}")
+            return _run(ledger, run, started, journal, checkpoint)
+
+
+def _run(ledger: Ledger, run: str, started: Trial, journal: LedgerJournal, checkpoint: Path | None) -> int:
     try:
         with explain_full_disk():
-            fitted = _fitted(ledger, run, started, journal)
+            fitted = _fitted(ledger, run, started, journal, checkpoint)
+            if journal.superseded:
+                return EXIT_SUPERSEDED
+            journal.close()
+            best = _best(journal, fitted.best)
     except Exception as error:
         known = isinstance(error, UserError)
         line = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0][:MOST]
-        resumes = isinstance(error, DiskFullError | BrokenPipeError)  # its lane is gone
+        resumes = isinstance(error, DiskFullError | StoreError | BrokenPipeError)  # its lane is gone
         ledger.end_trial(started, State.FAILED, journal.last, error=storage.redact(line), resumes=resumes)
         raise
-    if journal.superseded:
-        return EXIT_SUPERSEDED
     state = State.TERMINATED if fitted.stopped else State.COMPLETED
-    ledger.end_trial(
-        started, state, journal.last, best=fitted.best, reason=fitted.reason, model=ledger.model_url(trial)
-    )
-    ledger.remove_checkpoints(trial)
+    url = ledger.model_url(started.index, started.attempt)
+    ledger.end_trial(started, state, journal.last, best=best, reason=fitted.reason, model=url)
+    ledger.remove_scratch(started)
     return 0
+
+
+def _best(journal: LedgerJournal, best: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the best evaluation's figures: those of the model that is there, which may be newer than a checkpoint.
+
+    Raises:
+        StoreError: there is no model.
+    """
+    if best is None:
+        return None
+    ledger, trial = journal.ledger, journal.trial
+    url = storage.join(ledger.model_url(trial.index, trial.attempt), "metrics.json")
+    try:
+        metrics = json.loads(storage.read_bytes(url))
+    except FileNotFoundError:
+        ledger.remove_scratch(trial)
+        raise StoreError(
+            f"{storage.redact(url)}: the best model is lost; submit again, and the trial starts over"
+        ) from None
+    if best is None or metrics.get("epoch") == best["epoch"] or best["metric"] not in metrics:
+        return best
+    epoch = metrics.pop("epoch")
+    return {**best, "value": metrics[best["metric"]], "epoch": epoch, "metrics": metrics}
 
 
 def help_trial(ledger: Ledger, run: str, trial: int) -> int:
     """Train along with the process that runs the trial, on another GPU; that one alone reports, failures too."""
     started = ledger.trial(trial)
     assert started, "the first process writes the trial before it starts the others"
-    _fitted(ledger, run, started, _journal(ledger, run, started))
+    with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
+        checkpoint = None if started.resumed is None else _checkpoint(ledger, trial, Path(scratch))
+        _fitted(ledger, run, started, _journal(ledger, started, float("inf")), checkpoint)
     return 0
 
 
-def _journal(ledger: Ledger, run: str, trial: Trial) -> LedgerJournal:
-    rule = RULE.validate_python(ledger.experiment().get("early_termination"))
-    return LedgerJournal(ledger, trial, ledger.run(run).deadline, rule)
+def _journal(ledger: Ledger, trial: Trial, left: float) -> LedgerJournal:
+    return LedgerJournal(ledger, trial, left, RULE.validate_python(ledger.experiment().get("early_termination")))
 
 
-def _fitted(ledger: Ledger, run: str, trial: Trial, journal: LedgerJournal) -> Fitted:
+def _fitted(ledger: Ledger, run: str, trial: Trial, journal: LedgerJournal, checkpoint: Path | None) -> Fitted:
     from automl_images.training.fit import fit
     from automl_images.training.job import Job
 
@@ -89,32 +135,61 @@ def _fitted(ledger: Ledger, run: str, trial: Trial, journal: LedgerJournal) -> F
     if weights["pretrained"] is None:
         weights["pretrained"] = trial.settings["model_name"] not in WITHOUT_PUBLISHED_WEIGHTS
     kind = get_task(experiment["task"]).label
-    with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
-        job = Job(
-            experiment["task"],
-            trial.settings,
-            list(read_records(submission.training, kind)),
-            list(read_records(submission.validation, kind)),
-            weights,
-            seed=experiment["seed"] * 10_007 + trial.index,
-            checkpoint=_checkpoint(ledger, trial.index, Path(scratch)) if trial.attempt > 1 else None,
-            computing=Computing(ledger.url).chosen,
-        )
-        return fit(job, journal)
+    job = Job(
+        experiment["task"],
+        trial.settings,
+        list(read_records(submission.training, kind)),
+        list(read_records(submission.validation, kind)),
+        weights,
+        seed=experiment["seed"] * 10_007 + trial.index,
+        checkpoint=checkpoint,
+        computing=Computing(ledger.url).chosen,
+    )
+    return fit(job, journal)
 
 
 def _checkpoint(ledger: Ledger, trial: int, scratch: Path) -> Path | None:
+    """Return a local copy of a trial's last checkpoint, under its name; None: it has none that can be used."""
     name = ledger.checkpoint(trial)
-    return storage.get_folder(storage.join(ledger.trial_folder(trial), name), scratch) if name else None
+    if name is None:
+        return None
+    try:
+        folder = storage.get_folder(storage.join(ledger.trial_folder(trial), name), scratch / name)
+        _check_whole(folder)
+        return folder
+    except StoreError:
+        raise
+    except Exception as error:  # torch, zipfile and json have a dozen kinds for what is damaged
+        say(f"{name}: the checkpoint is damaged ({first_line(error)[:MOST]}), so the trial starts over")
+        return None
+
+
+def _check_whole(checkpoint: Path) -> None:
+    """Raise an error if a checkpoint is not all there, or holds anything but tensors and plain values."""
+    import zipfile
+
+    import torch
+
+    from automl_images.training.job import Compute
+
+    Compute.read(checkpoint)
+    with zipfile.ZipFile(checkpoint / "trainer.ckpt") as file:
+        if file.testzip():
+            raise ValueError("its bytes are others than were written")
+    content = torch.load(checkpoint / "trainer.ckpt", map_location="cpu", weights_only=True, mmap=True)
+    if missing := {"state_dict", "optimizer_states", "callbacks", "epoch"} - content.keys():
+        raise ValueError(f"it has no {', '.join(sorted(missing))}")
 
 
 def main() -> int:
     """Run the trial that the arguments name."""
     die_at_once()
-    url, run, trial = sys.argv[1:]
+    url, run, trial, attempt = sys.argv[1:]
     try:
-        with explained():
-            return (help_trial if rank() else run_trial)(Ledger(url), run, int(trial))
+        with explained(), storage.patience(storage.LONG):
+            if rank():
+                return help_trial(Ledger(url), run, int(trial))
+            return run_trial(Ledger(url), run, int(trial), int(attempt))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

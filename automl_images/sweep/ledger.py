@@ -6,36 +6,39 @@
     runs/<id>.json                       one submission: its deadline, iterations, lanes
     runs/<id>/claims/0007                the lane that took trial 7 in that submission
     trials/0007.json                     written by trial 7 alone (by its lane if it died): state, settings, best, ...
-    trials/0007/                         checkpoint-<n>/ and the pointer `checkpoint`, model/, log
+    trials/0007.2.json                   the same of its second attempt, created once; of several the last one counts
+    trials/0007/                         log; of attempt 2 checkpoint-2-<epoch>/, the pointer `checkpoint.2`, model-2/
+    alive/0007.2                         beats of attempt 2, while it trains
     compute/<machine>.json               what trials compute with on a kind of machine, chosen by the first of them
     evaluations/0005/0007.2~<numbers>    attempt 2 of trial 7 at its fifth evaluation: epoch, value, best so far, mean
     ended/0007.2~<numbers>               its last numbers, once it has ended for any reason
 
-Objects are replaced whole or written once. An object that shows up late delays what depends on it and does no harm.
+Objects are replaced whole or written once. An object that shows up late delays what depends on it and does no harm, and
+so does an attempt that wakes late: what it writes is its own, and the record of the attempt that counts names another.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from automl_images import storage
-from automl_images.errors import UserError
+from automl_images.errors import UserError, say
+from automl_images.sweep.fingerprint import difference, without_contents
 from automl_images.sweep.score import Evaluation, Score, latest
 from automl_images.sweep.submission import Submission
 from automl_images.sweep.trial import State, Trial
 
-_WEEK = 168 * 3600
+_DAMAGED: set[str] = set()  # records that were named as damaged
 
 
-def fingerprint(experiment: Mapping[str, Any]) -> str:
-    """Return 12 hexadecimal digits that stand for what an experiment trains, whatever its budget; 1.0 is 1."""
-    text = json.dumps(_whole(experiment), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+class TakenError(Exception):
+    """Another process has begun an attempt."""
 
 
 class Ledger:
@@ -54,19 +57,43 @@ class Ledger:
     def _json(self, *parts: str) -> dict[str, Any]:
         url = self._at(*parts)
         try:
-            return json.loads(storage.read_bytes(url))
+            content = json.loads(storage.read_bytes(url))
         except FileNotFoundError:
             raise UserError(f"{storage.redact(url)}: not found; is this a ledger, and of this sweep?") from None
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            raise UserError(f"{storage.redact(url)}: is damaged, no JSON object; start another ledger with --fresh")
+        return content
 
     def open(self, experiment: Mapping[str, Any]) -> None:
         """Write experiment.json; raises UserError if one is there that is another experiment's."""
         text = json.dumps(experiment, indent=1, sort_keys=True)
         if storage.create(self._at("experiment.json"), text):
             storage.write(self._at("ended", ".keep"), "")  # S3 drivers list an empty folder's parent too
-        elif self.experiment() != json.loads(text):
-            raise UserError(
-                f"{storage.redact(self.url)}: is the ledger of another experiment; use another name or --fresh"
-            )
+            return
+        found, wanted = self.experiment(), json.loads(text)
+        if found == wanted or self.adopts(wanted):
+            return
+        other = f"is the ledger of another experiment ({difference(found, wanted)})"
+        raise UserError(f"{storage.redact(self.url)}: {other}; name another ledger or model folder, or remove this one")
+
+    def there(self) -> bool:
+        """Return whether there is a ledger."""
+        return storage.exists(self._at("experiment.json"))
+
+    def adopts(self, experiment: Mapping[str, Any]) -> bool:
+        """Return whether an earlier version's ledger, which did not cover contents, is of this experiment.
+
+        The contents that it is first taken up with are its own from then on.
+        """
+        if self.experiment() != without_contents(experiment):
+            return False
+        contents = json.dumps([experiment["data"], experiment["weights"]], sort_keys=True)
+        if storage.create(self._at("contents.json"), contents):
+            say(f"note: {self.url}: is of an earlier version, which did not see images change; now it does")
+            return True
+        return storage.read_text(self._at("contents.json")) == contents
 
     def experiment(self) -> dict[str, Any]:
         """Return what the fingerprint covers."""
@@ -79,28 +106,6 @@ class Ledger:
     def run(self, run: str) -> Submission:
         """Return one submission; raises UserError if there is none of that name."""
         return Submission.of_json({"run": run, **self._json("runs", f"{run}.json")})
-
-    def copy_without(self, url: str, run: str, lane: int) -> Ledger:
-        """Copy to ``url`` what a lane needs to run its trials of a submission once more, with a week to do it in.
-
-        The copy lacks the lane's trials; records and weights stay where they are.
-        """
-        copy, submission = Ledger(url), self.run(run)
-        taken = storage.join(self.url, "runs", run, "claims")
-        claims = {n: storage.read_text(storage.join(taken, n)) for n in storage.names(taken)}
-        own = {n for n, holder in claims.items() if holder == str(lane)}
-        if not submission.claims:
-            own = {f"{t:04d}" for t in range(lane, submission.iterations, submission.lanes)}
-        copy.open(self.experiment())
-        copy.write_run(dataclasses.replace(submission, deadline=time.time() + _WEEK))
-        for name in claims.keys() - own:
-            storage.create(copy._at("runs", run, "claims", name), claims[name])
-        files = [f"trials/{n}" for n in storage.names(self._at("trials")) if n.endswith(".json")]
-        files += [f"{f}/{n}" for f in ("ended", "evaluations", "compute") for n in storage.files_below(self._at(f))]
-        for file in files:
-            if file.rpartition("/")[2].partition(".")[0] not in own:
-                storage.write(copy._at(file), storage.read_bytes(self._at(file)))
-        return copy
 
     def can_claim(self, run: str) -> bool:
         """Return whether the store refuses to create an object twice, so that claims are exclusive."""
@@ -115,49 +120,125 @@ class Ledger:
         """Return the address of the trial's folder."""
         return self._at("trials", f"{trial:04d}")
 
-    def trial(self, index: int) -> Trial | None:
-        """Return what a trial wrote, or None if it never started."""
+    def _record(self, index: int, attempt: int) -> str:
+        return self._at("trials", f"{index:04d}.json" if attempt <= 1 else f"{index:04d}.{attempt}.json")
+
+    def _parsed(self, url: str, content: bytes) -> Trial | None:
+        """Return the trial of a record; a damaged one is named and left out."""
         try:
-            return Trial.of_json(json.loads(storage.read_bytes(self._at("trials", f"{index:04d}.json"))))
-        except FileNotFoundError:
+            return Trial.of_json(json.loads(content))
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            if url not in _DAMAGED:
+                _DAMAGED.add(url)
+                say(f"ledger: {url}: is damaged and left out ({type(error).__name__}); {len(_DAMAGED)} so far")
             return None
 
-    def _write(self, trial: Trial) -> Trial:
-        storage.write(self._at("trials", f"{trial.index:04d}.json"), json.dumps(trial.to_json(), indent=1))
-        return trial
+    def latest(self, index: int) -> tuple[Trial | None, int]:
+        """Return what a trial's last attempt wrote, None if it never started, and the number of its next attempt."""
+        found, attempt = None, 1
+        while True:
+            url = self._record(index, attempt)
+            try:
+                read = self._parsed(url, storage.read_bytes(url))
+            except FileNotFoundError:
+                return found, attempt
+            found = read or found
+            attempt = max(attempt, read.attempt if read else 0) + 1  # an older version kept all attempts in one record
 
-    def start_trial(self, index: int, settings: Mapping[str, Any], sampled: Sequence[str]) -> Trial:
-        """Begin the next attempt at a trial and return it; older attempts see it and end themselves."""
-        before = self.trial(index)
-        checkpoint = self.checkpoint(index) if before else None
+    def trial(self, index: int) -> Trial | None:
+        """Return what a trial's last attempt wrote, or None if it never started."""
+        return self.latest(index)[0]
+
+    def start_trial(
+        self,
+        index: int,
+        settings: Mapping[str, Any],
+        sampled: Sequence[str],
+        *,
+        attempt: int | None = None,
+        resume: bool = True,
+        **more: Any,
+    ) -> Trial:
+        """Begin the next attempt at a trial and return it; older attempts see it and end themselves.
+
+        Args:
+            index, settings, sampled: the trial, its complete settings, and the names of the sampled ones.
+            attempt: its number, which was free; None: the next.
+            resume: whether it goes on from the last checkpoint.
+            more: its other attributes.
+
+        Raises:
+            TakenError: another process has begun that attempt.
+        """
+        before, free = self.latest(index)
+        checkpoint = self.checkpoint(index) if before and resume else None
         trial = Trial(
             index,
             State.RUNNING,
-            attempt=before.attempt + 1 if before else 1,
+            attempt=attempt or free,
             settings=dict(settings),
             sampled=tuple(sampled),
             epochs=settings.get("number_of_epochs", 0),
             started=time.time(),
             resumed=int(checkpoint.rpartition("-")[2]) if checkpoint else None,
+            **more,
         )
-        self._write(trial)
+        if not storage.create(self._record(index, trial.attempt), json.dumps(trial.to_json(), indent=1)):
+            raise TakenError
         if before and before.state is State.RUNNING:
             storage.create(self._at("ended", f"{index:04d}.{before.attempt}~superseded"), "")
         return trial
 
-    def write_unstarted(self, index: int, state: State, **changes: Any) -> Trial:
-        """Write a trial that could not begin, skipped or failed, and return it; one that has begun stays as it is."""
-        return self.trial(index) or self._write(Trial(index, state, ended=time.time(), **changes))
+    def write_unstarted(self, index: int, attempt: int, state: State, **changes: Any) -> Trial | None:
+        """Write an attempt that could not begin, skipped or failed, and return the trial; another's stays as it is."""
+        before = self.trial(index)
+        empty = Trial(index, state, attempt=0 if attempt == 1 else attempt)
+        kept = dataclasses.replace(before, attempt=attempt, state=state, best=None) if before else empty
+        ended = dataclasses.replace(kept, ended=time.time(), **changes)
+        storage.create(self._record(index, attempt), json.dumps(ended.to_json(), indent=1))
+        return self.trial(index)
+
+    def beat(self, trial: Trial, count: int) -> None:
+        """Write that an attempt is alive."""
+        storage.write(self._at("alive", f"{trial.index:04d}.{trial.attempt}"), str(count))
+
+    def last_beat(self, trial: Trial) -> str | None:
+        """Return the last beat of an attempt."""
+        with contextlib.suppress(FileNotFoundError):
+            return storage.read_text(self._at("alive", f"{trial.index:04d}.{trial.attempt}"))
+        return None
+
+    def time_left(self, run: str) -> tuple[float, str]:
+        """Return the seconds that a submission has left, below 0 if it is over, and in words the times that say so.
+
+        Both times are the store's, if it tells when objects were written: a machine's clock may be days off.
+        """
+        submission = self.run(run)
+        clock = self._at("runs", run, "clock")
+        storage.write(clock, "")
+        now, planned = storage.modified(clock), storage.modified(self._at("runs", f"{run}.json"))
+        whose = "the store's clock"
+        if now is None or planned is None or not submission.started:
+            now, planned, whose = time.time(), submission.started or submission.deadline, "this machine's clock"
+        left = planned + (submission.deadline - (submission.started or submission.deadline)) - now
+        begun, at = (time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(t)) for t in (planned, now))
+        return left, f"submitted at {begun}, it is {at} by {whose}"
+
+    def rewrite(self, trial: Trial) -> None:
+        """Replace what an attempt wrote."""
+        storage.write(self._record(trial.index, trial.attempt), json.dumps(trial.to_json(), indent=1))
 
     def end_trial(self, trial: Trial, state: State, last: Score | None = None, **changes: Any) -> Trial:
         """Write a trial's last state, with changes to its attributes, and its last score for the others to judge by.
 
         ``last`` is that score; None: it is looked for, as by a lane whose trial died.
         """
-        trial = self._write(dataclasses.replace(trial, **changes, state=state, ended=time.time(), evaluations=None))
+        trial = dataclasses.replace(trial, **changes, state=state, ended=time.time(), evaluations=None)
+        self.rewrite(trial)
         last = last or latest(e for e in self.evaluations() if e.trial == trial.index).get(trial.index)
         name = Evaluation(trial.index, trial.attempt, last).name() if last else f"{trial.index:04d}.{trial.attempt}~"
         storage.create(self._at("ended", name), "")
+        storage.remove(self._at("alive", f"{trial.index:04d}.{trial.attempt}"))
         return trial
 
     def evaluate(self, mine: Evaluation) -> tuple[dict[int, Score], bool]:
@@ -167,71 +248,95 @@ class Ledger:
             The other trials' scores by index as a stopping rule may see them (of those that reached this evaluation,
             their numbers at it; of those that ended before, their last), and whether a later attempt has begun.
         """
-        folder = self._at("evaluations", f"{mine.score.number:04d}")
-        storage.write(storage.join(folder, mine.name()), "")
         ended = storage.names(self._at("ended"))
-        here = latest(_parsed(storage.names(folder)))
+        if f"{mine.trial:04d}.{mine.attempt}~superseded" in ended:
+            return {}, True
+        self.report(mine)
+        here = latest(_parsed(storage.names(self._at("evaluations", f"{mine.score.number:04d}"))))
         reached = {f"{trial:04d}" for trial in here}
         others = _parsed(n for n in ended if n.partition(".")[0] not in reached)
         peers = {**latest(e for e in others if e.score.number < mine.score.number), **here}
         peers.pop(mine.trial, None)
-        return peers, f"{mine.trial:04d}.{mine.attempt}~superseded" in ended
+        return peers, False
+
+    def report(self, mine: Evaluation) -> None:
+        """Write an evaluation."""
+        storage.write(self._at("evaluations", f"{mine.score.number:04d}", mine.name()), "")
+
+    def superseded(self, trial: Trial) -> bool:
+        """Return whether a later attempt has begun."""
+        return storage.exists(self._at("ended", f"{trial.index:04d}.{trial.attempt}~superseded"))
 
     def evaluations(self) -> list[Evaluation]:
         """Return all evaluations of all trials."""
         return _parsed(path.rpartition("/")[2] for path in storage.files_below(self._at("evaluations")))
 
     def written(self) -> list[Trial]:
-        """Return what all trials wrote, by index: one listing and one parallel fetch."""
-        listed = [n for n in storage.names(self._at("trials")) if n.endswith(".json")]
-        return [Trial.of_json(json.loads(c)) for c in storage.read_many([self._at("trials", n) for n in listed]) if c]
+        """Return what all trials' last attempts wrote, by index: one listing and one parallel fetch."""
+        urls = [self._at("trials", n) for n in storage.names(self._at("trials")) if n.endswith(".json")]
+        read = (self._parsed(url, c) for url, c in zip(urls, storage.read_many(urls), strict=True) if c is not None)
+        last = {t.index: t for t in sorted(filter(None, read), key=lambda t: t.attempt)}
+        return [last[index] for index in sorted(last)]
 
     def trials(self) -> list[Trial]:
         """Return what all trials wrote, by index, with their evaluations, and the best so far of those that run.
 
-        Of two attempts' evaluations after the same epoch the later attempt's counts.
+        An earlier attempt's evaluations count up to where the later one's begin.
         """
-        trials = self.written()
         curves: dict[int, dict[int, float]] = {}
-        for e in sorted(self.evaluations(), key=lambda e: (e.trial, e.score.epoch, e.attempt)):
-            curves.setdefault(e.trial, {})[e.score.epoch] = e.score.value
-        return [t.with_curve(curves.get(t.index, {})) for t in trials]
+        attempts: dict[int, int] = {}
+        for e in sorted(self.evaluations(), key=lambda e: (e.trial, -e.attempt, e.score.epoch)):
+            curve = curves.setdefault(e.trial, {})
+            if attempts.setdefault(e.trial, e.attempt) == e.attempt or e.score.epoch < min(curve):
+                curve[e.score.epoch] = e.score.value
+        return [t.with_curve(dict(sorted(curves.get(t.index, {}).items()))) for t in self.written()]
 
-    def model_url(self, trial: int) -> str:
-        """Return the address of the trial's model folder."""
-        return storage.join(self.trial_folder(trial), "model")
+    def model_url(self, trial: int, attempt: int = 1) -> str:
+        """Return the address of the model folder of an attempt at a trial."""
+        return storage.join(self.trial_folder(trial), f"model-{attempt}")
 
-    def write_checkpoint(self, trial: int, name: str, local: Any) -> None:
-        """Copy a checkpoint folder, then point at it, then remove the one before."""
-        folder = self.trial_folder(trial)
-        before = self.checkpoint(trial)
+    def write_checkpoint(self, trial: int, attempt: int, epoch: int, local: Any) -> None:
+        """Copy an attempt's checkpoint folder, then point at it, then remove the one before."""
+        folder, name = self.trial_folder(trial), f"checkpoint-{attempt}-{epoch}"
         storage.put_folder(local, storage.join(folder, name))
-        storage.write(storage.join(folder, "checkpoint"), name)
-        if before and before != name:
-            storage.remove(storage.join(folder, before))
+        storage.write(storage.join(folder, f"checkpoint.{attempt}"), name)
+        for other in storage.names(folder):
+            if other.startswith(f"checkpoint-{attempt}-") and other != name:
+                storage.remove(storage.join(folder, other))
 
     def checkpoint(self, trial: int) -> str | None:
-        """Return the name of the trial's last whole checkpoint, or None."""
-        try:
-            return storage.read_text(storage.join(self.trial_folder(trial), "checkpoint"))
-        except FileNotFoundError:
-            return None
-
-    def remove_checkpoints(self, trial: int) -> None:
-        """Remove what a trial that has ended no longer needs."""
+        """Return the name of the last whole checkpoint of the last attempt that has one, or None."""
         folder = self.trial_folder(trial)
+        pointers = [n for n in storage.names(folder) if re.fullmatch(r"checkpoint(\.\d+)?", n)]
+        for pointer in sorted(pointers, key=lambda n: int(n.partition(".")[2] or 0), reverse=True):
+            with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+                name = storage.read_text(storage.join(folder, pointer))
+                if re.fullmatch(r"checkpoint(-\d+){1,2}", name):
+                    return name
+        return None
+
+    def adopt_model(self, trial: Trial, checkpoint: str) -> bool:
+        """Copy the best model of the attempt that wrote a checkpoint to a later attempt's; return whether it is whole.
+
+        That attempt may wake and write on: what changed meanwhile is not taken. One without a model has none to copy.
+        """
+        attempt = checkpoint.split("-")[1] if checkpoint.count("-") == 2 else None
+        source = storage.join(self.trial_folder(trial.index), f"model-{attempt}" if attempt else "model")
+        target = self.model_url(trial.index, trial.attempt)
+        try:
+            before = storage.read_bytes(storage.join(source, "metrics.json"))
+            storage.copy_folder(source, target)
+            return before == storage.read_bytes(storage.join(source, "metrics.json"))
+        except FileNotFoundError:
+            return not storage.names(source)
+
+    def remove_scratch(self, trial: Trial) -> None:
+        """Remove what a trial that has ended no longer needs: checkpoints, and the models of earlier attempts."""
+        folder = self.trial_folder(trial.index)
         for name in storage.names(folder):
-            if name.startswith("checkpoint"):
+            earlier = name.startswith("model") and name != f"model-{trial.attempt}"
+            if name.startswith("checkpoint") or earlier:
                 storage.remove(storage.join(folder, name))
-
-
-def _whole(value: Any) -> Any:
-    """Return JSON with whole numbers written without a point, as they are where a person wrote none."""
-    if isinstance(value, Mapping):
-        return {k: _whole(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_whole(v) for v in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _parsed(names: Iterable[str]) -> list[Evaluation]:

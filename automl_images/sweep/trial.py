@@ -41,6 +41,8 @@ class Trial:
     started: float | None = None  # in seconds since 1970
     ended: float | None = None
     resumed: int | None = None  # the epoch of the checkpoint that this attempt went on from
+    run: str | None = None  # the submission that trains it
+    process: str | None = None  # which process does; see liveness
     evaluations: tuple[tuple[int, float], ...] | None = None  # (epoch, value) by rising epoch; None: not read
 
     @classmethod
@@ -62,8 +64,9 @@ class Trial:
         """Return the trial as JSON has it: ``evaluations`` and the last ``epoch`` only if they were read."""
         content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         content = {"trial": content.pop("index"), **content, "state": self.state.value, "sampled": list(self.sampled)}
-        if self.resumed is None:
-            del content["resumed"]
+        for name in ("resumed", "run", "process"):
+            if content[name] is None:
+                del content[name]
         if content.pop("evaluations") is not None:
             content["evaluations"] = [{"epoch": e, "value": v} for e, v in self.evaluations or ()]
             content["epoch"] = self.epoch

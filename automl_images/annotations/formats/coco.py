@@ -17,7 +17,7 @@ from automl_images import storage
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.labels import Box, Boxes, Label
 from automl_images.annotations.lines import json_value
-from automl_images.annotations.records import Record, records_of
+from automl_images.annotations.records import Record, labelling, records_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name, flag, number, pixels, shown
 from automl_images.errors import UserError
@@ -61,16 +61,18 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
         found = content.annotations.pop(key, [])
         if len(content.names[key]) > 1:
             raise UserError(f"other images have the same id: {', '.join(sorted(content.names[key])[:3])}")
-        return _record(image, found, root.find(image["file_name"], places), where, content.fractions)
+        url = root.find(image["file_name"], places)
+        with labelling(url):
+            return _record(image, found, url, where, content)
 
     items = ((_place(image, content.shown, i), image) for i, image in enumerate(content.images, 1))
     yield from records_of(items, record, broken)
     for key, left in content.annotations.items():
         if key not in content.names:
-            broken(UserError(f"{content.shown}, {_named(*left[0][:2])}: its image {key} is not among the images"))
+            broken(UserError(f"{content.shown}, {_named(*left[0])}: its image {key} is not among the images"))
 
 
-Annotation = tuple[int, dict, str]  # its position from 1, its content, its class
+Annotation = tuple[int, dict]  # its position from 1, and its content
 
 
 class _Content:
@@ -79,6 +81,7 @@ class _Content:
     Attributes:
         images: as they stand.
         names: the names of the images' files by their ids; ambiguous where there are several.
+        classes: their names, by the categories' ids.
         annotations: by the id of their image.
         fractions: whether boxes are fractions of the image rather than pixels.
     """
@@ -103,19 +106,14 @@ class _Content:
         for image in self.images:
             if isinstance(image, dict) and (key := _id(image.get("id"))) is not None:
                 self.names.setdefault(key, set()).add(str(image.get("file_name"))[:200])
-        classes = self._classes(content["categories"])
+        self.classes = self._classes(content["categories"])
         self.annotations: dict[str, list[Annotation]] = {}
         for position, annotation in enumerate(annotations, 1):
-            try:
-                key = _id(annotation.get("image_id")) if isinstance(annotation, dict) else None
-                if key is None:
-                    raise UserError("has no image_id")
-                category = _id(annotation.get("category_id"))
-                if category not in classes:
-                    raise UserError(f"its category_id {shown(annotation.get('category_id'))} is that of no category")
-                self.annotations.setdefault(key, []).append((position, annotation, classes[category]))
-            except UserError as error:
-                broken(UserError(f"{self.shown}, {_named(position, annotation)}: {error}"))
+            key = _id(annotation.get("image_id")) if isinstance(annotation, dict) else None
+            if key is None:
+                broken(UserError(f"{self.shown}, {_named(position, annotation)}: has no image_id"))
+            else:
+                self.annotations.setdefault(key, []).append((position, annotation))
         self.fractions = _are_fractions(annotations)
         if self.fractions:
             print(f"{self.shown}: no number of its boxes is above 1: they are read as fractions", file=sys.stderr)
@@ -159,18 +157,21 @@ def _named(position: int, annotation: Any) -> str:
     return f"annotation at position {position}" if key is None else f"annotation {key}"
 
 
-def _record(image: dict, found: Sequence[Annotation], url: str, where: str, fractions: bool) -> Record:
+def _record(image: dict, found: Sequence[Annotation], url: str, where: str, content: _Content) -> Record:
     width, height = pixels(image.get("width"), "width"), pixels(image.get("height"), "height")
-    if found and (width is None or height is None) and not fractions:
+    if found and (width is None or height is None) and not content.fractions:
         from automl_images.annotations.imaging import open_image
 
         width, height = open_image(url, decode=False).shown
-    size = (1, 1) if fractions else (width or 1, height or 1)
+    size = (1, 1) if content.fractions else (width or 1, height or 1)
     boxes = []
-    for position, annotation, label in found:
+    for position, annotation in found:
         try:
-            box = _box(annotation, label, *size)
-            boxes.append(dataclasses.replace(box, area=None) if fractions else box)  # its area is none in pixels
+            category = annotation.get("category_id")
+            if (key := _id(category)) not in content.classes:
+                raise UserError(f"its category_id {shown(category)} is that of no category")
+            box = _box(annotation, content.classes[str(key)], *size)
+            boxes.append(dataclasses.replace(box, area=None) if content.fractions else box)  # none in pixels
         except UserError as error:
             raise UserError(f"{_named(position, annotation)}: {error}") from None
     return Record(url, Boxes(tuple(boxes)), width, height, None, where)

@@ -23,7 +23,7 @@ from automl_images import storage
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.labels import Classes, Label, OneClass
 from automl_images.annotations.lines import first_line, opened
-from automl_images.annotations.records import Record, records_of
+from automl_images.annotations.records import Record, labelling, records_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_list, class_name
 from automl_images.errors import UserError
@@ -101,7 +101,8 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
                 how = f"quote a field that has {_ENDS[table.end]}"
                 raise UserError(f"has {len(row)} fields, and the header has {table.width}; {how}")
             url = source.image(row[table.image].strip(), "image", places)
-            return Record(url, label_of(row[table.label].strip()), where=where)
+            with labelling(url):
+                return Record(url, label_of(row[table.label].strip()), where=where)
 
         yield from records_of(table.rows, record, broken)
 

@@ -8,7 +8,7 @@ from automl_images.annotations import record_file
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.labels import KINDS, Label
 from automl_images.annotations.lines import json_object, parsed
-from automl_images.annotations.records import Record
+from automl_images.annotations.records import Record, labelling
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, pixels
 
@@ -34,14 +34,12 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
         item = json_object(line)
         details = item.get("image_details")
         details = details if isinstance(details, dict) else {}
-        return Record(
-            source.image(item.get("image_url"), "image_url", places),
-            kind.of_json(item.get("label")),
-            pixels(details.get("width"), "image_details.width"),
-            pixels(details.get("height"), "image_details.height"),
-            str(details["format"]).lower() if details.get("format") else None,
-            where,
-        )
+        url = source.image(item.get("image_url"), "image_url", places)
+        with labelling(url):
+            label = kind.of_json(item.get("label"))
+            width, height = (pixels(details.get(side), f"image_details.{side}") for side in ("width", "height"))
+            format = str(details["format"]).lower() if isinstance(details.get("format"), str) else None
+            return Record(url, label, width, height, format or None, where)
 
     return parsed(file, record, broken)
 

@@ -13,7 +13,7 @@ from automl_images.annotations.formats.base import Format
 from automl_images.annotations.imageroot import folder_of
 from automl_images.annotations.labels import Classes, Label, OneClass
 from automl_images.annotations.lines import lines_of, parsed
-from automl_images.annotations.records import Record
+from automl_images.annotations.records import Record, labelling
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name, number
 from automl_images.errors import UserError
@@ -39,7 +39,8 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
             raise UserError(f"has {len(fields)} columns; it needs index, class and path, separated by tabs")
         _whole(fields[0], "the index")
         url = source.image(fields[-1], "path in its last column", places)
-        return Record(url, label_of(fields[1:-1]), where=where)
+        with labelling(url):
+            return Record(url, label_of(fields[1:-1]), where=where)
 
     return parsed(file, record, broken)
 

@@ -24,7 +24,7 @@ from automl_images.annotations.labels import Classes, Label, OneClass
 from automl_images.annotations.labels.base import task_of
 from automl_images.annotations.labels.boxes import holds_boxes
 from automl_images.annotations.lines import first_line, json_object, lines_of, parsed
-from automl_images.annotations.records import Record
+from automl_images.annotations.records import Record, labelling
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_list, class_name, shown
 from automl_images.errors import UserError
@@ -56,7 +56,9 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
 
     def record(line: str, where: str) -> Record:
         item = json_object(line)
-        return Record(source.image(item.get(_SOURCE), _SOURCE, places), label_of(item), where=where)
+        url = source.image(item.get(_SOURCE), _SOURCE, places)
+        with labelling(url):
+            return Record(url, label_of(item), where=where)
 
     return parsed(file, record, broken)
 
@@ -172,9 +174,10 @@ class _Known:
             UserError: none does, or several may.
         """
         keys = [k for k in item if k != _SOURCE and not k.endswith(("-metadata", "-ref"))]
-        found = [k for k in keys if isinstance(item.get(f"{k}-metadata"), dict)] or keys
+        metadata = {k: item[f"{k}-metadata"] for k in keys if isinstance(item.get(f"{k}-metadata"), dict)}
+        found = list(metadata) or keys
         if len(found) > 1:
-            found = [k for k in found if (item.get(f"{k}-metadata") or {}).get("type") == self.type] or found
+            found = [k for k in metadata if metadata[k].get("type") == self.type] or found
         if len(found) != 1:
             held = f"{' and '.join(map(repr, found[:4]))} may hold the classes" if found else "has no class attribute"
             raise UserError(f"{held}; a manifest needs one key beside {_SOURCE} and the metadata")

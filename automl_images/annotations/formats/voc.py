@@ -15,7 +15,7 @@ from automl_images import storage
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.imageroot import ImageRoot
 from automl_images.annotations.labels import Box, Boxes, Label
-from automl_images.annotations.records import Record, records_of
+from automl_images.annotations.records import Record, labelling, records_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name, flag, number, pixels
 from automl_images.errors import UserError
@@ -58,6 +58,11 @@ def _record(file: str, text: bytes, root: ImageRoot, where: str) -> Record:
     name = _text(tree, "filename") or posixpath.splitext(posixpath.basename(file))[0]
     places = [folder, posixpath.join(posixpath.dirname(folder), "JPEGImages")]
     url = root.find(name, [*(["", posixpath.dirname(folder)] if root.given else []), *places, ""])
+    with labelling(url):
+        return Record(url, *_labels(tree, url), None, where)
+
+
+def _labels(tree: Element, url: str) -> tuple[Boxes, int, int]:
     width, height = (pixels(_text(tree, f"size/{side}"), f"size/{side}") for side in ("width", "height"))
     if width is None or height is None:
         from automl_images.annotations.imaging import open_image
@@ -69,7 +74,7 @@ def _record(file: str, text: bytes, root: ImageRoot, where: str) -> Record:
             boxes += _boxes(found, width, height)
         except UserError as error:
             raise UserError(f"object {i}: {error}") from None
-    return Record(url, Boxes(tuple(boxes)), width, height, None, where)
+    return Boxes(tuple(boxes)), width, height
 
 
 def _parse(text: bytes) -> Element:

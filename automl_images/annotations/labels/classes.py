@@ -20,7 +20,14 @@ class Classes(Label):
     kind = "classes"
     title = "a list of classes an image"
     least = 1
-    counts = ("unlabelled_images", "dropped_labels", "fixed_sizes", "repeated_images", "skipped_images")
+    counts = (
+        "unlabelled_images",
+        "dropped_labels",
+        "fixed_sizes",
+        "repeated_images",
+        "contradicted_images",
+        "skipped_images",
+    )
     hint = "; the classes of one image belong together, in one record"
     flaws = (
         ("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
@@ -28,6 +35,7 @@ class Classes(Label):
         ("a class that training does not have", "refused", "image left out", "class dropped"),
         ("an image once more, with the same classes", "counted once", "counted once", "counted once"),
         ("an image once more, with other classes", "refused", "image left out", "image left out"),
+        ("the bytes of another image, with other classes", "kept", "kept", "kept"),
         ("training with one class alone", "said", "said", "said"),
         ("training without a class", "refused", "refused", "refused"),
         ("a class without an image to score on", "said", "said", "said"),

@@ -21,13 +21,14 @@ class OneClass(Label):
     kind = "class"
     title = "one class an image"
     least = 2
-    counts = ("fixed_sizes", "repeated_images", "skipped_images")
+    counts = ("fixed_sizes", "repeated_images", "contradicted_images", "skipped_images")
     flaws = (
         ("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
         ("an image without a class", "refused", "image left out", "image left out"),
         ("a class that training does not have", "refused", "image left out", "image left out"),
         ("an image once more, with the same class", "counted once", "counted once", "counted once"),
         ("an image once more, with another class", "refused", "image left out", "image left out"),
+        ("the bytes of another image, with another class", "kept", "kept", "kept"),
         ("training with fewer than two classes", "refused", "refused", "refused"),
         ("a class without an image to score on", "said", "said", "said"),
     )

@@ -1,0 +1,162 @@
+"""Mutated experiments: each is planned, or refused in one line, at once, and leaves nothing behind.
+
+Counted are ``tracebacks`` (anything but a line for the user), ``hangs`` (over five seconds), ``partial_outputs`` (a
+refused experiment left a ledger) and ``escapes`` (something was written outside the folder of ledgers).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import random
+import signal
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from automl_images.errors import UserError
+from automl_images.plain import read_yaml
+from automl_images.steps.plan import plan_sweep
+
+SECONDS = 5
+BASE = {
+    "name": "cells",
+    "task": "image-classification",
+    "primary_metric": "accuracy",
+    "settings": {"number_of_epochs": 2, "early_stopping": 1, "image_shape": None},
+    "weights": {"pretrained": False, "source": None},
+    "sweep": {
+        "sampling": "random",
+        "iterations": 4,
+        "max_concurrent_iterations": 2,
+        "timeout_hours": 1,
+        "seed": 0,
+        "early_termination": {"policy": "bandit", "slack_factor": 0.1, "evaluation_interval": 1},
+        "space": [
+            {"model_name": {"choice": ["resnet18"]}, "learning_rate": {"uniform": [0.001, 0.01]}},
+            {"model_name": {"choice": ["resnet20"]}, "training_batch_size": {"quniform": [2, 8, 2]}},
+        ],
+    },
+    "register": {"name": "cells"},
+    "serve": {"name": "cells", "resources": {"limits": {"cpu": "2"}}},
+    "resources": {"cpu": "8", "memory": "32Gi"},
+}
+VALUES = (
+    None, True, -1, 0, 1, 1.5, 1e308, float("nan"), float("inf"), 10**400, 2**64, "", " ", "x", "1e-3", "0x10", "null",
+    "../../escape", "/etc/passwd", "a\0b", "a\nb", "\ud800", "é" * 300, "http://[", "hf://", "s3://", "file://../x",
+    "https://user:secret@host/x", "uniform(0, 1)", [], {}, [[]], [None], {"choice": []}, {"choice": [[], {}]},
+    {"uniform": [1]}, {"uniform": ["a", "b"]}, {"uniform": [0, float("inf")]}, {"normal": [0, -1]},
+    {"randint": 10**400},
+    {"quniform": [0, 1, 0]}, {"policy": "bandit"}, {"by": "bayesian", "startup": -1}, {"a": {"b": {"c": [1, 2]}}},
+)  # fmt: skip
+TEXTS = (
+    "[" * 5000, "{" * 3000, "a: &a [*a]", "? [1]: 2", "!!python/object/apply:os.system ['true']", "- " * 2000,
+    "\t", "%",
+    "2024-01-01", "1:30:00", "!!binary aGVsbG8=", "!!set {a, b}", "9" * 400, "9" * 6000, "'", '"', "&a", "*b", "<<: 1",
+    "sweep: {seed: 1}", "\x00", "\x85", "\ufeff", "---", "...",
+)  # fmt: skip
+
+
+def experiments(count: int, seed: int) -> dict[str, int]:
+    """Return what so many mutated experiments came to; equal seeds give equal experiments."""
+    draw = random.Random(seed)
+    found = Counter(tracebacks=0, hangs=0, partial_outputs=0, escapes=0, planned=0, refused=0)
+    previous = signal.signal(signal.SIGALRM, _hang)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "outer/inner")
+        root.mkdir(parents=True)
+        (root / "records.jsonl").write_text("")
+        try:
+            for _ in range(count):
+                _try(_mutated(draw), root, found)
+        finally:
+            signal.signal(signal.SIGALRM, previous)
+    return dict(found)
+
+
+class _Hang(BaseException):
+    pass
+
+
+def _hang(*_: Any) -> None:
+    raise _Hang
+
+
+def _try(text: str, root: Path, found: Counter[str]) -> None:
+    records, ledgers = str(root / "records.jsonl"), root / "ledgers"
+    ended = "refused"
+    signal.alarm(SECONDS)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            content = read_yaml(text, "experiment.yaml")
+            if not isinstance(content, dict):
+                raise UserError("no mapping")
+            plan_sweep({**content, "storage": str(root)}, records, records)
+        ended = "planned"
+    except UserError as error:
+        if "\n" in str(error):
+            ended = "tracebacks"
+    except _Hang:
+        ended = "hangs"
+    except Exception as error:
+        ended = "tracebacks"
+        print(f"{type(error).__name__}: {str(error)[:100]!r} of {text[:400]!r}", file=sys.stderr)
+    finally:
+        signal.alarm(0)
+    found[ended] += 1
+    left = [p for p in root.parents[1].rglob("*") if p.name not in ("outer", "inner", "records.jsonl")]
+    found["escapes"] += any(ledgers != p and ledgers not in p.parents for p in left)
+    found["partial_outputs"] += ended != "planned" and bool(left)
+    for path in sorted(left, reverse=True):
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _mutated(draw: random.Random) -> str:
+    content = json.loads(json.dumps(BASE))
+    for _ in range(draw.randint(1, 3)):
+        _mutate(content, draw)
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    if draw.random() < 0.4:
+        at = draw.randrange(len(text))
+        text = text[:at] + draw.choice(TEXTS) + text[at + draw.randint(0, 8) :]
+    return text
+
+
+def _mutate(content: Any, draw: random.Random) -> None:
+    places = list(_places(content))
+    holder, key = draw.choice(places)
+    kind = draw.random()
+    if kind < 0.6:
+        holder[key] = draw.choice(VALUES)
+    elif kind < 0.8 and isinstance(holder, dict):
+        holder[draw.choice([f"{key}s", f" {key}", "", "policy", "type", "a\0", "é"])] = holder.pop(key)
+    elif isinstance(holder, dict):
+        del holder[key]
+    else:
+        other, name = draw.choice(places)
+        holder[key] = json.loads(json.dumps(other[name])) if isinstance(other[name], str | int | list) else None
+
+
+def _places(content: Any) -> Any:
+    for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+        yield content, key
+        if isinstance(value, dict | list):
+            yield from _places(value)
+
+
+def main() -> None:
+    """Print the counts of 1,000 experiments, and fail if one is not as it should be."""
+    figures = experiments(1000, seed=0)
+    for name, count in figures.items():
+        print(f"{name:16}{count:6}")
+    print(json.dumps({"benchmark": "fuzz_experiments", "machine": "any", "figures": figures}))
+    sys.exit(any(figures[name] for name in ("tracebacks", "hangs", "partial_outputs", "escapes")))
+
+
+if __name__ == "__main__":
+    main()
