@@ -242,7 +242,7 @@ def test_a_decompression_bomb_is_one_line(model, tmp_path):
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
     parts = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
-    with pytest.raises(UserError, match="bomb.png does not open: .*decompression bomb") as caught:
+    with pytest.raises(UserError, match="bomb.png does not open: it has more than") as caught:
         list(predict_images(str(model), [tmp_path / "bomb.png"]))
     assert "\n" not in str(caught.value)
 
