@@ -31,7 +31,7 @@ FAULTS = {"away 5 s": 5.0, "away 20 s": 20.0, "away 60 s": 60.0, "503 for 30 %":
 LANE = f"""
 import json, sys, time
 from pathlib import Path
-from automl_images import storage, store
+from automl_images import store
 from automl_images.steps import train
 from automl_images.steps.trial import EXIT_SUPERSEDED
 from automl_images.sweep.journal import LedgerJournal
