@@ -33,6 +33,7 @@ from automl_images.annotations import read_records
 from automl_images.annotations.labels import kind_of
 from automl_images.errors import UserError
 from automl_images.steps.convert import convert
+from benchmarks.fuzz_experiments import experiments
 from benchmarks.report import report
 
 COUNTS = ("tracebacks", "hangs", "partial_outputs", "escapes")
@@ -300,14 +301,20 @@ def main() -> None:
     """Print the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--annotations", type=int, default=10_000)
+    parser.add_argument("--experiments", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     found = annotations(options.annotations, options.seed, lambda text: print(text, file=sys.stderr))
+    tried = experiments(options.experiments, options.seed)
     report(
         "fuzz",
         ["inputs", "number", *COUNTS],
-        [["annotations", options.annotations, *found.values()]],
-        {f"annotations_{name}": count for name, count in found.items()},
+        [
+            ["annotations", options.annotations, *found.values()],
+            ["experiments", options.experiments, *(tried[name] for name in COUNTS)],
+        ],
+        {f"annotations_{name}": count for name, count in found.items()}
+        | {f"experiments_{name}": tried[name] for name in COUNTS},
     )
 
 

@@ -156,7 +156,7 @@ def test_a_model_folder_of_another_task_is_refused_by_name(trained, tmp_path, ta
         (model / file.name).write_bytes(file.read_bytes())
     described = json.loads((model / "settings.json").read_text())
     (model / "settings.json").write_text(json.dumps({**described, "task": task}))
-    with pytest.raises(UserError, match=f"^task: .*'{task}'"):
+    with pytest.raises(UserError, match=f"settings.json: task: .*'{task}'"):
         load_model(model)
 
 
