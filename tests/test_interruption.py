@@ -133,7 +133,7 @@ class Terminal:
 
 def in_the_loop(folder, trial=0):
     """Return whether a trial has written a checkpoint."""
-    return any((folder / "runs/ledgers").glob(f"*/trials/{trial:04d}/**/checkpoint"))
+    return any((folder / "runs/ledgers").glob(f"*/trials/{trial:04d}/**/checkpoint.*"))
 
 
 def test_ctrl_c_in_the_loop_keeps_all_and_the_same_command_goes_on(workplace):
@@ -253,7 +253,7 @@ def test_ctrl_c_of_a_single_training_resumes(workplace):
     command = ["-m", "automl_images.cli", "train", "all.jsonl", "all.jsonl", "model", *task]
     train = Terminal(workplace, 100, *command, "--no-pretrained", *options)
     shared = workplace / "model.ledger"
-    wait_for(lambda: train.read() and any(shared.glob("trials/0000/**/checkpoint")), alive=train.read)
+    wait_for(lambda: train.read() and any(shared.glob("trials/0000/**/checkpoint.*")), alive=train.read)
     train.type("\x03")
     code, lines = train.end(60)
     assert code == 130
