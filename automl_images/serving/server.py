@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import logging
 import sys
 import threading
@@ -31,7 +32,7 @@ def main() -> None:
     """
     try:
         import kserve
-        from kserve.errors import InvalidInput
+        from kserve.errors import InvalidInput, ModelNotFound
         from kserve.model_server import app
     except ImportError:
         raise UserError("the server needs KServe: pip install 'automl-images[serve]'") from None
@@ -57,7 +58,7 @@ def main() -> None:
             loop = asyncio.get_running_loop()
             try:
                 return await loop.run_in_executor(
-                    self.one_at_a_time, answer, self.predictor, payload, self.limits, lambda: not gone.is_set()
+                    self.one_at_a_time, _answer, self.predictor, payload, self.limits, lambda: not gone.is_set()
                 )
             except UserError as error:
                 raise InvalidInput(str(error)) from None
@@ -73,10 +74,11 @@ def main() -> None:
     app.add_middleware(Gate, queue=Queue(options.max_waiting, body, max(body, Queue.bodies)))
     limits = Limits(options.max_instances, options.max_pixels)
     server = kserve.ModelServer(registered_models=Fixed())
-    _say_it_in_a_line(InvalidInput)  # after KServe's own configuration
+    _say_it_in_a_line(InvalidInput, ModelNotFound)  # after KServe's own configuration
     server.start([Served(options.model_name, options.model_dir, limits)])
 
 
+_LIBC = ctypes.CDLL(None)
 _LIMITS = {
     "max_instances": (Limits.instances, "images in a request"),
     "max_pixels": (Limits.pixels, "pixels of an image"),
@@ -85,7 +87,16 @@ _LIMITS = {
 }
 
 
-def _say_it_in_a_line(mended_by_the_client: type[Exception]) -> None:
+def _answer(*arguments: Any) -> Any:
+    """Answer, and give back to the machine the memory that decoded images took; glibc keeps it otherwise."""
+    try:
+        return answer(*arguments)
+    finally:
+        if hasattr(_LIBC, "malloc_trim"):
+            _LIBC.malloc_trim(0)
+
+
+def _say_it_in_a_line(*mended_by_the_client: type[Exception]) -> None:
     """Keep one line in the log for a malformed request: KServe's own has a traceback, and two of times."""
 
     def reason(record: logging.LogRecord) -> bool:
