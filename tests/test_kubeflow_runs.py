@@ -98,12 +98,16 @@ def submit(fake, data, monkeypatch, capsys, tmp_path, request):
 def instant(monkeypatch):
     """Have trials done at once: what trains them is tested elsewhere."""
 
-    def run(shared, run, trial, lane):
-        content = shared.start_trial(trial, {"number_of_epochs": 1, "model_name": "resnet18"}, [])
+    def run(shared, _, trial, attempt, __):
+        content = shared.start_trial(
+            trial, attempt=attempt, sampled=[], settings={"number_of_epochs": 1, "model_name": "resnet18"}
+        )
         for name in ("model.pt", "settings.json", "labels.json"):
-            storage.write(storage.join(shared.model_url(trial), name), json.dumps({"task": "image-classification"}))
+            storage.write(
+                storage.join(shared.model_url(trial, attempt), name), json.dumps({"task": "image-classification"})
+            )
         best = {"metric": "accuracy", "value": 0.5, "epoch": 1}
-        shared.end_trial(content, State.COMPLETED, best=best, model=shared.model_url(trial))
+        shared.end_trial(content, State.COMPLETED, best=best, model=shared.model_url(trial, attempt))
         return State.COMPLETED.value
 
     monkeypatch.setattr(train, "_run", run)
