@@ -79,7 +79,7 @@ def rows(ledger):
 
 
 def model_of(ledger):
-    return torch.load(Path(ledger.model_url(0)) / "model.pt", weights_only=True)
+    return torch.load(Path(ledger.trial(0).model) / "model.pt", weights_only=True)
 
 
 def test_two_processes_do_what_one_does_with_half_of_each_batch(lane, images, alone, tmp_path):
