@@ -177,7 +177,7 @@ def test_a_yes_ends_the_sweep_with_the_best_so_far(workplace):
     assert summary["best"]["trial"] == 0 and summary["registered"]["version"] == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.full)])
 def test_a_run_that_is_ended_leaves_no_process_and_no_folder(workplace, number):
     command = [sys.executable, "-m", "pipelines", "run", "experiment.yaml"]
     run = subprocess.Popen(command, cwd=workplace, env=environment(workplace), stderr=subprocess.PIPE, text=True)
@@ -227,6 +227,7 @@ def test_a_trial_whose_lane_is_gone_resumes(tmp_path, monkeypatch):
     assert (shared.trial(0).state, shared.trial(0).resumes, shared.trial(0).finished) == (State.FAILED, True, False)
 
 
+@pytest.mark.full
 def test_a_run_that_is_killed_takes_its_lanes_and_trials_along(workplace):
     command = [sys.executable, "-m", "pipelines", "run", "experiment.yaml"]
     run = subprocess.Popen(command, cwd=workplace, env=environment(workplace), stderr=subprocess.DEVNULL)
@@ -237,6 +238,7 @@ def test_a_run_that_is_killed_takes_its_lanes_and_trials_along(workplace):
     assert not ledger(workplace).trial(0).finished
 
 
+@pytest.mark.full
 def test_ctrl_c_of_a_single_training_resumes(workplace):
     task = ["--task", "image-classification"]
     convert = [

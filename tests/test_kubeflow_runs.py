@@ -129,7 +129,7 @@ def ended(err):
     return re.findall(r"^(\w+) +[\d.]+ s", err, re.M)
 
 
-LONG = "quickstart", "sweep", "multilabel"  # as the two others, with larger models and more trials
+LONG = "quickstart", "sweep", "multilabel", "smoke"  # as the other, with larger models and more trials
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.full) if n in LONG else n for n in EXPERIMENTS])

@@ -159,6 +159,7 @@ def trial_process(ledger):
     return None
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the trial's process in /proc")
 def test_a_killed_trial_resumes_and_ends_the_same(tmp_path):
     write_voc(tmp_path, draw_squares(tmp_path / "JPEGImages", 4))

@@ -64,7 +64,7 @@ def interrupted(sweep, number):
     return process
 
 
-@pytest.mark.parametrize("evaluations", [2, 6])
+@pytest.mark.parametrize("evaluations", [2, pytest.param(6, marks=pytest.mark.full)])
 def test_a_stopped_trial_that_is_taken_over_and_woken_changes_nothing(sweep, evaluations):
     plan, start, ledger = sweep
     first = interrupted(sweep, evaluations)
@@ -105,7 +105,14 @@ def damage(how, checkpoint):
         (checkpoint.parent / "checkpoint.1").write_text("")
 
 
-@pytest.mark.parametrize("how", ["truncated", "one byte", "gone", "a pickle", "an empty pointer"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "truncated",
+        "a pickle",
+        *(pytest.param(h, marks=pytest.mark.full) for h in ("one byte", "gone", "an empty pointer")),
+    ],
+)
 def test_a_damaged_checkpoint_is_one_line_and_the_trial_starts_over(sweep, how):
     plan, start, ledger = sweep
     first = interrupted(sweep, 2)
