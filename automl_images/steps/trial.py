@@ -106,7 +106,7 @@ def _best(journal: LedgerJournal, best: dict[str, Any] | None) -> dict[str, Any]
         raise StoreError(
             f"{storage.redact(url)}: the best model is lost; submit again, and the trial starts over"
         ) from None
-    if best is None or metrics.get("epoch") == best["epoch"] or best["metric"] not in metrics:
+    if metrics.get("epoch") == best["epoch"] or best["metric"] not in metrics:
         return best
     epoch = metrics.pop("epoch")
     return {**best, "value": metrics[best["metric"]], "epoch": epoch, "metrics": metrics}
