@@ -33,14 +33,14 @@ TASKS = {
 }
 
 
-def get_task(name: str) -> Task:
-    """Return a task, underscores for hyphens or not; raises UserError if there is none, or none with a model."""
+def get_task(name: str, built: bool = True) -> Task:
+    """Return a task, underscores for hyphens or not; raises UserError if there is none, or (``built``) no model."""
     task = TASKS.get(name.replace("_", "-"))
     if task is None:
         raise UserError(f"task: no task is called '{name}'; {nearest(name, TASKS)}")
-    if task.default_model is None:
-        built = ", ".join(t.name for t in TASKS.values() if t.default_model)
-        raise UserError(f"task: '{task.name}' has no model in this version; built: {built}")
+    if built and task.default_model is None:
+        names = ", ".join(t.name for t in TASKS.values() if t.default_model)
+        raise UserError(f"task: '{task.name}' has no model in this version; built: {names}")
     return task
 
 

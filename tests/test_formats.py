@@ -3,18 +3,33 @@
 import dataclasses
 import importlib
 import inspect
+import io
 import json
 import pickle
 import pkgutil
+import posixpath
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from automl_images import storage
-from automl_images.annotations import Box, Boxes, Classes, OneClass, Record, formats, labels, read_records, record_file
+from automl_images.annotations import (
+    Box,
+    Boxes,
+    Classes,
+    Instance,
+    Mask,
+    OneClass,
+    Polygons,
+    Record,
+    formats,
+    labels,
+    read_records,
+    record_file,
+)
 from automl_images.annotations.checks import FLAWS, POLICIES, Checker, check_training_classes, flaw_table
-from automl_images.annotations.formats.base import Format
+from automl_images.annotations.formats.base import Format, Written
 from automl_images.annotations.imageroot import Folder
 from automl_images.annotations.labels import KINDS, Label, kind_of
 from automl_images.annotations.source import Source
@@ -28,8 +43,12 @@ LABELS = {
     "class": OneClass("cat"),
     "classes": Classes(("cat", "dog")),
     "boxes": Boxes((Box("cat", 0.25, 0.5, 0.75, 1.0),)),
+    "polygons": Polygons((Instance("cat", ((0.25, 0.5, 0.75, 0.5, 0.75, 1.0),)),)),
+    "mask": Mask("a_mask.png", (("cat", 1), ("dog", 2)), (0, 255), ("cat", "dog")),
 }
 BOX = {"label": "cat", "topX": 0.25, "topY": 0.5, "bottomX": 0.75, "bottomY": 1.0}
+POLYGON = {"label": "cat", "polygon": [[0.25, 0.5, 0.75, 0.5, 0.75, 1.0]]}
+MASK = {"mask_url": "a_mask.png", "classes": {"cat": 1, "dog": 2}, "ignore": [0, 255]}
 COCO = {
     "images": [{"id": 1, "file_name": "a.png", "width": 12, "height": 8}],
     "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "bbox": [3, 4, 6, 4]}],
@@ -37,12 +56,28 @@ COCO = {
 }
 VOC = """<annotation><filename>a.png</filename><size><width>12</width><height>8</height></size><object><name>cat</name>
 <bndbox><xmin>3</xmin><ymin>4</ymin><xmax>9</xmax><ymax>8</ymax></bndbox></object></annotation>"""
+
+
+def mask_of(*values):
+    """Return a PNG of the sample image's size whose pixels have these values, and 0."""
+    image, file = Image.new("L", (12, 8)), io.BytesIO()
+    for i, value in enumerate(values):
+        image.putpixel((i, 0), value)
+    image.save(file, "png")
+    return file.getvalue()
+
+
 # by format and kind: files that give the one image a.png the label in LABELS
 SAMPLES = {
     ("folder", "class"): {"cat/a.png": None},
     ("jsonl", "class"): {"x.jsonl": json.dumps({"image_url": "a.png", "label": "cat"})},
     ("jsonl", "classes"): {"x.jsonl": json.dumps({"image_url": "a.png", "label": ["cat", "dog"]})},
     ("jsonl", "boxes"): {"x.jsonl": json.dumps({"image_url": "a.png", "label": [BOX]})},
+    ("jsonl", "polygons"): {"x.jsonl": json.dumps({"image_url": "a.png", "label": [POLYGON]})},
+    ("jsonl", "mask"): {
+        "x.jsonl": json.dumps({"image_url": "a.png", "label": MASK}),
+        "a_mask.png": mask_of(1, 2),
+    },
     ("coco", "boxes"): {"x.json": json.dumps(COCO)},
     ("voc", "boxes"): {"x.xml": VOC},
     ("manifest", "class"): {"x.manifest": json.dumps({"source-ref": "a.png", "animal": "cat"})},
@@ -59,7 +94,15 @@ def lay(folder, files):
     save_images(folder, [file for file, text in files.items() if text is None] or ["a.png"])
     for file, text in files.items():
         if text is not None:
-            (folder / file).write_text(text)
+            (folder / file).write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+def named(label):
+    """Return a label, of a mask the name of its file alone, and the classes that occur as those that may."""
+    if not isinstance(label, Mask):
+        return label
+    present = tuple(name for name, _ in label.classes)
+    return dataclasses.replace(label, mask_url=posixpath.basename(label.mask_url), present=present)
 
 
 PAIRS = [(name, kind.kind) for name, format in formats.FORMATS.items() for kind in format.kinds]
@@ -71,11 +114,11 @@ def test_each_format_of_the_table_is_found_and_read(tmp_path, name, kind):
     assert formats.detect(Source(str(tmp_path)), KINDS[kind]).name == name
     for format in (name, "auto"):
         (record,) = formats.read(str(tmp_path), format, label=kind)
-        assert record.label == LABELS[kind] and record.image_url.endswith("/a.png") and record.where
+        assert named(record.label) == LABELS[kind] and record.image_url.endswith("/a.png") and record.where
     out = str(tmp_path / "out")
     assert convert(str(tmp_path), out, KINDS[kind].task(), format=name)["images"] == 1
     (record,) = read_records(out, kind)
-    assert record.label == LABELS[kind]
+    assert named(record.label) == LABELS[kind]
 
 
 @pytest.mark.parametrize(("name", "kind"), PAIRS, ids=map("-".join, PAIRS))
@@ -91,11 +134,14 @@ def test_a_folder_is_listed_once(tmp_path, monkeypatch, name, kind):
 @pytest.mark.parametrize("name", [name for name, format in formats.FORMATS.items() if format.write])
 def test_what_a_format_writes_it_reads_back(tmp_path, name):
     save_images(tmp_path, ["a.png"])
+    (tmp_path / "a_mask.png").write_bytes(mask_of(1, 2))
     format = formats.FORMATS[name]
     for kind in format.kinds:
         record = Record(str(tmp_path / "a.png"), LABELS[kind.kind], 12, 8, "png")
-        assert format.write([record], str(tmp_path / "x.jsonl")) == 1
-        assert list(formats.read(str(tmp_path / "x.jsonl"), name, label=kind.kind)) == [record]
+        out = str(tmp_path / f"out_{kind.kind}") + ("" if format.folder else ".jsonl")
+        assert format.write([record], out, kind) == Written(1)
+        (found,) = formats.read(out, name, label=kind.kind)
+        assert dataclasses.replace(found, label=named(found.label)) == record
 
 
 def test_a_file_is_one_row_of_the_table_and_bears_its_name():
@@ -148,13 +194,13 @@ def test_a_kind_that_there_is_not_is_refused_by_name(tmp_path):
     (tmp_path / "x.jsonl").write_text(SAMPLES["jsonl", "boxes"]["x.jsonl"])
     record_file.write([Record("/a.png", LABELS["boxes"])], str(tmp_path / "r"))
     for refused in (
-        lambda: kind_of("polygon"),
-        lambda: list(formats.read(str(tmp_path / "x.jsonl"), "jsonl", label="polygon")),
-        lambda: list(read_records(str(tmp_path / "r"), "polygon")),
-        lambda: Checker(label="polygon"),
-        lambda: check_training_classes(["a", "b"], "polygon"),
+        lambda: kind_of("keys"),
+        lambda: list(formats.read(str(tmp_path / "x.jsonl"), "jsonl", label="keys")),
+        lambda: list(read_records(str(tmp_path / "r"), "keys")),
+        lambda: Checker(label="keys"),
+        lambda: check_training_classes(["a", "b"], "keys"),
     ):
-        with pytest.raises(UserError, match=r"^label: 'polygon' is no kind of label in this version; .*boxes"):
+        with pytest.raises(UserError, match=r"^label: 'keys' is no kind of label in this version; .*boxes"):
             refused()
 
 

@@ -6,8 +6,8 @@ the one form that all later steps read with :func:`read_records`.
 
 from __future__ import annotations
 
-from automl_images.annotations.labels import Box, Boxes, Classes, OneClass
+from automl_images.annotations.labels import Box, Boxes, Classes, Instance, Mask, OneClass, Polygons, Rle
 from automl_images.annotations.record_file import read_records
 from automl_images.annotations.records import Record
 
-__all__ = ["Box", "Boxes", "Classes", "OneClass", "Record", "read_records"]
+__all__ = ["Box", "Boxes", "Classes", "Instance", "Mask", "OneClass", "Polygons", "Record", "Rle", "read_records"]

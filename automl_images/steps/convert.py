@@ -47,7 +47,7 @@ def convert(
     Raises:
         UserError: the source is not usable, or a flaw is refused.
     """
-    label = get_task(task).label
+    label = get_task(task, built=False).label
     checker = Checker(on_error, classes, label=label)
     counts = Counter(copied=0, present=0)
     for path, what in ((source, "the source"), (out, "the file to write"), (copy_to or "", "copy_to")):
@@ -90,7 +90,7 @@ def convert_data(
             experiment.
     """
     summaries: dict[str, Any] = {}
-    label = get_task(task).label
+    label = get_task(task, built=False).label
     for name, out in outs.items():
         if not data.get(name):
             record_file.write([], out)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from automl_images.annotations import record_file
-from automl_images.annotations.formats.base import Format
+from automl_images.annotations.formats.base import Format, Written
 from automl_images.annotations.labels import KINDS, Label
 from automl_images.annotations.lines import json_object, parsed
 from automl_images.annotations.records import Record, labelling
@@ -36,7 +36,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
         details = details if isinstance(details, dict) else {}
         url = source.image(item.get("image_url"), "image_url", places)
         with labelling(url):
-            label = kind.of_json(item.get("label"))
+            label = kind.of_json(item.get("label")).placed(lambda mask: source.image(mask, "mask_url", places))
             width, height = (pixels(details.get(side), f"image_details.{side}") for side in ("width", "height"))
             format = str(details["format"]).lower() if isinstance(details.get("format"), str) else None
             return Record(url, label, width, height, format or None, where)
@@ -44,4 +44,9 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     return parsed(file, record, broken)
 
 
-FORMAT = Format("jsonl", "JSONL (.jsonl)", tuple(KINDS.values()), candidates, read, record_file.write)
+def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
+    """Write records in Azure's schema, which holds all that they have."""
+    return Written(record_file.write(records, url))
+
+
+FORMAT = Format("jsonl", "JSONL (.jsonl)", tuple(KINDS.values()), candidates, read, write)

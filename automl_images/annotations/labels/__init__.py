@@ -10,12 +10,27 @@ from typing import Any
 from automl_images.annotations.labels.base import Label
 from automl_images.annotations.labels.boxes import Box, Boxes
 from automl_images.annotations.labels.classes import Classes
+from automl_images.annotations.labels.mask import Mask
 from automl_images.annotations.labels.one_class import OneClass
+from automl_images.annotations.labels.polygons import Instance, Polygons, Rle
 from automl_images.errors import UserError, nearest
 
-__all__ = ["KINDS", "Box", "Boxes", "Classes", "Label", "OneClass", "kind_of", "restored"]
+__all__ = [
+    "KINDS",
+    "Box",
+    "Boxes",
+    "Classes",
+    "Instance",
+    "Label",
+    "Mask",
+    "OneClass",
+    "Polygons",
+    "Rle",
+    "kind_of",
+    "restored",
+]
 
-KINDS: dict[str, type[Label]] = {kind.kind: kind for kind in (OneClass, Classes, Boxes)}
+KINDS: dict[str, type[Label]] = {kind.kind: kind for kind in (OneClass, Classes, Boxes, Polygons, Mask)}
 
 
 def kind_of(name: str) -> type[Label]:

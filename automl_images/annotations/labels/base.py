@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar, Self
 
 from automl_images import storage
@@ -108,6 +108,10 @@ class Label(ABC):
     @abstractmethod
     def names(self) -> list[str]:
         """Return the class of each thing that is labelled, so that one may occur more than once."""
+
+    def placed(self, find: Callable[[str], str]) -> Self:
+        """Return the label with the addresses that it names, such as a mask's, as ``find`` resolves them."""
+        return self
 
     @abstractmethod
     def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:

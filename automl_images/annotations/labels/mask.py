@@ -1,0 +1,122 @@
+"""The class of each pixel of an image, in a mask image of its size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from automl_images import storage
+from automl_images.annotations.labels.base import Label, Rules, Size
+from automl_images.annotations.values import class_name, shown
+from automl_images.errors import UserError
+
+Value = int | str  # a pixel's value, or its colour as #rrggbb
+
+
+@dataclass(frozen=True, slots=True)
+class Mask(Label):
+    """A mask image: what its pixels hold says of which class they are.
+
+    Attributes:
+        mask_url: an absolute path or any fsspec URL.
+        classes: (class, pixel value) in the order of the classes; a value is an index from 0 to 65535, or a colour as
+            ``#rrggbb``. Empty: each value that occurs is a class, named by its digits.
+        ignore: the values that training and metrics pass over.
+        present: the classes that occur; None until the mask is checked.
+    """
+
+    mask_url: str
+    classes: tuple[tuple[str, Value], ...] = ()
+    ignore: tuple[Value, ...] = (255,)
+    present: tuple[str, ...] | None = None
+
+    kind = "mask"
+    title = "a mask"
+    counted = "regions"
+    least = 1
+    counts = ("unknown_values", "fixed_sizes", "repeated_images", "contradicted_images", "skipped_images")
+    flaws = (
+        ("a mask that is missing or does not open", "refused", "image left out", "image left out"),
+        ("a mask of another size than its image", "refused", "image left out", "image left out"),
+        ("a pixel value of no class", "refused", "image left out", "ignored"),
+        ("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
+        ("an image once more, with the same classes", "counted once", "counted once", "counted once"),
+        ("an image once more, with other classes", "refused", "image left out", "image left out"),
+    )
+    says_missing = True
+
+    @classmethod
+    def of_json(cls, value: Any) -> Self:
+        """Return the mask of a JSON object: ``mask_url``; optional are ``classes``, ``ignore`` and ``present``."""
+        if isinstance(value, str):
+            value = {"mask_url": value}
+        if not isinstance(value, dict) or not isinstance(value.get("mask_url"), str) or not value["mask_url"].strip():
+            found = "has no label" if value is None else f"the label is {shown(value)}"
+            raise UserError(f"{found}; {cls.task()} needs an object with mask_url")
+        named, ignored, present = value.get("classes") or {}, value.get("ignore", [255]), value.get("present")
+        if not isinstance(named, dict):
+            raise UserError(f"classes is {shown(named)}, not an object of class names and pixel values")
+        if not isinstance(ignored, list) or not (present is None or isinstance(present, list)):
+            raise UserError("ignore and present are lists of pixel values and of class names")
+        classes = tuple((class_name(name, "a class"), value_of(v)) for name, v in named.items())
+        values = [v for _, v in classes]
+        if len(set(values)) < len(values):
+            raise UserError("two of its classes have the same pixel value")
+        names = None if present is None else tuple(class_name(name, "present") for name in present)
+        return cls(value["mask_url"], classes, tuple(map(value_of, ignored)), names)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the mask as records have it in JSON."""
+        item: dict[str, Any] = {"mask_url": self.mask_url, "classes": dict(self.classes), "ignore": list(self.ignore)}
+        return item if self.present is None else item | {"present": list(self.present)}
+
+    def names(self) -> list[str]:
+        """Return the classes that occur, each once; none until the mask is checked."""
+        return list(self.present or ())
+
+    def placed(self, find: Callable[[str], str]) -> Self:
+        """Return the label with the address of its mask as ``find`` resolves it."""
+        return replace(self, mask_url=find(self.mask_url))
+
+    def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
+        """Return the label with the classes that occur in its mask, which is opened and read."""
+        from automl_images.annotations.masks import values_in
+
+        found, shape = values_in(self.mask_url)
+        if shape != size:
+            raise UserError(
+                f"the mask {storage.redact(self.mask_url)} has {shape[0]} x {shape[1]} pixels, and its image "
+                f"{size[0]} x {size[1]}"
+            )
+        names = {value: name for name, value in self.classes} or {value: str(value) for value in found}
+        known = [names[value] for value in found if value in names and value not in self.ignore]
+        unknown = [value for value in found if value not in names and value not in self.ignore]
+        unknown += [value for value in found if names.get(value) in known and not rules.knows(names[value])]
+        if unknown and not rules.fix:
+            raise UserError(
+                f"the mask {storage.redact(self.mask_url)} has the pixel value {unknown[0]}, which is of no class that "
+                "may occur; name it among the classes, or ignore it"
+            )
+        rules.found["unknown_values"] += len(unknown)
+        present = [name for name in known if rules.knows(name)]
+        order = [name for name, _ in self.classes] or sorted(present, key=lambda name: (len(name), name))
+        return replace(
+            self, present=tuple(n for n in order if n in present), ignore=tuple(dict.fromkeys([*self.ignore, *unknown]))
+        )
+
+
+def value_of(value: Any) -> Value:
+    """Return a pixel value: a whole number from 0 to 65535, as one or as text, or a colour as ``#rrggbb``.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text.startswith("#") and len(text) == 7 and all(c in "0123456789abcdef" for c in text[1:]):
+            return text
+        value = int(text) if text.isdecimal() and len(text) < 6 else value
+    if type(value) is not int or not 0 <= value <= 65535:
+        raise UserError(f"the pixel value {shown(value)} is neither a whole number from 0 to 65535 nor #rrggbb")
+    return value

@@ -1,0 +1,131 @@
+"""Outlines and masks: their boxes, areas and pixels.
+
+Masks are arrays of height x width, true inside. Polygons become pixels as COCO's reference implementation does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from automl_images.annotations.labels.polygons import Instance, Rle
+from automl_images.annotations.values import shown
+from automl_images.errors import UserError
+
+_MOST = 1 << 31  # pixels of a mask that is decoded
+
+
+def rle(value: Any) -> Rle:
+    """Return a mask in COCO's form, ``{"size": [height, width], "counts": ...}``, compressed (text) or not (list).
+
+    Raises:
+        UserError: it has another form, or its runs do not fill its size.
+    """
+    if not isinstance(value, dict):
+        raise UserError(f"rle is {shown(value)}, not an object with size and counts")
+    size, counts = value.get("size"), value.get("counts")
+    if not (isinstance(size, list) and len(size) == 2 and all(type(v) is int and 0 < v <= 1 << 20 for v in size)):
+        raise UserError(f"the size of its rle is {shown(size)}, not a height and a width in pixels")
+    height, width = size
+    if height * width > _MOST:
+        raise UserError(f"the size of its rle is {shown(size)}, more pixels than an image may have")
+    if isinstance(counts, list):
+        if not all(type(v) is int and v >= 0 for v in counts) or sum(counts) != height * width:
+            raise UserError(f"the counts of its rle are not runs that fill {height} x {width} pixels")
+        return Rle(height, width, _compressed(counts))
+    if not isinstance(counts, str) or _filled(counts) != height * width:
+        raise UserError(f"the counts of its rle are not runs that fill {height} x {width} pixels")
+    return Rle(height, width, counts)
+
+
+def encoded(mask: np.ndarray) -> Rle:
+    """Return a mask, an array of height x width in which what is not 0 is inside, as run lengths."""
+    inside = np.asfortranarray(mask != 0).ravel(order="F")
+    changes = np.flatnonzero(np.diff(inside)) + 1
+    runs = np.diff(np.concatenate(([0], changes, [inside.size])))
+    counts = ([0] if inside.size and inside[0] else []) + runs.tolist()
+    return Rle(mask.shape[0], mask.shape[1], _compressed(counts))
+
+
+def decoded(mask: Rle) -> np.ndarray:
+    """Return the pixels of a mask, a bool array of height x width."""
+    runs = np.array(_runs(mask.counts))
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape((mask.height, mask.width), order="F")
+
+
+def mask_of(instance: Instance, width: int, height: int) -> np.ndarray:
+    """Return the pixels of an object on an image of a size, a bool array of height x width."""
+    if instance.rle:
+        return decoded(instance.rle)
+    from faster_coco_eval.core import mask
+
+    scale = np.tile((width, height), max(map(len, instance.polygon)) // 2)
+    parts = [(np.array(part) * scale[: len(part)]).tolist() for part in instance.polygon]
+    return mask.decode(mask.merge(mask.frPyObjects(parts, height, width))).astype(bool)
+
+
+def area_of(instance: Instance, width: int, height: int) -> float:
+    """Return the area of an object in pixels: as annotated, else that of its pixels."""
+    return instance.area if instance.area is not None else float(np.count_nonzero(mask_of(instance, width, height)))
+
+
+def box_of(instance: Instance) -> tuple[float, float, float, float]:
+    """Return the left, top, right and bottom of an object as fractions of its image; zeros where a mask is empty."""
+    if instance.rle is None:
+        x = [v for part in instance.polygon for v in part[::2]]
+        y = [v for part in instance.polygon for v in part[1::2]]
+        return min(x), min(y), max(x), max(y)
+    inside = decoded(instance.rle)
+    columns, rows = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
+    if not len(columns):
+        return 0.0, 0.0, 0.0, 0.0
+    width, height = instance.rle.width, instance.rle.height
+    return columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
+
+
+def _compressed(counts: Sequence[int]) -> str:
+    """Return runs in COCO's text: the difference to the run two before, in digits of five bits from the lowest."""
+    text = []
+    for i, count in enumerate(counts):
+        left = count - counts[i - 2] if i > 2 else count
+        while True:
+            digit, left = left & 31, left >> 5
+            done = left == (-1 if digit & 16 else 0)
+            text.append(chr((digit if done else digit | 32) + 48))
+            if done:
+                break
+    return "".join(text)
+
+
+def _runs(text: str) -> list[int]:
+    """Return the runs of COCO's text.
+
+    Raises:
+        ValueError: the text is none.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        digit = ord(character) - 48
+        if not 0 <= digit < 64 or shift > 60:
+            raise ValueError(text)
+        value |= (digit & 31) << shift
+        shift += 5
+        if not digit & 32:
+            value -= (1 << shift) if digit & 16 else 0
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError(text)
+    return counts
+
+
+def _filled(text: str) -> int | None:
+    """Return how many pixels the runs of a text fill, or None where they are no runs."""
+    try:
+        counts = _runs(text)
+    except ValueError:
+        return None
+    return None if any(count < 0 for count in counts) else sum(counts)
