@@ -145,7 +145,7 @@ def test_an_object_that_is_not_closed_takes_no_other_with_it(tmp_path, cut, line
         ('{"image_url": 7, "label": "cat"}', "line 1: has no image_url"),
         ('{"label": "cat"}', "line 1: has no image_url"),
         ('{"image_url": "a.png"}', "line 1: has no label"),
-        ('{"image_url": "../../etc/passwd", "label": "cat"}', "line 1: the path '../../etc/passwd' leaves the image root"),
+        ('{"image_url": "../../etc/passwd", "label": "cat"}', "line 1: the path '../../etc/passwd' leaves"),
         (
             '{"image_url": "a.png", "image_details": {"width": "12 cm"}, "label": "cat"}',
             "image_details.width is '12 cm'",

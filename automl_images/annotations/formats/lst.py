@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from automl_images import storage
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.imageroot import folder_of
+from automl_images.annotations.labelmaps import names_of
 from automl_images.annotations.labels import Classes, Label, OneClass
-from automl_images.annotations.lines import lines_of, parsed
+from automl_images.annotations.lines import parsed
 from automl_images.annotations.records import Record, labelling
 from automl_images.annotations.source import Source
-from automl_images.annotations.values import Broken, class_name, number
+from automl_images.annotations.values import Broken, number
 from automl_images.errors import UserError
 
 NAMES = "classes.txt"
@@ -30,7 +31,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     """Yield the records of a ``.lst`` file, line by line."""
     file = source.only(candidates(source), "list (.lst)")
     places = source.places(file)
-    labels = _Labels(_names(storage.join(folder_of(file), NAMES)))
+    labels = _Labels(names_of(storage.join(folder_of(file), NAMES)))
     label_of = labels.one if kind is OneClass else labels.several
 
     def record(line: str, where: str) -> Record:
@@ -87,24 +88,6 @@ def _whole(text: str, what: str) -> int:
     if found < 0 or found != int(found):
         raise UserError(f"{what} is {text!r}, which is not a whole number from 0")
     return int(found)
-
-
-def _names(file: str) -> list[str]:
-    """Return the classes' names by id, or none where there is no such file."""
-    if not storage.exists(file):
-        return []
-    shown = storage.redact(file)
-    names: list[str] = []
-    for count, line in lines_of(file):
-        if count != len(names) + 1:
-            raise UserError(f"{shown}, line {len(names) + 1}: is empty; each line names the class of its id")
-        name = class_name(line, f"{shown}, line {count}:")
-        if name in names:
-            raise UserError(f"{shown}, line {count}: the name '{name}' stands on line {names.index(name) + 1} too")
-        names.append(name)
-    if not names:
-        raise UserError(f"{shown}: is empty; write a class name a line, or remove it")
-    return names
 
 
 FORMAT = Format("lst", "a list (.lst)", (OneClass, Classes), candidates, read)
