@@ -6,11 +6,11 @@ Class ids count from 0 and become the names "0", "1", ...; a ``classes.txt`` bes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from automl_images import storage
-from automl_images.annotations.formats.base import Format
-from automl_images.annotations.imageroot import folder_of
+from automl_images.annotations.formats.base import Format, Written
+from automl_images.annotations.imageroot import folder_of, written_name
 from automl_images.annotations.labelmaps import names_of
 from automl_images.annotations.labels import Classes, Label, OneClass
 from automl_images.annotations.lines import parsed
@@ -29,7 +29,7 @@ def candidates(source: Source) -> list[str]:
 
 def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     """Yield the records of a ``.lst`` file, line by line."""
-    file = source.only(candidates(source), "list (.lst)")
+    file = source.only(candidates(source), "list (.lst)") if source.is_folder else source.url
     places = source.places(file)
     labels = _Labels(names_of(storage.join(folder_of(file), NAMES)))
     label_of = labels.one if kind is OneClass else labels.several
@@ -90,4 +90,34 @@ def _whole(text: str, what: str) -> int:
     return int(found)
 
 
-FORMAT = Format("lst", "a list (.lst)", (OneClass, Classes), candidates, read)
+def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
+    """Write a list, and ``classes.txt`` beside it; where that is there already, its ids are taken.
+
+    Raises:
+        UserError: a class is not in the ``classes.txt`` that is there, several classes an image are of one class alone,
+            or an address cannot stand between tabs.
+    """
+    folder = folder_of(url)
+    file = storage.join(folder, NAMES)
+    found = [(written_name(record.image_url, folder), record.label.names(), record.where) for record in records]
+    known = names_of(file)
+    names = known or sorted({name for _, labels, _ in found for name in labels})
+    ids = {name: i for i, name in enumerate(names)}
+    if kind is Classes and len(names) < 2:
+        raise UserError(f"{storage.redact(url)}: a list of one column would be read as class ids; it needs two classes")
+    lines = []
+    for index, (image, labels, where) in enumerate(found):
+        unknown = next((name for name in labels if name not in ids), None)
+        if unknown is not None:
+            raise UserError(f"{where}: the class '{unknown}' is not in {storage.redact(file)}; write to another folder")
+        if image != image.strip() or any(character in image for character in "\t\r\n"):
+            raise UserError(f"{where}: the address {image!a} cannot stand in a list: it has tabs, line ends or blanks")
+        marks = [ids[labels[0]]] if kind is OneClass else [int(name in labels) for name in names]
+        lines.append("\t".join([str(index), *map(str, marks), image]) + "\n")
+    if not known and names:
+        storage.write(file, "".join(f"{name}\n" for name in names))
+    storage.write(url, "".join(lines))
+    return Written(len(lines))
+
+
+FORMAT = Format("lst", "a list (.lst)", (OneClass, Classes), candidates, read, write)
