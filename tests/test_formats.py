@@ -8,6 +8,7 @@ import json
 import pickle
 import pkgutil
 import posixpath
+import struct
 
 import pytest
 from PIL import Image
@@ -67,6 +68,20 @@ VOC = """<annotation><filename>a.png</filename><size><width>12</width><height>8<
 <bndbox><xmin>3</xmin><ymin>4</ymin><xmax>9</xmax><ymax>8</ymax></bndbox></object></annotation>"""
 
 
+def packed(*labels):
+    """Return a RecordIO file of the sample image with a class id, or several labels."""
+    image, file = Image.new("RGB", (12, 8)), io.BytesIO()
+    image.save(file, "png")
+    array = struct.pack(f"<{len(labels)}f", *labels) if len(labels) > 1 else b""
+    content = struct.pack("<IfQQ", len(array) // 4, labels[0], 1, 0) + array + file.getvalue()
+    return struct.pack("<II", 0xCED7230A, len(content)) + content + b"\0" * (-len(content) % 4)
+
+
+def options(name, folder):
+    """Return what a format needs beside the source."""
+    return {"images": str(folder / "images")} if name == "recordio" else {}
+
+
 def mask_of(*values):
     """Return a PNG of the sample image's size whose pixels have these values, and 0."""
     image, file = Image.new("L", (12, 8)), io.BytesIO()
@@ -110,6 +125,13 @@ SAMPLES = {
     },
     ("lst", "class"): {"x.lst": "0\t1\ta.png\n", "classes.txt": "emu\ncat\n"},
     ("lst", "classes"): {"x.lst": "0\t0\t1\t1\ta.png\n", "classes.txt": "emu\ncat\ndog\n"},
+    ("recordio", "class"): {"x.rec": packed(1), "classes.txt": "emu\ncat\n"},
+    ("recordio", "classes"): {
+        "x.rec": packed(0, 1, 1),
+        "x.lst": "0\t0\t1\t1\ta.png\n",
+        "classes.txt": "emu\ncat\ndog\n",
+    },
+    ("recordio", "boxes"): {"x.rec": packed(2, 5, 1, 0.25, 0.5, 0.75, 1.0), "classes.txt": "emu\ncat\n"},
     ("masks", "mask"): {
         "images/a.png": None,
         "masks/a_mask.png": mask_of(1, 2),
@@ -146,11 +168,11 @@ def test_each_format_of_the_table_is_found_and_read(tmp_path, name, kind):
     lay(tmp_path, SAMPLES[name, kind])
     assert formats.detect(Source(str(tmp_path)), KINDS[kind]).name == name
     for format in (name, "auto"):
-        (record,) = formats.read(str(tmp_path), format, label=kind)
+        (record,) = formats.read(str(tmp_path), format, label=kind, **options(name, tmp_path))
         assert named(record.label) == OTHERS.get((name, kind), LABELS[kind])
-        assert record.image_url.endswith("/a.png") and record.where
+        assert record.image_url.endswith(".png" if name == "recordio" else "/a.png") and record.where
     out = str(tmp_path / "out")
-    assert convert(str(tmp_path), out, KINDS[kind].task(), format=name)["images"] == 1
+    assert convert(str(tmp_path), out, KINDS[kind].task(), format=name, **options(name, tmp_path))["images"] == 1
     (record,) = read_records(out, kind)
     assert named(record.label) == OTHERS.get((name, kind), LABELS[kind])
 
@@ -161,7 +183,7 @@ def test_a_folder_is_listed_once(tmp_path, monkeypatch, name, kind):
     listed = []
     files_below = storage.files_below
     monkeypatch.setattr(storage, "files_below", lambda url: listed.append(url) or files_below(url))
-    assert len(list(formats.read(str(tmp_path), label=kind))) == 1
+    assert len(list(formats.read(str(tmp_path), label=kind, **options(name, tmp_path)))) == 1
     assert listed == [str(tmp_path)]
 
 

@@ -31,7 +31,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     """Yield the records of a ``.lst`` file, line by line."""
     file = source.only(candidates(source), "list (.lst)") if source.is_folder else source.url
     places = source.places(file)
-    labels = _Labels(names_of(storage.join(folder_of(file), NAMES)))
+    labels = Labels(names_of(storage.join(folder_of(file), NAMES)))
     label_of = labels.one if kind is OneClass else labels.several
 
     def record(line: str, where: str) -> Record:
@@ -46,20 +46,22 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     return parsed(file, record, broken)
 
 
-class _Labels:
+class Labels:
     """Labels of the columns between index and path; ``names`` are the classes' by id, or none."""
 
     def __init__(self, names: list[str]):
         self.names, self.columns = names, len(names)
 
     def one(self, values: list[str]) -> OneClass:
+        """Return the label of one column."""
         if len(values) > 1:
             raise UserError(
                 f"has {len(values)} columns of classes, and {OneClass.task()} takes one; use task {Classes.task()}"
             )
-        return OneClass(self._name(_whole(values[0], "the class id")))
+        return OneClass(self.name(values[0]))
 
     def several(self, values: list[str]) -> Classes:
+        """Return the label of a column for each class."""
         if len(values) == 1:
             raise UserError(
                 f"has one column of classes, which is a class id, and {Classes.task()} takes a column of 0 or 1 for "
@@ -73,9 +75,13 @@ class _Labels:
             i = next(i for i, mark in enumerate(marks) if mark > 1)
             raise UserError(f"the column of class {i} is {values[i]!r}; write 0 or 1")
         self.columns = len(values)
-        return Classes(tuple(self._name(i) for i, mark in enumerate(marks) if mark))
+        return Classes(tuple(self._named(i) for i, mark in enumerate(marks) if mark))
 
-    def _name(self, index: int) -> str:
+    def name(self, text: str) -> str:
+        """Return the name of a class id, given as text."""
+        return self._named(_whole(text, "the class id"))
+
+    def _named(self, index: int) -> str:
         if self.names and index >= len(self.names):
             last = len(self.names) - 1
             raise UserError(f"the class id {index} has no name: {NAMES} has {last + 1} lines, for 0 to {last}")
