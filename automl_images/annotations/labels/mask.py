@@ -42,10 +42,12 @@ class Mask(Label):
         ("a mask of another size than its image", "refused", "image left out", "image left out"),
         ("a pixel value of no class", "refused", "image left out", "ignored"),
         ("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
-        ("an image once more, with the same classes", "counted once", "counted once", "counted once"),
-        ("an image once more, with other classes", "refused", "image left out", "image left out"),
+        ("an image once more, with the same mask", "counted once", "counted once", "counted once"),
+        ("an image once more, with another mask", "refused", "image left out", "image left out"),
+        ("the bytes of another image, with other classes", "kept", "kept", "kept"),
     )
     says_missing = True
+    other = "another mask"
 
     @classmethod
     def of_json(cls, value: Any) -> Self:
@@ -80,6 +82,10 @@ class Mask(Label):
     def coloured(self) -> bool:
         """Whether the classes are told by colours."""
         return any(isinstance(value, str) for _, value in self.classes)
+
+    def key(self) -> tuple[str, ...]:
+        """Return the address of the mask: two masks of one image are not compared."""
+        return (self.mask_url,)
 
     def placed(self, find: Callable[[str], str]) -> Self:
         """Return the label with the address of its mask as ``find`` resolves it."""
