@@ -53,7 +53,7 @@ def stage(experiment: Experiment) -> Experiment:
     data, known = _filled(experiment), None
     for name in ("training", "validation", "test"):
         part: Source | None = getattr(data, name)
-        address = next(filter(storage.is_local, addresses(part)), None) if part else None
+        address = next(filter(storage.on_machine, addresses(part)), None) if part else None
         if part and address:
             root = _root(experiment, f"data.{name}", address)
             try:
@@ -71,7 +71,7 @@ def stage(experiment: Experiment) -> Experiment:
 
 def _filled(experiment: Experiment) -> Data:
     """Return the data with the sets that a local folder of training holds."""
-    if not storage.is_local(experiment.data.training.source):
+    if not storage.on_machine(experiment.data.training.source):
         return experiment.data
     kind = kind_of(get_task(experiment.task).label)
     return Data.model_validate(sets.filled(experiment.data.model_dump(), kind, say=True))
