@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from automl_images import archive
 from automl_images.errors import StoreError, UserError, first_line, redact, refusal, say
 
 T = TypeVar("T")
@@ -38,7 +39,10 @@ def filesystem(url: str) -> tuple[Any, str]:
 
     Raises:
         UserError: the protocol is unknown, its driver is not installed, or the address is none.
+        FileNotFoundError: it is in an archive (``zip://``) that is not there.
     """
+    if url.startswith(archive.SCHEME):
+        return archive.filesystem(url, ask)
     if url.startswith("minio://"):
         url = "s3://" + url.removeprefix("minio://")
     options: dict[str, Any] = {"use_listings_cache": False} if "://" in url else {}

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from automl_images import storage
+from automl_images.annotations import sets
 from automl_images.annotations.formats import (
     coco,
     csv,
@@ -63,7 +64,7 @@ def read(
 
     Raises:
         UserError: there is no such kind, the source is missing, in no format or another than is given, or the format
-            has labels of another kind.
+            has labels of another kind, or the folder holds several sets.
     """
     kind = kind_of(label)
     names = ["auto", *(one.name for one in of_kind(kind))]
@@ -78,6 +79,7 @@ def read(
         if not storage.exists(source):
             raise UserError(f"{storage.redact(source)}: no such file or folder")
         opened = Source(source, images)
+    sets.refuse(opened, kind)
     return (detect(opened, kind) if format == "auto" else FORMATS[format]).read(opened, kind, broken)
 
 
