@@ -53,7 +53,7 @@ class Checker:
         self.labels: Counter[str] = Counter()
         self.found = self.rules.found
         self._joins = self.kind.joined([], self.rules) is not None
-        self._classes: dict[tuple[str, ...], int] = {}
+        self._keys: dict[tuple[str, ...], int] = {}
         # by the hash of an image's address: its classes by their number, and the place that says so
         self._seen: dict[int, tuple[int, str]] = {}
         self._contents: dict[int, int] = {}  # by the hash of an image's digest: its classes by their number
@@ -86,8 +86,8 @@ class Checker:
                         if self._repeats(record, key):
                             continue
                         checked = self._record(record, opened)
-                        number = self._number(record)
-                        self._seen.setdefault(key, (number, record.where))
+                        self._seen.setdefault(key, (self._number(record.label.key()), record.where))
+                        number = self._number(tuple(sorted(checked.label.names())))
                         self.found["contradicted_images"] += (
                             self._contents.setdefault(hash(checked.digest), number) != number
                         )
@@ -130,9 +130,8 @@ class Checker:
         self.labels.update(record.label.names())
         return record
 
-    def _number(self, record: Record) -> int:
-        names = () if self._joins else tuple(sorted(record.label.names()))
-        return self._classes.setdefault(names, len(self._classes))
+    def _number(self, key: tuple[str, ...]) -> int:
+        return self._keys.setdefault(() if self._joins else key, len(self._keys))
 
     def _spoil(self, key: int) -> None:
         """Leave an image out, whatever record says something of it."""
@@ -147,9 +146,9 @@ class Checker:
         if key not in self._seen:
             return False
         number, place = self._seen[key]
-        if self._number(record) != number:
+        if self._number(record.label.key()) != number:
             url = storage.redact(record.image_url)
-            raise UserError(f"the image has other classes in {place}: {url}{self.kind.hint}")
+            raise UserError(f"the image has {self.kind.other} in {place}: {url}{self.kind.hint}")
         self.found["repeated_images"] += 1
         if self._joins:
             self._several.add(key)

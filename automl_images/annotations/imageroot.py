@@ -260,3 +260,9 @@ def _scheme(url: str) -> str:
 def folder_of(url: str) -> str:
     """Return the folder of a file."""
     return os.path.dirname(storage.absolute(url))  # noqa: PTH120 (a URL is no Path)
+
+
+def written_name(url: str, folder: str) -> str:
+    """Return how a file in ``folder`` names another: relative where both are local and it lies below, else whole."""
+    local = storage.is_local(url) and storage.is_local(folder)
+    return url.removeprefix(f"{folder.rstrip('/')}/") if local else url

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from automl_images import storage
-from automl_images.annotations.formats import coco, csv, folder, jsonl, lst, manifest, voc
+from automl_images.annotations.formats import coco, csv, folder, jsonl, lst, manifest, masks, recordio, voc
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.imageroot import explained
 from automl_images.annotations.labels import KINDS, Label, kind_of
@@ -19,7 +19,7 @@ from automl_images.annotations.values import Broken, refuse
 from automl_images.errors import UserError, nearest
 
 FORMATS: dict[str, Format] = {
-    module.FORMAT.name: module.FORMAT for module in (folder, jsonl, coco, voc, manifest, lst, csv)
+    module.FORMAT.name: module.FORMAT for module in (folder, jsonl, coco, voc, manifest, lst, recordio, csv, masks)
 }
 NAMES = tuple(FORMATS)
 

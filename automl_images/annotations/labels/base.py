@@ -55,7 +55,8 @@ class Label(ABC):
         counted: what a summary calls the number of them: ``labels`` or ``boxes``.
         counts: the flaws that a summary counts.
         flaws: the kind's rows of the flaw table.
-        hint: what to do where an image has other classes in another record.
+        other: what an image has in another record that does not agree.
+        hint: what to do then.
         least: how many classes training needs.
         scored_if_any: whether metrics are undefined on a set in which no image has anything labelled.
         says_missing: whether it is worth a line that a set to score on has no image of a class.
@@ -67,6 +68,7 @@ class Label(ABC):
     counted: ClassVar[str] = "labels"
     counts: ClassVar[tuple[str, ...]]
     flaws: ClassVar[tuple[Flaw, ...]]
+    other: ClassVar[str] = "other classes"
     hint: ClassVar[str] = ""
     least: ClassVar[int] = 0
     says_missing: ClassVar[bool] = True
@@ -108,6 +110,10 @@ class Label(ABC):
     @abstractmethod
     def names(self) -> list[str]:
         """Return the class of each thing that is labelled, so that one may occur more than once."""
+
+    def key(self) -> tuple[str, ...]:
+        """Return what is equal where two records say the same of an image."""
+        return tuple(sorted(self.names()))
 
     def placed(self, find: Callable[[str], str]) -> Self:
         """Return the label with the addresses that it names, such as a mask's, as ``find`` resolves them."""

@@ -21,7 +21,8 @@ class Mask(Label):
     Attributes:
         mask_url: an absolute path or any fsspec URL.
         classes: (class, pixel value) in the order of the classes; a value is an index from 0 to 65535, or a colour as
-            ``#rrggbb``. Empty: each value that occurs is a class, named by its digits.
+            ``#rrggbb``; where they are colours, those of a palette or of greys count, and not their indices. Empty:
+            each value that occurs is a class, named by its digits.
         ignore: the values that training and metrics pass over.
         present: the classes that occur; None until the mask is checked.
     """
@@ -41,10 +42,12 @@ class Mask(Label):
         ("a mask of another size than its image", "refused", "image left out", "image left out"),
         ("a pixel value of no class", "refused", "image left out", "ignored"),
         ("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
-        ("an image once more, with the same classes", "counted once", "counted once", "counted once"),
-        ("an image once more, with other classes", "refused", "image left out", "image left out"),
+        ("an image once more, with the same mask", "counted once", "counted once", "counted once"),
+        ("an image once more, with another mask", "refused", "image left out", "image left out"),
+        ("the bytes of another image, with other classes", "kept", "kept", "kept"),
     )
     says_missing = True
+    other = "another mask"
 
     @classmethod
     def of_json(cls, value: Any) -> Self:
@@ -75,6 +78,15 @@ class Mask(Label):
         """Return the classes that occur, each once; none until the mask is checked."""
         return list(self.present or ())
 
+    @property
+    def coloured(self) -> bool:
+        """Whether the classes are told by colours."""
+        return any(isinstance(value, str) for _, value in self.classes)
+
+    def key(self) -> tuple[str, ...]:
+        """Return the address of the mask: two masks of one image are not compared."""
+        return (self.mask_url,)
+
     def placed(self, find: Callable[[str], str]) -> Self:
         """Return the label with the address of its mask as ``find`` resolves it."""
         return replace(self, mask_url=find(self.mask_url))
@@ -83,7 +95,7 @@ class Mask(Label):
         """Return the label with the classes that occur in its mask, which is opened and read."""
         from automl_images.annotations.masks import values_in
 
-        found, shape = values_in(self.mask_url)
+        found, shape = values_in(self.mask_url, self.coloured)
         if shape != size:
             raise UserError(
                 f"the mask {storage.redact(self.mask_url)} has {shape[0]} x {shape[1]} pixels, and its image "

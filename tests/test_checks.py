@@ -1,0 +1,351 @@
+"""The table of flaws: each row, under each policy, by doing what it says."""
+
+import dataclasses
+import inspect
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from automl_images.annotations import Box, Boxes, Classes, Instance, Mask, OneClass, Polygons, Record, formats
+from automl_images.annotations.checks import FLAWS, POLICIES, Checker, check_training_classes, flaw_table
+from automl_images.annotations.labels import KINDS
+from automl_images.annotations.shapes import encoded
+from automl_images.errors import UserError
+from automl_images.steps.convert import convert_data
+from tests.conftest import save_images
+
+TRIANGLE = (0.25, 0.5, 0.75, 0.5, 0.75, 1.0)
+LABELS = {
+    "class": OneClass("cat"),
+    "classes": Classes(("cat", "dog")),
+    "boxes": Boxes((Box("cat", 0.25, 0.5, 0.75, 1.0),)),
+    "polygons": Polygons((Instance("cat", (TRIANGLE,)),)),
+}
+
+
+def one(tmp_path, label, kind, policy, classes=("cat", "dog"), **changes):
+    """Return what came of a record of a 12 x 8 image: refused, image left out, or (label, counts)."""
+    save_images(tmp_path, ["a.png"])
+    checker = Checker(policy, classes, label=kind)
+    record = Record(str(tmp_path / "a.png"), label, **{"where": "x", "width": 12, "height": 8, **changes})
+    try:
+        kept = list(checker.check([record]))
+    except UserError:
+        return "refused"
+    assert not kept or (kept[0].width, kept[0].height) == (12, 8)
+    return (kept[0].label, checker.found) if kept else "image left out"
+
+
+def box(*corners, left=1, name="cat", counted=None):
+    """Return a check of one box, of which so many are left inside the image, and the flaw counted."""
+
+    def outcome(tmp_path, policy):
+        found = one(tmp_path, Boxes((Box(name, *corners),)), "boxes", policy)
+        if isinstance(found, str):
+            return found
+        label, counts = found
+        assert len(label.boxes) == left and (counted is None or counts[counted] == 1)
+        assert all(0 <= v <= 1 for b in label.boxes for v in (b.topX, b.topY, b.bottomX, b.bottomY))
+        if not label.boxes:
+            return "box dropped" if name == "emu" else "dropped"
+        (after,) = label.boxes
+        if counts["clipped_boxes"] or max(corners) > 1:
+            return "clipped"
+        assert (after.topX, after.bottomX) == (corners[2], corners[0])
+        return "corners exchanged"
+
+    return outcome
+
+
+def other_size(kind):
+    def outcome(tmp_path, policy):
+        label = mask(tmp_path) if kind == "mask" else LABELS[kind]
+        found = one(tmp_path, label, kind, policy, width=24, height=16)
+        return found if isinstance(found, str) else {1: "its own taken"}[found[1]["fixed_sizes"]]
+
+    return outcome
+
+
+def mask(folder, *values, size=(12, 8), ignore=(0, 255), name="mask.png"):
+    """Write a mask whose first pixels have ``values``, or 1 and 2, and whose others have 0; return its label."""
+    image = Image.new("L", size)
+    for i, value in enumerate(values or (1, 2)):
+        image.putpixel((i, 0), value)
+    image.save(folder / name)
+    return Mask(str(folder / name), (("cat", 1), ("dog", 2)), ignore)
+
+
+def masked(values=(), url=None, **changes):
+    """Return a check of one mask, of whose values one is left out."""
+
+    def outcome(tmp_path, policy):
+        label = mask(tmp_path, *values, **changes)
+        label = dataclasses.replace(label, mask_url=url or label.mask_url)
+        found = one(tmp_path, label, "mask", policy)
+        if isinstance(found, str):
+            return found
+        assert found[0].present == ("cat",) and found[1]["unknown_values"] == 1
+        return {(0, 255, 7): "ignored"}[found[0].ignore]
+
+    return outcome
+
+
+def polygon(*parts, left=1, counted=None, name="cat", rle=None):
+    """Return a check of one object, of which so many parts are left inside the image, and the flaw counted."""
+
+    def outcome(tmp_path, policy):
+        found = one(tmp_path, Polygons((Instance(name, parts, rle=rle),)), "polygons", policy)
+        if isinstance(found, str):
+            return found
+        label, counts = found
+        assert counts[counted] == 1
+        if not label.instances:
+            return "object dropped" if name == "emu" else "dropped"
+        (after,) = label.instances
+        assert len(after.polygon) == left and all(0 <= v <= 1 for part in after.polygon for v in part)
+        return "clipped" if after.polygon[0] != parts[0] else "dropped"
+
+    return outcome
+
+
+def unknown(kind, label, left=None):
+    def outcome(tmp_path, policy):
+        found = one(tmp_path, label, kind, policy)
+        return found if isinstance(found, str) else {left: "class dropped"}[found[0]]
+
+    return outcome
+
+
+def none(kind):
+    """Return a check of an image without a class: not to be read as one class, an empty list of several."""
+
+    def outcome(tmp_path, policy):
+        save_images(tmp_path, ["a.png"])
+        (tmp_path / "x.csv").write_text("image,label\na.png,\n")
+        checker = Checker(policy, label=kind)
+        try:
+            found = list(checker.check(formats.read(str(tmp_path / "x.csv"), broken=checker.broken, label=kind)))
+        except UserError:
+            return "refused"
+        assert checker.found["unlabelled_images"] == len(found)
+        return "kept" if found else "image left out"
+
+    return outcome
+
+
+def twice(kind, *given, expected=None):
+    """Return a check of several records of one image, of which ``expected`` is left."""
+
+    def outcome(tmp_path, policy):
+        save_images(tmp_path, ["a.png"])
+        checker = Checker(policy, label=kind)
+        try:
+            found = list(checker.check([Record(str(tmp_path / "a.png"), label, where=str(i)) for i, label in given]))
+        except UserError:
+            return "refused"
+        left = [record.label for record in checker.settled(lambda: iter(found))]
+        assert checker.images == len(left)
+        if not left:
+            return "image left out"
+        repeated = "repeated_images" if len(given) > 1 else f"repeated_{expected.counted}"
+        assert left == [expected] and checker.found[repeated] == 1
+        assert checker.labels.total() == len(expected.names())
+        return "joined" if len(given) > 1 and kind in ("boxes", "polygons") else "counted once"
+
+    given = list(enumerate(given))
+    return outcome
+
+
+def masks_twice(*names):
+    """Return a check of two records of one image, with masks of these names."""
+
+    def outcome(tmp_path, policy):
+        labels = [mask(tmp_path, name=name) for name in names]
+        expected = dataclasses.replace(labels[0], present=("cat", "dog"))
+        return twice("mask", *labels, expected=expected)(tmp_path, policy)
+
+    return outcome
+
+
+def masks_contradicted(tmp_path, policy):
+    labels = [mask(tmp_path, *values, name=f"{values}.png") for values in ((1, 2), (1, 1))]
+    return contradicted("mask", *labels)(tmp_path, policy)
+
+
+def contradicted(kind, first, second):
+    """Return a check of two images of equal bytes."""
+
+    def outcome(tmp_path, policy):
+        save_images(tmp_path, ["a.png"])
+        (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+        checker = Checker(policy, label=kind)
+        records = [Record(str(tmp_path / f"{n}.png"), label) for n, label in (("a", first), ("b", second))]
+        return {(2, 1): "kept"}[len(list(checker.check(records))), checker.summary()["contradicted_images"]]
+
+    return outcome
+
+
+def training(kind, classes):
+    def outcome(tmp_path, policy):
+        try:
+            check_training_classes(classes, kind)
+        except UserError:
+            return "refused"
+        return "said"
+
+    return outcome
+
+
+def missing(kind):
+    """Return a check of a validation set without an image of a class."""
+
+    def outcome(tmp_path, policy, capsys):
+        save_images(tmp_path, ["a.png", "b.png"])
+        for name, text in (("t", "image,label\na.png,cat\nb.png,dog\n"), ("v", "image,label\na.png,cat\n")):
+            (tmp_path / f"{name}.csv").write_text(text)
+        data = {n: {"source": str(tmp_path / f"{n[0]}.csv")} for n in ("training", "validation")}
+        outs = {name: str(tmp_path / f"{name}.out") for name in data}
+        convert_data(KINDS[kind].task(), {**data, "on_error": policy}, outs)
+        return "said" if "validation: no image has the class dog" in capsys.readouterr().err else "nothing"
+
+    return outcome
+
+
+def unopened(content):
+    def outcome(tmp_path, policy):
+        checker = Checker(policy, label="class")
+        path = tmp_path / "broken.png"
+        if content == "half":
+            Image.effect_noise((60, 60), 90).save(path)
+            path.write_bytes(path.read_bytes()[:2000])
+        elif content is not None:
+            path.write_bytes(content)
+        try:
+            return {0: "image left out"}[len(list(checker.check([Record(str(path), OneClass("cat"))])))]
+        except UserError:
+            return "refused"
+
+    return outcome
+
+
+def unread(tmp_path, policy):
+    save_images(tmp_path, ["a.png"])
+    (tmp_path / "x.jsonl").write_text('{"image_url": "a.png", "label": "cat"}\n{\n')
+    checker = Checker(policy, label="class")
+    try:
+        found = list(formats.read(str(tmp_path / "x.jsonl"), broken=checker.broken, label="class"))
+    except UserError:
+        return "refused"
+    return {1: "image left out"}[len(found)]
+
+
+A_BOX, ANOTHER = Box("cat", 0.25, 0.5, 0.75, 1.0), Box("dog", 0, 0, 0.5, 0.5)
+SIZE, CLASS = "an image of another size than annotated", "a class that training does not have"
+CHECKS = {
+    ("any", "an image that is missing or does not open"): [unopened(None), unopened(b""), unopened(b"text")],
+    ("any", "a truncated image"): [unopened("half")],
+    ("any", "a record that cannot be read"): [unread],
+    ("class", SIZE): [other_size("class")],
+    ("class", "an image without a class"): [none("class")],
+    ("class", CLASS): [unknown("class", OneClass("emu"))],
+    ("class", "an image once more, with the same class"): [
+        twice("class", OneClass("cat"), OneClass("cat"), expected=OneClass("cat"))
+    ],
+    ("class", "an image once more, with another class"): [twice("class", OneClass("cat"), OneClass("dog"))],
+    ("class", "the bytes of another image, with another class"): [
+        contradicted("class", OneClass("cat"), OneClass("dog"))
+    ],
+    ("class", "training with fewer than two classes"): [training("class", ["a"]), training("class", [])],
+    ("class", "a class without an image to score on"): [missing("class")],
+    ("classes", SIZE): [other_size("classes")],
+    ("classes", "an image without a class"): [none("classes")],
+    ("classes", CLASS): [
+        unknown("classes", Classes(("cat", "emu")), Classes(("cat",))),
+        unknown("classes", Classes(("emu",)), Classes(())),
+    ],
+    ("classes", "an image once more, with the same classes"): [
+        twice("classes", Classes(("cat", "dog")), Classes(("dog", "cat")), expected=Classes(("cat", "dog")))
+    ],
+    ("classes", "an image once more, with other classes"): [
+        twice("classes", Classes(("cat", "dog")), Classes(("cat",))),
+        twice("classes", Classes(()), Classes(("cat",))),
+    ],
+    ("classes", "the bytes of another image, with other classes"): [
+        contradicted("classes", Classes(("cat", "dog")), Classes(("cat",)))
+    ],
+    ("classes", "training with one class alone"): [training("classes", ["a"])],
+    ("classes", "training without a class"): [training("classes", [])],
+    ("classes", "a class without an image to score on"): [missing("classes")],
+    ("boxes", "a box without area"): [box(0.5, 0.1, 0.5, 0.5, left=0, counted="dropped_boxes")],
+    ("boxes", "a box outside the image by at most a pixel"): [
+        box(0.5, 0.1, 1 + 0.9 / 12, 0.5, counted="clipped_boxes"),
+        box(-0.9 / 12, 0.1, 0.4, 0.5, counted="clipped_boxes"),
+    ],
+    ("boxes", "a box further outside"): [
+        box(0.5, 0.1, 1 + 2 / 12, 0.5, counted="fixed_boxes"),
+        box(0.5, 0.1, 0.6, 1 + 2 / 8, counted="fixed_boxes"),
+    ],
+    ("boxes", "a box that ends before it begins"): [box(0.5, 0.1, 0.2, 0.5, counted="fixed_boxes")],
+    ("boxes", "a box that stands twice"): [twice("boxes", Boxes((A_BOX, A_BOX)), expected=Boxes((A_BOX,)))],
+    ("boxes", "an image in several records"): [
+        twice("boxes", Boxes((A_BOX,)), Boxes((ANOTHER, A_BOX)), expected=Boxes((A_BOX, ANOTHER))),
+        twice("boxes", Boxes(()), Boxes((A_BOX,)), expected=Boxes((A_BOX,))),
+    ],
+    ("boxes", SIZE): [other_size("boxes")],
+    ("boxes", CLASS): [box(0.1, 0.1, 0.2, 0.5, left=0, name="emu", counted="dropped_boxes")],
+    ("polygons", "a polygon with fewer than three points"): [
+        polygon((0.1, 0.1, 0.5, 0.5), left=0, counted="dropped_instances"),
+        polygon(TRIANGLE, (0.1, 0.1, 0.5, 0.5), counted="dropped_parts"),
+    ],
+    ("polygons", "a polygon without area"): [
+        polygon((0.1, 0.1, 0.2, 0.2, 0.3, 0.3), left=0, counted="dropped_instances"),
+        polygon(TRIANGLE, (0.5, 0.5, 0.5, 0.5, 0.5, 0.5), counted="dropped_parts"),
+    ],
+    ("polygons", "a polygon outside the image by at most a pixel"): [
+        polygon((0.5, 0.5, 1 + 0.9 / 12, 0.5, 0.75, 1.0), counted="clipped_instances")
+    ],
+    ("polygons", "a polygon further outside"): [
+        polygon((0.5, 0.5, 1 + 2 / 12, 0.5, 0.75, 1.0), counted="fixed_instances")
+    ],
+    ("polygons", "a mask of another size than its image"): [
+        polygon(rle=encoded(np.ones((9, 12))), counted="dropped_instances")
+    ],
+    ("polygons", "an object that stands twice"): [
+        twice("polygons", Polygons(LABELS["polygons"].instances * 2), expected=LABELS["polygons"])
+    ],
+    ("polygons", "an image in several records"): [
+        twice("polygons", LABELS["polygons"], LABELS["polygons"], expected=LABELS["polygons"]),
+        twice("polygons", Polygons(()), LABELS["polygons"], expected=LABELS["polygons"]),
+    ],
+    ("polygons", SIZE): [other_size("polygons")],
+    ("polygons", CLASS): [polygon(TRIANGLE, name="emu", counted="dropped_instances")],
+    ("mask", "a mask that is missing or does not open"): [masked(url="/no")],
+    ("mask", "a mask of another size than its image"): [masked(size=(12, 9))],
+    ("mask", "a pixel value of no class"): [masked(values=(1, 7))],
+    ("mask", SIZE): [other_size("mask")],
+    ("mask", "an image once more, with the same mask"): [masks_twice("m.png", "m.png")],
+    ("mask", "an image once more, with another mask"): [masks_twice("m.png", "n.png")],
+    ("mask", "the bytes of another image, with other classes"): [masks_contradicted],
+}
+TABLES = {"any": FLAWS, **{name: kind.flaws for name, kind in KINDS.items()}}
+ROWS = {(name, flaw): tuple(outcomes) for name, flaws in TABLES.items() for flaw, *outcomes in flaws}
+
+
+def test_the_flaw_table_is_documented_as_it_is():
+    from automl_images.annotations import checks
+
+    assert flaw_table() in checks.__doc__
+    lines = [tuple(line.strip("| ").split(" | ")) for line in flaw_table().splitlines()]
+    assert lines[2:] == [(*row, *outcomes) for row, outcomes in ROWS.items()]
+    assert lines[0][2:] == POLICIES
+    assert set(CHECKS) == set(ROWS)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("row", ROWS, ids="-".join)
+def test_each_row_of_the_flaw_table_is_what_happens(tmp_path, capsys, row, policy):
+    expected = ROWS[row][POLICIES.index(policy)]
+    for check in CHECKS[row]:
+        more = (capsys,) if "capsys" in inspect.signature(check).parameters else ()
+        assert check(tmp_path, policy, *more) == expected
