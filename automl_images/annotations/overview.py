@@ -49,7 +49,7 @@ class Overview:
         """Count a checked record."""
         self._kind = type(record.label)
         names = record.label.names()
-        classes = dict.fromkeys(names)
+        classes = list(dict.fromkeys(names))
         self.images += 1
         self.empty += not names
         self.objects.update(names)
