@@ -28,6 +28,7 @@ _SET = {name: set for set, names in NAMES.items() for name in names}
 _FILE = re.compile(rf"(^|.*[_.-])({'|'.join(_SET)})((?:\d{{4}})?(?:[_.-]annotations?)?)", re.IGNORECASE)
 _SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".manifest", ".lst", ".rec")
 _LISTS = re.compile(r"(?:^|.*/)ImageSets/(Main|Segmentation|Layout)/(train|val|test)\.txt")
+_FEW = 5  # names beside which a folder may be the only one
 _FIRST = ("instances", "")  # COCO has other annotations of the same images too
 
 
@@ -104,9 +105,12 @@ def filled(data: Mapping[str, Any], kind: type[Label], say: bool = False) -> dic
 
 def _may_hold(source: Source) -> bool:
     """Return whether the names in a folder let it hold sets, before all that lies below it is listed."""
-    names = [posixpath.splitext(name)[0].lower() for name in storage.names(source.url)]
-    usual = {*_SET, "imagesets", "annotations", "images"}
-    return len(names) == 1 or any(name in usual or _FILE.fullmatch(name) for name in names)
+    found = storage.names(source.url)
+    names = [posixpath.splitext(name)[0].lower() for name in found]
+    if any(name in (*_SET, "imagesets", "annotations", "images") or _FILE.fullmatch(name) for name in names):
+        return True
+    plain = [name for name in found if "." not in name][:_FEW]
+    return len(plain) < _FEW and sum(storage.is_dir(storage.join(source.url, name)) for name in plain) == 1
 
 
 def _files(source: Source, kind: type[Label]) -> dict[str, Part]:
@@ -141,14 +145,18 @@ def _files(source: Source, kind: type[Label]) -> dict[str, Part]:
 
 
 def _lists(source: Source, kind: type[Label]) -> dict[str, Part]:
-    """Return the sets of VOC's lists."""
+    """Return the sets of VOC's lists, if they can be read for a kind of label."""
+    from automl_images.annotations.formats import of_kind
+
     lists: dict[str, dict[str, list[str]]] = {}
     for file in source.listed:
         if found := _LISTS.fullmatch(file):
             lists.setdefault(found[1], {}).setdefault(_SET[found[2]], []).append(file)
     wanted = ("Segmentation", "Main") if kind in (Polygons, Mask) else ("Main",)
     chosen = next((lists[name] for name in wanted if name in lists), {})
-    return {name: Part(storage.join(source.url, _one(source, name, files))) for name, files in chosen.items()}
+    parts = {name: Part(storage.join(source.url, _one(source, name, files))) for name, files in chosen.items()}
+    first = next((Source(part.source) for part in parts.values()), None)
+    return parts if first and any(format.candidates(first) for format in of_kind(kind)) else {}
 
 
 def _folders(source: Source, kind: type[Label]) -> dict[str, Part]:
