@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from automl_images import __version__, storage
-from automl_images.annotations import formats, read_records
+from automl_images.annotations import findings, formats, read_records
 from automl_images.errors import UserError
 from automl_images.faults import explained
 from automl_images.plain import read_yaml
@@ -81,8 +81,18 @@ def convert(
 
     classes = sorted({c for r in read_records(classes_of) for c in r.label.names()}) if classes_of else None
     summary = step.convert(
-        source, out, task, format=format, images=images, on_error=on_error, classes=classes, copy_to=copy_to
+        source,
+        out,
+        task,
+        format=format,
+        images=images,
+        on_error=on_error,
+        classes=classes,
+        copy_to=copy_to,
+        trained=step.digests(classes_of) if classes_of else (),
     )
+    for line in findings.briefly(summary["findings"]):
+        print(line, file=sys.stderr)
     _print(summary, as_json, json.dumps(summary))
 
 
