@@ -53,7 +53,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
 def _objects(file: str) -> Iterator[tuple[int, str]]:
     """Yield the number of the first line and the text of each object.
 
-    An object that is not closed ends where the next one begins, which is told by a second ``image_url`` or by a whole one.
+    An object that is not closed ends where the next one begins: at a second ``image_url``, or at a whole object.
     """
     held: list[tuple[int, str]] = []
     depth, keyed = 0, False
