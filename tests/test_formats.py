@@ -9,6 +9,7 @@ import pickle
 import pkgutil
 import posixpath
 import struct
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -166,6 +167,8 @@ SAMPLES = {
     ("masks", "polygons"): {"images/a.png": None, "masks/a/1.png": mask_of(255, 255), "classes.txt": "cat\n"},
     ("csv", "class"): {"x.csv": "image,label\na.png,cat\n"},
     ("csv", "classes"): {"x.csv": "image,label\na.png,cat|dog\n"},
+    ("yolo", "boxes"): {"a.txt": "1 0.5 0.75 0.5 0.5\n", "classes.txt": "emu\ncat\n"},
+    ("yolo", "polygons"): {"a.txt": "1 0.25 0.5 0.75 0.5 0.75 1.0\n", "classes.txt": "emu\ncat\n"},
     ("labelme", "class"): {"a.json": labelme(flags={"cat": True, "dog": False})},
     ("labelme", "classes"): {"a.json": labelme(flags={"cat": True, "dog": True})},
     ("labelme", "boxes"): {"a.json": labelme(shapes=[labelme_shape("rectangle", [[3, 4], [9, 8]])])},
@@ -236,10 +239,12 @@ def test_what_a_format_writes_it_reads_back(tmp_path, name):
     format = formats.FORMATS[name]
     for kind in format.kinds:
         folder = tmp_path / kind.kind
-        save_images(folder, ["a.png"])
-        (folder / "a_mask.png").write_bytes(mask_of(1, 2))
-        record = Record(str(folder / "a.png"), LABELS[kind.kind], 12, 8, "png")
         out = str(folder / f"out_{kind.kind}") + ("" if format.folder else ".jsonl")
+        images = Path(out, "images") if format.folder else folder
+        save_images(images, ["a.png"])
+        if kind is Mask:
+            (images / "a_mask.png").write_bytes(mask_of(1, 2))
+        record = Record(str(images / "a.png"), LABELS[kind.kind], 12, 8, "png")
         lost, kept = LOST.get((name, kind.kind), ({}, record.label))
         assert format.write([record], out, kind) == Written(1, lost)
         (found,) = formats.read(out, name, label=kind.kind)
@@ -331,7 +336,5 @@ def test_a_link_out_of_a_folder_whose_other_images_are_taken_is_refused(tmp_path
 
 
 def test_the_page_on_annotations_has_every_format():
-    from pathlib import Path
-
     page = (Path(__file__).parents[1] / "docs/annotations.md").read_text()
     assert [line.split(" ")[1] for line in page.splitlines() if line.startswith("| ")][2:] == list(formats.NAMES)

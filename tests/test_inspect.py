@@ -275,7 +275,8 @@ def test_a_program_gets_json(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["task"], found["format"], found["images"]) == ("image-object-detection", "jsonl", 4)
-    assert found["findings"] == {} and set(found["classes"]) == {"blue", "red"}
+    assert list(found["findings"]) == ["a class with fewer than 10 examples"]
+    assert set(found["classes"]) == {"blue", "red"}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from automl_images import storage
 from automl_images.annotations.imageroot import explained
-from automl_images.annotations.labels import Label, Mask, OneClass, Polygons
+from automl_images.annotations.labels import Boxes, Label, Mask, OneClass, Polygons
 from automl_images.annotations.source import Source
 from automl_images.errors import UserError
 
@@ -45,8 +45,15 @@ def sets_of(source: Source, kind: type[Label]) -> dict[str, Part]:
     Raises:
         UserError: a set is there twice.
     """
+    from automl_images.annotations.formats import yolo
+    from automl_images.annotations.yolo_names import is_data_yaml
+    from automl_images.annotations.yolo_names import sets_of as named_sets
+
     if not source.is_folder:
-        return {}
+        if kind not in yolo.FORMAT.kinds or not is_data_yaml(source.url):
+            return {}
+        named = {name: Part(_one(source, name, places)) for name, places in named_sets(source.url).items()}
+        return named if len(named) > 1 else {}
     for find in (_files, _lists, _folders):
         found = find(source, kind)
         if "training" in found and len(found) > 1:
@@ -83,7 +90,7 @@ def filled(data: Mapping[str, Any], kind: type[Label], say: bool = False) -> dic
         return dict(data)
     with explained(training["source"]):
         source = Source(training["source"], training.get("images"))
-        found = sets_of(source, kind) if source.is_folder and _may_hold(source) else {}
+        found = sets_of(source, kind) if not source.is_folder or _may_hold(source) else {}
     taken = {name: part for name, part in found.items() if name == "training" or not data.get(name)}
     if say and taken:
         parts = [storage.redact(part.source).removeprefix(f"{source.shown}/") for part in taken.values()]
@@ -164,7 +171,7 @@ def _folders(source: Source, kind: type[Label]) -> dict[str, Part]:
         files = [file.partition("/")[2] for file in files]
     found: dict[str, list[str]] = {}
     places = [*tops]
-    if kind is Mask:
+    if kind in (Mask, Boxes, Polygons):
         places += {"/".join(file.split("/")[:2]) for file in files if file.lower().startswith("images/")}
     for place in sorted(places):
         name = _SET.get(posixpath.basename(place).lower())
@@ -174,6 +181,7 @@ def _folders(source: Source, kind: type[Label]) -> dict[str, Part]:
         return {}
     whole = [storage.join(source.url, posixpath.join(above, place)) for places in found.values() for place in places]
     inside = tuple(f"{folder}{end}/" for folder in whole for end in ("", "_lst"))
+    inside += tuple(folder.replace("/images/", "/labels/") for folder in inside if "/images/" in folder)
     for format in of_kind(kind):
         # a file above the folders labels what is in them
         if not format.last and any(not file.startswith(inside) for file in format.candidates(source)):

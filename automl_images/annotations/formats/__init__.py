@@ -24,6 +24,7 @@ from automl_images.annotations.formats import (
     recordio,
     via,
     voc,
+    yolo,
 )
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.imageroot import explained
@@ -35,7 +36,22 @@ from automl_images.errors import UserError, nearest
 
 FORMATS: dict[str, Format] = {
     module.FORMAT.name: module.FORMAT
-    for module in (folder, jsonl, coco, voc, manifest, lst, recordio, csv, masks, labelme, label_studio, cvat, via)
+    for module in (
+        folder,
+        jsonl,
+        coco,
+        voc,
+        manifest,
+        lst,
+        recordio,
+        csv,
+        masks,
+        labelme,
+        label_studio,
+        cvat,
+        via,
+        yolo,
+    )
 }
 NAMES = tuple(FORMATS)
 
