@@ -342,6 +342,13 @@ def test_a_source_of_several_formats_is_not_guessed(tmp_path):
         guessed_task(Source(str(tmp_path)))
 
 
+def test_a_fault_that_no_task_is_without_is_said(tmp_path):
+    save_images(tmp_path, ["a.png", "root/b.png"])
+    (tmp_path / "root/x.jsonl").write_text('{"image_url": "/outside/a.png", "label": "cat"}\n')
+    with pytest.raises(UserError, match=r"x.jsonl, line 1: .*/outside/a.png"):
+        guessed_task(Source(str(tmp_path / "root/x.jsonl")))
+
+
 def test_counts_of_flaws_are_findings_until_there_are_richer_ones():
     summary = {"images": 3, "boxes": 2, "classes": {}, "dropped_boxes": 2, "clipped_boxes": 0, "skipped_images": 1}
     assert findings_of({**summary, "copied_images": 3, "repeated_images": 5}) == {

@@ -184,14 +184,15 @@ def _table(title: str, justify: Any, rows: Sequence[Sequence[str]], *, headings:
 
 def _section(part: DataSet, colours: Mapping[str, Colour], pictures: int) -> dict[str, Any]:
     """Return what the page shows of a set."""
-    figures, most = part.figures, max((c["objects"] for c in part.figures["classes"].values()), default=1)
-    pixels = figures.get("pixels")
+    figures, pixels = part.figures, part.figures.get("pixels")
+    parts = pixels["classes"] if pixels else {name: row["share"] for name, row in figures["classes"].items()}
+    most = max(parts.values(), default=0) or 1
     classes = [
         {
             "name": name,
             "colour": css(colours[name]),
             **row,
-            "bar": 100 * row["objects"] / most,
+            "bar": 100 * parts.get(name, 0) / most,
             "pixels": pixels["classes"].get(name, 0) if pixels else None,
         }
         for name, row in list(figures["classes"].items())[:_ROWS]

@@ -16,6 +16,7 @@ from automl_images.annotations.formats.base import Format
 from automl_images.annotations.imageroot import check_name, explained
 from automl_images.annotations.labels import KINDS, Label, Mask, kind_of
 from automl_images.annotations.overview import Overview
+from automl_images.annotations.records import Record
 from automl_images.annotations.source import Source
 from automl_images.errors import DiskFullError, StoreError, UserError, nearest
 from automl_images.reports.data import PICTURES, DataSet, write_page
@@ -122,11 +123,13 @@ def guessed_task(source: Source, format: str = "auto") -> str:
     if any(not found.last for found in fitting.values()):  # then folders only sort the images
         fitting = {kind: found for kind, found in fitting.items() if not found.last}
     if len(fitting) > 1 or said:
-        broken = {kind: _broken(source, kind, found) for kind, found in fitting.items()}
-        least = min((count for count in broken.values() if count is not None), default=None)
+        peeked = {kind: _peek(source, kind, found) for kind, found in fitting.items()}
+        least = min((count for count, _ in peeked.values() if count is not None), default=None)
         if least is None and said:  # in no format that it alone is in does it say anything
             raise UserError(said)
-        fitting = {kind: found for kind, found in fitting.items() if broken[kind] == least}
+        if least is None and len(errors := {error for _, error in peeked.values()}) == 1 and (error := errors.pop()):
+            raise UserError(error)  # whatever the task
+        fitting = {kind: found for kind, found in fitting.items() if peeked[kind][0] == least}
     tasks = [kind.task() for kind in fitting]
     if len(tasks) == 1:
         return tasks[0]
@@ -137,15 +140,19 @@ def guessed_task(source: Source, format: str = "auto") -> str:
     raise UserError(said or f"{source.shown}: is or holds no annotations in a known format; name one with --format")
 
 
-def _broken(source: Source, kind: type[Label], format: Format) -> int | None:
-    """Return how many of a source's first records cannot be read as a kind; None: none says anything as that."""
+def _peek(source: Source, kind: type[Label], format: Format) -> tuple[int | None, str]:
+    """Return how many of a source's first records cannot be read as a kind, and why the first cannot.
+
+    None in place of the number: none of them says anything as that kind.
+    """
     broken: list[UserError] = []
+    records: list[Record] = []
     with contextlib.redirect_stderr(io.StringIO()):
         try:
-            records = list(itertools.islice(format.read(source, kind, broken.append), _PEEKED))
+            records += itertools.islice(format.read(source, kind, broken.append), _PEEKED)
         except (StoreError, DiskFullError):
             raise
-        except UserError:
-            return None
+        except UserError as error:
+            broken.append(error)
     says = any(record.label.names() or isinstance(record.label, Mask) for record in records)
-    return len(broken) if says else None
+    return len(broken) if says else None, str(broken[0]) if broken else ""
