@@ -9,6 +9,7 @@ import pickle
 import pkgutil
 import posixpath
 import struct
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -91,6 +92,32 @@ def mask_of(*values):
     return file.getvalue()
 
 
+TRIANGLE = [[3, 4], [9, 4], [9, 8]]
+
+
+def labelme(**more):
+    return json.dumps({"flags": {}, "shapes": [], "imagePath": "a.png", "imageWidth": 12, "imageHeight": 8} | more)
+
+
+def labelme_shape(shape, points):
+    return {"label": "cat", "points": points, "shape_type": shape, "group_id": None}
+
+
+def label_studio(type_, labels, value):
+    size = {"original_width": 12, "original_height": 8}
+    result = {"type": type_, "value": value | {type_: labels}, **size}
+    return json.dumps([{"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": [result]}]}])
+
+
+def cvat(inside):
+    return f'<annotations><image id="0" name="a.png" width="12" height="8">{inside}</image></annotations>'
+
+
+def via(shape):
+    regions = [{"shape_attributes": shape, "region_attributes": {"kind": "cat"}}]
+    return json.dumps({"_via_img_metadata": {"a.png123": {"filename": "a.png", "regions": regions}}})
+
+
 # by format and kind: files that give the one image a.png the label in LABELS
 SAMPLES = {
     ("folder", "class"): {"cat/a.png": None},
@@ -140,6 +167,26 @@ SAMPLES = {
     ("masks", "polygons"): {"images/a.png": None, "masks/a/1.png": mask_of(255, 255), "classes.txt": "cat\n"},
     ("csv", "class"): {"x.csv": "image,label\na.png,cat\n"},
     ("csv", "classes"): {"x.csv": "image,label\na.png,cat|dog\n"},
+    ("yolo", "boxes"): {"a.txt": "1 0.5 0.75 0.5 0.5\n", "classes.txt": "emu\ncat\n"},
+    ("yolo", "polygons"): {"a.txt": "1 0.25 0.5 0.75 0.5 0.75 1.0\n", "classes.txt": "emu\ncat\n"},
+    ("labelme", "class"): {"a.json": labelme(flags={"cat": True, "dog": False})},
+    ("labelme", "classes"): {"a.json": labelme(flags={"cat": True, "dog": True})},
+    ("labelme", "boxes"): {"a.json": labelme(shapes=[labelme_shape("rectangle", [[3, 4], [9, 8]])])},
+    ("labelme", "polygons"): {"a.json": labelme(shapes=[labelme_shape("polygon", TRIANGLE)])},
+    ("label_studio", "class"): {"x.json": label_studio("choices", ["cat"], {})},
+    ("label_studio", "classes"): {"x.json": label_studio("choices", ["cat", "dog"], {})},
+    ("label_studio", "boxes"): {
+        "x.json": label_studio("rectanglelabels", ["cat"], {"x": 25, "y": 50, "width": 50, "height": 50})
+    },
+    ("label_studio", "polygons"): {
+        "x.json": label_studio("polygonlabels", ["cat"], {"points": [[25, 50], [75, 50], [75, 100]]})
+    },
+    ("cvat", "class"): {"x.xml": cvat('<tag label="cat"/>')},
+    ("cvat", "classes"): {"x.xml": cvat('<tag label="cat"/><tag label="dog"/>')},
+    ("cvat", "boxes"): {"x.xml": cvat('<box label="cat" xtl="3" ytl="4" xbr="9" ybr="8"/>')},
+    ("cvat", "polygons"): {"x.xml": cvat('<polygon label="cat" points="3,4;9,4;9,8"/>')},
+    ("via", "boxes"): {"x.json": via({"name": "rect", "x": 3, "y": 4, "width": 6, "height": 4})},
+    ("via", "polygons"): {"x.json": via({"name": "polygon", "all_points_x": [3, 9, 9], "all_points_y": [4, 4, 8]})},
 }
 
 
@@ -192,10 +239,12 @@ def test_what_a_format_writes_it_reads_back(tmp_path, name):
     format = formats.FORMATS[name]
     for kind in format.kinds:
         folder = tmp_path / kind.kind
-        save_images(folder, ["a.png"])
-        (folder / "a_mask.png").write_bytes(mask_of(1, 2))
-        record = Record(str(folder / "a.png"), LABELS[kind.kind], 12, 8, "png")
         out = str(folder / f"out_{kind.kind}") + ("" if format.folder else ".jsonl")
+        images = Path(out, "images") if format.folder else folder
+        save_images(images, ["a.png"])
+        if kind is Mask:
+            (images / "a_mask.png").write_bytes(mask_of(1, 2))
+        record = Record(str(images / "a.png"), LABELS[kind.kind], 12, 8, "png")
         lost, kept = LOST.get((name, kind.kind), ({}, record.label))
         assert format.write([record], out, kind) == Written(1, lost)
         (found,) = formats.read(out, name, label=kind.kind)
@@ -287,7 +336,5 @@ def test_a_link_out_of_a_folder_whose_other_images_are_taken_is_refused(tmp_path
 
 
 def test_the_page_on_annotations_has_every_format():
-    from pathlib import Path
-
     page = (Path(__file__).parents[1] / "docs/annotations.md").read_text()
     assert [line.split(" ")[1] for line in page.splitlines() if line.startswith("| ")][2:] == list(formats.NAMES)

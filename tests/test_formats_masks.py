@@ -101,10 +101,13 @@ def test_masks_without_an_image_are_said(tmp_path, capsys):
 
 def test_several_folders_of_images_are_refused_by_name(tmp_path):
     lay(tmp_path, "train/a.png", "val/b.png", **{"trainannot/a.png": plain(1), "valannot/b.png": plain(2)})
-    with pytest.raises(
-        UserError, match=r"masks of 2 folders of images \(train, val\); name one of them, such as .*/tr"
-    ):
+    with pytest.raises(UserError, match="holds the sets train and val; name one of them, such as .*train"):
         read(tmp_path)
+    lay(tmp_path / "x", "left/a.png", "right/b.png", **{"leftannot/a.png": plain(1), "rightannot/b.png": plain(2)})
+    with pytest.raises(
+        UserError, match=r"masks of 2 folders of images \(left, right\); name one of them, such as .*/l"
+    ):
+        read(tmp_path / "x")
 
 
 # Label maps.

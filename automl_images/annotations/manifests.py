@@ -103,7 +103,7 @@ class Known:
         if not isinstance(value, dict) or not isinstance(value.get("annotations"), list):
             raise UserError(f"{self.what} is {shown(value)}, and {Boxes.task()} takes an object with annotations")
         size = value.get("image_size")
-        size = size[0] if isinstance(size, list) and len(size) == 1 else size
+        size = next(iter(size), None) if isinstance(size, list) and len(size) < 2 else size
         if not isinstance(size, dict | None):
             raise UserError(f"image_size of {self.what} is {shown(size)}, not a list of one object of width and height")
         width, height = (pixels((size or {}).get(side), f"image_size.{side}") for side in ("width", "height"))

@@ -69,12 +69,16 @@ def pairs_of(source: Source) -> list[Pair]:
         for depth in range(1, len(parts)):
             folders.setdefault("/".join(parts[:depth]), []).append("/".join(parts[depth:]))
     found: dict[str, str] = {}
+    siblings: dict[str, dict[str, str]] = {}
+    for folder in folders:
+        parent, _, name = folder.rpartition("/")
+        siblings.setdefault(parent, {})[name] = folder
     for folder in sorted(folders):
-        partner = _partner(folder, folders) if folder else None
-        if partner is not None and not any(folder.startswith(f"{other}/") for other in found):
+        partner = _partner(folder, siblings[folder.rpartition("/")[0]], folders) if folder else None
+        if partner is not None and not _is_below(folder, found):
             found[folder] = partner
     if found:
-        kept = {m: i for m, i in found.items() if not any(_below(i, other) for other in found)}
+        kept = {m: i for m, i in found.items() if i not in found and not _is_below(i, found)}
         return [
             Pair(
                 storage.join(source.url, images) if images else source.url,
@@ -92,14 +96,18 @@ def pairs_of(source: Source) -> list[Pair]:
     return _beside(source, files)
 
 
-def _below(folder: str, other: str) -> bool:
-    return folder == other or folder.startswith(f"{other}/")
+def _is_below(folder: str, others: Collection[str]) -> bool:
+    """Return whether a folder lies in one of others."""
+    parts = folder.split("/")
+    return any("/".join(parts[:depth]) in others for depth in range(1, len(parts)))
 
 
-def _partner(folder: str, folders: dict[str, list[str]]) -> str | None:
-    """Return the folder of images that a folder of masks belongs to; None where it is none by its name."""
+def _partner(folder: str, siblings: dict[str, str], folders: dict[str, list[str]]) -> str | None:
+    """Return the folder of images that a folder of masks belongs to; None where it is none by its name.
+
+    ``siblings`` are the folders beside it by their names, ``folders`` the files in all.
+    """
     parent, _, name = folder.rpartition("/")
-    siblings = {f.rpartition("/")[2]: f for f in folders if f.rpartition("/")[0] == parent}
     if name.lower() in _MASKS:
         of_usual_name = next((path for other, path in siblings.items() if other.lower() in _IMAGES), None)
         if of_usual_name is not None:

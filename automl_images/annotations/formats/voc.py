@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
 from automl_images import storage
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.imageroot import ImageRoot
 from automl_images.annotations.labels import Box, Boxes, Label
+from automl_images.annotations.lines import xml_element
 from automl_images.annotations.records import Record, labelling, records_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name, flag, number, pixels
@@ -51,7 +52,7 @@ def _texts(folder: str, files: list[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _record(file: str, text: bytes, root: ImageRoot, where: str) -> Record:
-    tree = _parse(text)
+    tree = xml_element(text)
     if tree.tag != "annotation":
         raise UserError(f"is not a Pascal VOC annotation: its first element is <{tree.tag}>, not <annotation>")
     folder = posixpath.dirname(file)
@@ -75,19 +76,6 @@ def _labels(tree: Element, url: str) -> tuple[Boxes, int, int]:
         except UserError as error:
             raise UserError(f"object {i}: {error}") from None
     return Boxes(tuple(boxes)), width, height
-
-
-def _parse(text: bytes) -> Element:
-    from defusedxml.common import DefusedXmlException
-    from defusedxml.ElementTree import fromstring
-
-    try:
-        return fromstring(text)
-    except ParseError as error:
-        raise UserError(f"is not XML: {error}") from None
-    except (ValueError, LookupError) as error:  # a forbidden entity, or an unknown encoding
-        why = "has entities or a DTD, which are refused" if isinstance(error, DefusedXmlException) else str(error)
-        raise UserError(f"is not XML that can be read: {why}") from None
 
 
 def _boxes(found: Element, width: int, height: int) -> list[Box]:
