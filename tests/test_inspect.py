@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -274,8 +275,12 @@ def test_a_program_gets_json(tmp_path):
     done = inspect(path, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert (found["task"], found["format"], found["images"]) == ("image-object-detection", "jsonl", 4)
-    assert found["findings"] == {} and set(found["classes"]) == {"blue", "red"}
+    assert found["task"] == "image-object-detection" and set(found["sets"]) == {"data"}
+    one = found["sets"]["data"]
+    assert (one["format"], one["images"], one["findings"]) == ("jsonl", 4, {}) and set(one["classes"]) == {
+        "blue",
+        "red",
+    }
 
 
 @pytest.mark.parametrize(
@@ -383,5 +388,20 @@ def test_inspecting_is_light():
 
 def test_records_of_convert_are_inspected_too(tmp_path):
     record_file.write(draw_squares(tmp_path, 3), str(tmp_path / "r.jsonl"))
-    result, shown = inspect_source(str(tmp_path / "r.jsonl"))
-    assert result["images"] == shown.figures["images"] == 3
+    result, (shown,) = inspect_source(str(tmp_path / "r.jsonl"))
+    assert result["sets"]["data"]["images"] == shown.figures["images"] == 3
+
+
+def test_a_folder_of_sets_is_shown_set_by_set(tmp_path):
+    for name, count in (("train", 6), ("valid", 4)):
+        write_coco(tmp_path / name, draw_squares(tmp_path / name, count, seed=count))
+        (tmp_path / name / "instances.json").rename(tmp_path / name / "_annotations.coco.json")
+    shutil.copy(tmp_path / "train/000.png", tmp_path / "valid/000.png")
+    result, shown = inspect_source(str(tmp_path), html=str(tmp_path / "x.html"))
+    assert result["task"] == "image-object-detection"
+    assert [(p.name, p.figures["images"]) for p in shown] == [("training", 6), ("validation", 4)]
+    assert result["sets"]["training"]["format"] == "coco" and result["sets"]["training"]["findings"] == {}
+    leak = result["sets"]["validation"]["findings"]["images that also train, by their bytes"]
+    assert leak["count"] == 1 and leak["first"] == [str(tmp_path / "valid/000.png")]
+    text = (tmp_path / "x.html").read_text()
+    assert text.count("data:image/jpeg") == 10 and ">validation</h2>" in text and "also train" in text

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from automl_images import storage
-from automl_images.annotations import formats, read_records
+from automl_images.annotations import formats, read_records, sets
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.imageroot import check_name, explained
 from automl_images.annotations.labels import KINDS, Label, Mask, kind_of
@@ -23,6 +23,8 @@ from automl_images.reports.data import PICTURES, DataSet, write_page
 from automl_images.steps.convert import convert
 from automl_images.tasks import get_task
 
+ALSO_TRAIN = "images that also train, by their bytes"
+_FIRST = 10  # places of a finding
 _PEEKED = 50  # records that tell which task a source is for
 _ERRORS = ("skipped_images",)  # counts of flaws for which images were left out
 _NOTES = ("repeated_", "clipped_", "fixed_sizes", "unlabelled_")
@@ -30,7 +32,7 @@ _NOTES = ("repeated_", "clipped_", "fixed_sizes", "unlabelled_")
 
 def inspect_source(
     source: str, task: str | None = None, *, format: str = "auto", images: str | None = None, html: str | None = None
-) -> tuple[dict[str, Any], DataSet]:
+) -> tuple[dict[str, Any], list[DataSet]]:
     """Read a source, check every record and its image, and return what it holds; flawed records are left out.
 
     Args:
@@ -39,11 +41,12 @@ def inspect_source(
         html: the page to write, to any fsspec URL; None: none.
 
     Returns:
-        ``source``, ``task``, ``format``, ``findings`` and the figures of
-        :meth:`automl_images.annotations.overview.Overview.figures`, plain values for JSON; and the same to be shown.
+        ``source``, ``task`` and ``sets``, plain values for JSON: by the set's name (``data`` where the source is one
+        set) its ``source``, ``format``, ``findings`` and the figures of
+        :meth:`automl_images.annotations.overview.Overview.figures`; and the sets to be shown.
 
     Raises:
-        UserError: the source cannot be read, has no image that can be used, or fits several tasks.
+        UserError: the source cannot be read, a set has no image that can be used, or the source fits several tasks.
     """
     check_name(source, "the source")
     with explained(source):
@@ -52,40 +55,57 @@ def inspect_source(
         opened = Source(source, images)
     task = get_task(task, built=False).name if task else guessed_task(opened, format)
     label = get_task(task, built=False).label
-    format = formats.detect(opened, kind_of(label)).name if format == "auto" else format
-    about = {"source": opened.shown, "task": task, "format": format}
+    parts = sets.sets_of(opened, kind_of(label)) or {"data": sets.Part(source)}
+    described, records, summaries = {}, {}, {}
     with tempfile.TemporaryDirectory(prefix="automl-images-") as folder:
-        records = str(Path(folder, "records.jsonl"))
-        summary = convert(source, records, task, format=format, images=images, on_error="skip")
-        shown = data_set("data", records, summary, label)
+        for name, part in parts.items():
+            own = Source(part.source, part.images or images)
+            found = formats.detect(own, kind_of(label)).name if format == "auto" else format
+            described[name] = {"source": own.shown, "format": found}
+            records[name] = str(Path(folder, f"{name}.jsonl"))
+            options: dict[str, Any] = {"format": found, "images": own.images, "on_error": "skip"}
+            summaries[name] = convert(part.source, records[name], task, **options)
+        shown = data_sets(records, summaries, label)
     if html:
-        title = f"Data: {about['source'].rstrip('/').rpartition('/')[2]}"
-        write_page(html, title, task, [shown], about)
-    return {**about, **shown.figures, "findings": shown.findings}, shown
+        about = {"source" if len(parts) == 1 else name: row["source"] for name, row in described.items()}
+        format = ", ".join(dict.fromkeys(row["format"] for row in described.values()))
+        title = f"Data: {opened.shown.rstrip('/').rpartition('/')[2]}"
+        write_page(html, title, task, shown, {**about, "format": format})
+    by_set = {part.name: {**described[part.name], **part.figures, "findings": part.findings} for part in shown}
+    return {"source": opened.shown, "task": task, "sets": by_set}, shown
 
 
-def data_set(name: str, records: str, summary: Mapping[str, Any], label: str, pictures: int = PICTURES) -> DataSet:
-    """Return what is shown of records that ``convert`` wrote, and of what it found.
+def data_sets(records: Mapping[str, str], summaries: Mapping[str, Mapping[str, Any]], label: str) -> list[DataSet]:
+    """Return what is shown of records that ``convert`` wrote, and of what it found, set by set, training first.
 
     Args:
-        name: the set's.
-        records: the file of records (JSONL).
-        summary: what :func:`automl_images.steps.convert.convert` returned.
+        records: the files of records (JSONL), by the set's name.
+        summaries: what :func:`automl_images.steps.convert.convert` returned for each.
         label: the task's kind of label.
-        pictures: how many examples are chosen.
     """
-    overview = Overview(read_records(records, label))
-    return DataSet(name, overview.figures(), findings_of(summary), overview.examples(pictures))
+    trained: set[str] = set()
+    shown = []
+    for name, summary in summaries.items():
+        overview, findings = Overview(), findings_of(summary)
+        both: list[str] = []
+        for record in read_records(records[name], label):
+            overview.add(record)
+            if record.digest and name == "training":
+                trained.add(record.digest)
+            elif record.digest in trained:
+                both.append(storage.redact(record.image_url))
+        if both:
+            findings[ALSO_TRAIN] = {"count": len(both), "severity": "warning", "first": both[:_FIRST]}
+        shown.append(DataSet(name, overview.figures(), findings, overview.examples(PICTURES // len(summaries))))
+    return shown
 
 
 def write_data_report(
     path_html: str, title: str, task: str, records: Mapping[str, str], summaries: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Write the page of an experiment's sets: ``records`` and ``summaries`` of ``convert_data``, by the set's name."""
-    label = get_task(task, built=False).label
-    each = PICTURES // max(1, len(summaries))
-    sets = [data_set(name, records[name], summary, label, each) for name, summary in summaries.items()]
-    write_page(path_html, title, get_task(task, built=False).name, sets, {"sets": ", ".join(summaries)})
+    shown = data_sets(records, summaries, get_task(task, built=False).label)
+    write_page(path_html, title, get_task(task, built=False).name, shown, {"sets": ", ".join(summaries)})
 
 
 def findings_of(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -108,11 +128,13 @@ def guessed_task(source: Source, format: str = "auto") -> str:
     Raises:
         UserError: it fits no task, or several; the line names them.
     """
-    fitting, said = {}, ""
+    fitting, said, places = {}, "", {}
     for kind in KINDS.values():
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # what is said of a task that is not taken
-                found = formats.detect(source, kind) if format == "auto" else formats.FORMATS.get(format)
+                part = sets.sets_of(source, kind).get("training")
+                places[kind] = Source(part.source, part.images or source.images) if part else source
+                found = formats.detect(places[kind], kind) if format == "auto" else formats.FORMATS.get(format)
         except (StoreError, DiskFullError):
             raise
         except UserError as error:
@@ -123,12 +145,13 @@ def guessed_task(source: Source, format: str = "auto") -> str:
     if any(not found.last for found in fitting.values()):  # then folders only sort the images
         fitting = {kind: found for kind, found in fitting.items() if not found.last}
     if len(fitting) > 1 or said:
-        peeked = {kind: _peek(source, kind, found) for kind, found in fitting.items()}
+        peeked = {kind: _peek(places[kind], kind, found) for kind, found in fitting.items()}
         least = min((count for count, _ in peeked.values() if count is not None), default=None)
         if least is None and said:  # in no format that it alone is in does it say anything
             raise UserError(said)
-        if least is None and len(errors := {error for _, error in peeked.values()}) == 1 and (error := errors.pop()):
-            raise UserError(error)  # whatever the task
+        faults = {fault for _, fault in peeked.values()}
+        if least is None and len(faults) == 1 and any(faults):
+            raise UserError(faults.pop())  # whatever the task
         fitting = {kind: found for kind, found in fitting.items() if peeked[kind][0] == least}
     tasks = [kind.task() for kind in fitting]
     if len(tasks) == 1:
