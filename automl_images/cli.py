@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from automl_images import __version__, storage
-from automl_images.annotations import formats, read_records
+from automl_images.annotations import findings, formats, read_records
 from automl_images.cli_data import AsJson
 from automl_images.cli_data import app as data_commands
 from automl_images.errors import UserError
@@ -84,8 +84,18 @@ def convert(
 
     classes = sorted({c for r in read_records(classes_of) for c in r.label.names()}) if classes_of else None
     summary = step.convert(
-        source, out, task, format=format, images=images, on_error=on_error, classes=classes, copy_to=copy_to
+        source,
+        out,
+        task,
+        format=format,
+        images=images,
+        on_error=on_error,
+        classes=classes,
+        copy_to=copy_to,
+        trained=step.digests(classes_of) if classes_of else (),
     )
+    for line in findings.briefly(summary["findings"]):
+        print(line, file=sys.stderr)
     _print(summary, as_json, json.dumps(summary))
 
 
