@@ -23,15 +23,17 @@ from automl_images.annotations import (
     Record,
     record_file,
 )
+from automl_images.annotations.checks import SHARED
+from automl_images.annotations.findings import Findings
 from automl_images.annotations.labels import KINDS
 from automl_images.annotations.overview import Overview, pixels_by_class
 from automl_images.annotations.shapes import encoded
 from automl_images.annotations.source import Source
 from automl_images.errors import UserError
 from automl_images.reports.annotated import DRAWN, caption, picture
-from automl_images.reports.data import PICTURES, DataSet, ordered, write_page
+from automl_images.reports.data import PICTURES, DataSet, write_page
 from automl_images.steps.convert import convert_data
-from automl_images.steps.inspect import findings_of, guessed_task, inspect_source, write_data_report
+from automl_images.steps.inspect import guessed_task, inspect_source, write_data_report
 from tests.conftest import draw_squares, save_images, write_coco, write_jsonl, write_voc
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -208,23 +210,17 @@ def test_the_page_stands_alone_and_is_bounded(tmp_path):
 
 
 def test_the_page_has_the_findings_the_worst_first(tmp_path):
-    found = {
-        "repeated images": {"count": 9, "severity": "note", "first": []},
-        "boxes outside": {"count": 2, "severity": "warning", "first": ["x.xml"]},
-        "images <missing>": {"count": 12, "severity": "error", "first": [f"a.xml, box {i}" for i in range(10)]},
-        "flat boxes": {"count": 3, "severity": "warning", "first": []},
-    }
-    assert [what for what, _ in ordered(found)] == [
-        "images <missing>",
-        "flat boxes",
-        "boxes outside",
-        "repeated images",
-    ]
+    table = {"images <missing>": ("refused", "image left out"), "flat": ("dropped",) * 2, "repeated": ("kept",) * 2}
+    found = Findings(table)
+    for flaw, count in (("repeated", 9), ("flat", 2), ("images <missing>", 12)):
+        for i in range(count):
+            found.add(flaw, f"{flaw[:4]}.xml, box {i}")
     part = boxed(tmp_path)
-    text = page(tmp_path, DataSet("data", part.figures, found, ()))
-    places = [text.index(what) for what in ("images &lt;missing&gt;", "flat boxes", "boxes outside", "repeated images")]
+    text = page(tmp_path, DataSet("data", part.figures, found.to_json(), ()))
+    places = [text.index(what) for what in ("12 x images &lt;missing&gt;", "2 x flat", "9 x repeated")]
     assert places == sorted(places)
-    assert "a.xml, box 9" in text and "the first 10" in text and "No image could be drawn" in text
+    assert "imag.xml, box 9<" in text and "imag.xml, box 10" not in text and "the first 10" in text
+    assert "(image left out)" in text and "No image could be drawn" in text
 
 
 def test_an_image_that_has_gone_is_counted_on_the_page(tmp_path):
@@ -263,7 +259,7 @@ def test_a_person_sees_tables_without_being_on_a_terminal(tmp_path):
     assert lines[0].endswith("image-object-detection, voc") or lines[1].endswith("image-object-detection, voc")
     assert all(len(line) <= 80 for line in lines)
     text = " ".join(done.stdout.split())
-    assert "images 5" in text and "Findings error 1 " in text and "image width, pixels 64 64 64 64" in text
+    assert "images 5" in text and "Findings error 1 x " in text and "image width, pixels 64 64 64 64" in text
     assert "data:image/jpeg" in (tmp_path / "x.html").read_text()
     assert not list(tmp_path.glob("*.jsonl")), "nothing else is written"
     wide = inspect(tmp_path, columns=140).stdout.splitlines()
@@ -352,17 +348,6 @@ def test_a_fault_that_no_task_is_without_is_said(tmp_path):
         guessed_task(Source(str(tmp_path / "root/x.jsonl")))
 
 
-def test_counts_of_flaws_are_findings_until_there_are_richer_ones():
-    summary = {"images": 3, "boxes": 2, "classes": {}, "dropped_boxes": 2, "clipped_boxes": 0, "skipped_images": 1}
-    assert findings_of({**summary, "copied_images": 3, "repeated_images": 5}) == {
-        "dropped boxes": {"count": 2, "severity": "warning", "first": []},
-        "skipped images": {"count": 1, "severity": "error", "first": []},
-        "repeated images": {"count": 5, "severity": "note", "first": []},
-    }
-    rich = {"boxes outside": {"count": 2, "severity": "warning", "first": ["x.xml"]}, "none": {"count": 0}}
-    assert findings_of({**summary, "findings": rich}) == {"boxes outside": rich["boxes outside"]}
-
-
 def test_an_experiments_sets_are_on_one_page(tmp_path):
     data, outs = {}, {}
     for name, count in (("training", 8), ("test", 4)):
@@ -398,8 +383,8 @@ def test_a_folder_of_sets_is_shown_set_by_set(tmp_path):
     result, shown = inspect_source(str(tmp_path), html=str(tmp_path / "x.html"))
     assert result["task"] == "image-object-detection"
     assert [(p.name, p.figures["images"]) for p in shown] == [("training", 6), ("validation", 4)]
-    assert result["sets"]["training"]["format"] == "coco" and result["sets"]["training"]["findings"] == {}
-    leak = result["sets"]["validation"]["findings"]["images that also train, by their bytes"]
-    assert leak["count"] == 1 and leak["first"] == [str(tmp_path / "valid/000.png")]
+    assert result["sets"]["training"]["format"] == "coco" and SHARED not in result["sets"]["training"]["findings"]
+    shared = result["sets"]["validation"]["findings"][SHARED]
+    assert shared["count"] == 1 and "000.png" in shared["first"][0]
     text = (tmp_path / "x.html").read_text()
-    assert text.count("data:image/jpeg") == 10 and ">validation</h2>" in text and "also train" in text
+    assert text.count("data:image/jpeg") == 10 and ">validation</h2>" in text and f"1 x {SHARED}" in text

@@ -20,14 +20,10 @@ from automl_images.annotations.records import Record
 from automl_images.annotations.source import Source
 from automl_images.errors import DiskFullError, StoreError, UserError, nearest
 from automl_images.reports.data import PICTURES, DataSet, write_page
-from automl_images.steps.convert import convert
+from automl_images.steps.convert import convert, digests
 from automl_images.tasks import get_task
 
-ALSO_TRAIN = "images that also train, by their bytes"
-_FIRST = 10  # places of a finding
 _PEEKED = 50  # records that tell which task a source is for
-_ERRORS = ("skipped_images",)  # counts of flaws for which images were left out
-_NOTES = ("repeated_", "clipped_", "fixed_sizes", "unlabelled_")
 
 
 def inspect_source(
@@ -56,7 +52,9 @@ def inspect_source(
     task = get_task(task, built=False).name if task else guessed_task(opened, format)
     label = get_task(task, built=False).label
     parts = sets.sets_of(opened, kind_of(label)) or {"data": sets.Part(source)}
-    described, records, summaries = {}, {}, {}
+    described: dict[str, dict[str, str]] = {}
+    records: dict[str, str] = {}
+    summaries: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="automl-images-") as folder:
         for name, part in parts.items():
             own = Source(part.source, part.images or images)
@@ -64,7 +62,13 @@ def inspect_source(
             described[name] = {"source": own.shown, "format": found}
             records[name] = str(Path(folder, f"{name}.jsonl"))
             options: dict[str, Any] = {"format": found, "images": own.images, "on_error": "skip"}
-            summaries[name] = convert(part.source, records[name], task, **options)
+            if name not in ("data", "training"):
+                options["classes"] = list(summaries["training"]["classes"])
+                options["trained"] = digests(records["training"])
+            try:
+                summaries[name] = convert(part.source, records[name], task, **options)
+            except UserError as error:
+                raise UserError(f"{name}: {error}" if len(parts) > 1 else str(error)) from None
         shown = data_sets(records, summaries, label)
     if html:
         about = {"source" if len(parts) == 1 else name: row["source"] for name, row in described.items()}
@@ -83,20 +87,11 @@ def data_sets(records: Mapping[str, str], summaries: Mapping[str, Mapping[str, A
         summaries: what :func:`automl_images.steps.convert.convert` returned for each.
         label: the task's kind of label.
     """
-    trained: set[str] = set()
     shown = []
     for name, summary in summaries.items():
-        overview, findings = Overview(), findings_of(summary)
-        both: list[str] = []
-        for record in read_records(records[name], label):
-            overview.add(record)
-            if record.digest and name == "training":
-                trained.add(record.digest)
-            elif record.digest in trained:
-                both.append(storage.redact(record.image_url))
-        if both:
-            findings[ALSO_TRAIN] = {"count": len(both), "severity": "warning", "first": both[:_FIRST]}
-        shown.append(DataSet(name, overview.figures(), findings, overview.examples(PICTURES // len(summaries))))
+        overview = Overview(read_records(records[name], label))
+        examples = overview.examples(PICTURES // len(summaries))
+        shown.append(DataSet(name, overview.figures(), summary["findings"], examples))
     return shown
 
 
@@ -106,18 +101,6 @@ def write_data_report(
     """Write the page of an experiment's sets: ``records`` and ``summaries`` of ``convert_data``, by the set's name."""
     shown = data_sets(records, summaries, get_task(task, built=False).label)
     write_page(path_html, title, get_task(task, built=False).name, shown, {"sets": ", ".join(summaries)})
-
-
-def findings_of(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what ``convert`` found, {what: count, severity, first places}, of its summary: its findings or counts."""
-    if "findings" in summary:
-        return {what: dict(found) for what, found in summary["findings"].items() if found["count"]}
-    found = {}
-    for name, count in summary.items():
-        if "_" in name and isinstance(count, int) and count and not name.startswith(("copied_", "present_")):
-            severity = "error" if name in _ERRORS else "note" if name.startswith(_NOTES) else "warning"
-            found[name.replace("_", " ")] = {"count": count, "severity": severity, "first": []}
-    return found
 
 
 def guessed_task(source: Source, format: str = "auto") -> str:
