@@ -25,6 +25,7 @@ from automl_images.annotations import (
 from automl_images.annotations.formats.base import Format, Written
 from automl_images.annotations.shapes import encoded
 from automl_images.errors import UserError
+from automl_images.reports import formats_table
 from automl_images.steps.export import export_records, kind_in, summary_lines, taken
 from tests.conftest import draw_squares, save_images
 
@@ -271,3 +272,30 @@ def test_squares_go_out_and_come_back(tmp_path):
     export_records(str(tmp_path / "r.jsonl"), str(tmp_path / "x.jsonl"), "jsonl")
     back = list(formats.read(str(tmp_path / "x.jsonl"), label="boxes"))
     assert back == list(read_records(str(tmp_path / "r.jsonl")))
+
+
+def test_the_table_of_formats_is_current():
+    page = formats_table.PAGE.read_text()
+    assert page == formats_table.page_of(page), "run python -m automl_images.reports.formats_table"
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in page.splitlines() if line.startswith("| ")}
+    for name, one in formats.FORMATS.items():
+        assert rows[name].split(" | ")[2] == (("a folder" if one.folder else "a file") if one.write else "")
+
+
+def test_the_table_of_formats_is_mended_and_keeps_what_is_said(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "annotations.md"
+    rows = ["| format | labels | |", "| --- | --- | --- |", r"| coco | x | `a\|b` ids |", "| gone | y | z |"]
+    page.write_text("\n".join(["# Formats", "", *rows, "", "End", ""]))
+    monkeypatch.setattr(formats_table, "PAGE", page)
+    monkeypatch.setattr(sys, "argv", ["formats_table", "--check"])
+    assert formats_table.main() == 1 and "is stale" in capsys.readouterr().err and "gone" in page.read_text()
+    monkeypatch.setattr(sys, "argv", ["formats_table"])
+    assert formats_table.main() == 0
+    text = page.read_text()
+    assert r"`a\|b` ids |" in text and "gone" not in text
+    assert text.startswith("# Formats\n\n| format") and text.endswith("|\n\nEnd\n")
+    assert all(f"\n| {name} | " in text for name in formats.NAMES) and "| A folder per class: `SOURCE/" in text
+    monkeypatch.setattr(sys, "argv", ["formats_table", "--check"])
+    assert formats_table.main() == 0
+    with pytest.raises(ValueError, match="no table"):
+        formats_table.page_of("# Formats\n")

@@ -52,12 +52,22 @@ LABELS = {
 # by format and kind, where a format cannot hold that label
 OTHERS = {
     ("masks", "polygons"): Polygons((Instance("cat", rle=Rle(8, 12, "0170`2")),)),
+    ("voc", "polygons"): Polygons((Instance("cat", rle=Rle(8, 12, "0170`2")),)),
+    ("voc", "mask"): Mask("a.png", (("emu", 0), ("cat", 1), ("dog", 2)), (255,), ("emu", "cat", "dog")),
 }
 # by format and kind, what its writer cannot hold of LABELS, and what is left
 LOST = {
     ("masks", "polygons"): (
         {"outlines (pixels are kept)": 1},
         Polygons((Instance("cat", rle=Rle(8, 12, "T1171O001O1c0")),)),
+    ),
+    ("voc", "polygons"): (
+        {"points of outlines (pixels are kept)": 1},
+        Polygons((Instance("cat", rle=Rle(8, 12, "T1171O001O1c0")),)),
+    ),
+    ("voc", "mask"): (
+        {"values of classes (indices are new)": 1},
+        Mask("a.png", (("cat", 0), ("dog", 1)), (255,), ("cat", "dog")),
     ),
     ("manifest", "mask"): ({"ignore": 1}, dataclasses.replace(LABELS["mask"], ignore=(255,))),
 }
@@ -171,6 +181,8 @@ SAMPLES = {
     ("masks", "polygons"): {"images/a.png": None, "masks/a/1.png": mask_of(255, 255), "classes.txt": "cat\n"},
     ("csv", "class"): {"x.csv": "image,label\na.png,cat\n"},
     ("csv", "classes"): {"x.csv": "image,label\na.png,cat|dog\n"},
+    ("voc", "polygons"): {"a.xml": VOC, "SegmentationObject/a.png": mask_of(1, 1)},
+    ("voc", "mask"): {"SegmentationClass/a.png": mask_of(1, 2), "classes.txt": "emu\ncat\ndog\n"},
     ("yolo", "boxes"): {"a.txt": "1 0.5 0.75 0.5 0.5\n", "classes.txt": "emu\ncat\n"},
     ("yolo", "polygons"): {"a.txt": "1 0.25 0.5 0.75 0.5 0.75 1.0\n", "classes.txt": "emu\ncat\n"},
     ("labelme", "class"): {"a.json": labelme(flags={"cat": True, "dog": False})},
