@@ -52,9 +52,19 @@ LABELS = {
 # by format and kind, where a format cannot hold that label
 OTHERS = {
     ("masks", "polygons"): Polygons((Instance("cat", rle=Rle(8, 12, "0170`2")),)),
+    ("voc", "polygons"): Polygons((Instance("cat", rle=Rle(8, 12, "0170`2")),)),
+    ("voc", "mask"): Mask("a.png", (("emu", 0), ("cat", 1), ("dog", 2)), (255,), ("emu", "cat", "dog")),
 }
 # by format and kind, what its writer cannot hold of LABELS, and what is left
 LOST = {
+    ("voc", "polygons"): (
+        {"points of outlines (pixels are kept)": 1},
+        Polygons((Instance("cat", rle=Rle(8, 12, "T1171O001O1c0")),)),
+    ),
+    ("voc", "mask"): (
+        {"values of classes (indices are new)": 1},
+        Mask("a.png", (("cat", 0), ("dog", 1)), (255,), ("cat", "dog")),
+    ),
     ("manifest", "mask"): ({"ignore": 1}, dataclasses.replace(LABELS["mask"], ignore=(255,))),
 }
 BOX = {"label": "cat", "topX": 0.25, "topY": 0.5, "bottomX": 0.75, "bottomY": 1.0}
@@ -167,6 +177,8 @@ SAMPLES = {
     ("masks", "polygons"): {"images/a.png": None, "masks/a/1.png": mask_of(255, 255), "classes.txt": "cat\n"},
     ("csv", "class"): {"x.csv": "image,label\na.png,cat\n"},
     ("csv", "classes"): {"x.csv": "image,label\na.png,cat|dog\n"},
+    ("voc", "polygons"): {"a.xml": VOC, "SegmentationObject/a.png": mask_of(1, 1)},
+    ("voc", "mask"): {"SegmentationClass/a.png": mask_of(1, 2), "classes.txt": "emu\ncat\ndog\n"},
     ("yolo", "boxes"): {"a.txt": "1 0.5 0.75 0.5 0.5\n", "classes.txt": "emu\ncat\n"},
     ("yolo", "polygons"): {"a.txt": "1 0.25 0.5 0.75 0.5 0.75 1.0\n", "classes.txt": "emu\ncat\n"},
     ("labelme", "class"): {"a.json": labelme(flags={"cat": True, "dog": False})},
@@ -244,8 +256,9 @@ def test_what_a_format_writes_it_reads_back(tmp_path, name):
         save_images(images, ["a.png"])
         if kind is Mask:
             (images / "a_mask.png").write_bytes(mask_of(1, 2))
-        record = Record(str(images / "a.png"), LABELS[kind.kind], 12, 8, "png")
-        lost, kept = LOST.get((name, kind.kind), ({}, record.label))
+        label = LABELS[kind.kind].placed(lambda mask, folder=images: str(folder / mask))
+        record = Record(str(images / "a.png"), label, 12, 8, "png")
+        lost, kept = LOST.get((name, kind.kind), ({}, LABELS[kind.kind]))
         assert format.write([record], out, kind) == Written(1, lost)
         (found,) = formats.read(out, name, label=kind.kind)
         assert (found.image_url, named(found.label)) == (record.image_url, kept)

@@ -62,6 +62,7 @@ def pairs_of(source: Source) -> list[Pair]:
     files = [file for file in source.listed if is_image(file)]
     if source.images:
         root = source.root.root
+        files = files if storage.is_dir(root) else []
         return [Pair(root, source.url, [f for f in storage.files_below(root) if is_image(f)], files)] if files else []
     folders: dict[str, list[str]] = {"": files}
     for file in files:
@@ -150,6 +151,8 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     if not source.is_folder:
         raise UserError(f"{source.shown}: is a file; name the folder that holds images and masks")
     pairs = pairs_of(source)
+    if source.images and not storage.is_dir(source.root.root):
+        raise UserError(f"images: {storage.redact(source.root.root)[:200]}: no such folder")
     if not pairs:
         raise UserError(
             f"{source.shown}: holds no folder of masks beside one of images, such as images and masks, or train and "
