@@ -14,6 +14,8 @@ import typer
 
 from automl_images import __version__, storage
 from automl_images.annotations import findings, formats, read_records
+from automl_images.cli_data import AsJson
+from automl_images.cli_data import app as data_commands
 from automl_images.errors import UserError
 from automl_images.faults import explained
 from automl_images.plain import read_yaml
@@ -25,10 +27,11 @@ app = typer.Typer(
     help="Labelled images in; a trained, evaluated, registered and served vision model out.",
 )
 
+app.add_typer(data_commands)
+
 DETECTION = "image-object-detection"
 Task = Annotated[str, typer.Option(help="The task, such as image-object-detection.")]
 Settings = Annotated[list[str], typer.Option("--set", help="A hyperparameter, NAME=VALUE; may be repeated.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def _print(result: Any, as_json: bool, line: str) -> None:

@@ -12,7 +12,18 @@ from typing import Any
 from automl_images import storage
 
 _ENDS = 1 << 16  # bytes that are read of a local file's beginning and end
-_VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "VersionId", "generation", "LastModified", "mtime", "created")
+_VERSIONS = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "content_md5",
+    "VersionId",
+    "generation",
+    "LastModified",
+    "mtime",
+    "created",
+    "CRC",
+)
 _THREADS = 16
 
 

@@ -25,7 +25,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 class Source(Block):
     """One set of labelled images."""
 
-    source: str = Field(description="A folder or file, local or any fsspec URL.")
+    source: str = Field(description="A folder, file or .zip, local or any fsspec URL.")
     format: Literal["auto", *formats.NAMES] = Field(  # type: ignore[valid-type]
         "auto", description=f"What the source is: {formats.description()}."
     )
@@ -61,7 +61,9 @@ class Data(Block):
     """The labelled images."""
 
     training: Source
-    validation: Source | None = Field(None, description="null: split off training.")
+    validation: Source | None = Field(
+        None, description="null: that of training's folder, if it holds several sets; else split off training."
+    )
     test: Source | None = Field(None, description="The best model is evaluated here; null: on validation.")
     split_ratio: Real = Field(0.2, gt=0, lt=1, description="The share of training that validates.")
     test_ratio: Real = Field(0, ge=0, lt=1, description="The share of training that is the test set.")

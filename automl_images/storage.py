@@ -21,6 +21,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from automl_images.archive import SCHEME
 from automl_images.errors import UserError, http_status, redact
 from automl_images.store import PATIENCE, T, ask, patience
 
@@ -30,6 +31,27 @@ _TRANSFERS = 16
 def is_local(url: str) -> bool:
     """Return whether ``url`` is a path on this machine."""
     return "://" not in url or url.startswith(("file://", "local://"))
+
+
+def on_machine(url: str) -> bool:
+    """Return whether ``url`` is a path on this machine, or in an archive on it."""
+    return is_local(url.removeprefix(SCHEME))
+
+
+def inside(url: str) -> str:
+    """Return the address of what a ``.zip`` file holds, or of the only folder in it, if that holds folders.
+
+    Any other address stays as it is.
+    """
+    if not url.lower().endswith(".zip") or url.startswith(SCHEME) or (_info(url) or {}).get("type") != "file":
+        return url
+    root = SCHEME + url
+    while len(held := [name for name in names(root) if name != "__MACOSX"]) == 1:
+        only = join(root, *held)
+        if not any(is_dir(join(only, name)) for name in names(only)):
+            break
+        root = only
+    return root
 
 
 def local_path(url: str) -> Path:
@@ -208,7 +230,7 @@ def files_below(url: str) -> list[str]:
     """Return the sorted paths, relative to ``url``, of all files below it; hidden ones are left out."""
 
     def found(fs: Any, path: str) -> list[str]:
-        root = path.rstrip("/") + "/"
+        root = path.rstrip("/") + "/" if path else ""  # of an archive
         return [str(p)[len(root) :] for p in fs.find(path)]
 
     return sorted(p for p in ask(url, found) if p and not any(part.startswith(".") for part in p.split("/")))
@@ -237,8 +259,11 @@ def _parallel(work: Callable[[str], T], items: list[str]) -> list[T]:
         return list(pool.map(patiently, items))
 
 
-def put_folder(local: Path, url: str) -> None:
-    """Copy a local folder to ``url``, replacing what is there. On this machine the change is one rename."""
+def put_folder(local: Path, url: str, last: str | None = None) -> None:
+    """Copy a local folder to ``url``, replacing what is there. On this machine the change is one rename.
+
+    On a store the file named ``last``, if there is one, is written when all others are there.
+    """
     if is_local(url):
         target = local_path(url)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -252,7 +277,9 @@ def put_folder(local: Path, url: str) -> None:
         ask(join(url, name), lambda fs, path: fs.put_file(str(local / name), path))
 
     remove(url)
-    _parallel(put, [str(f.relative_to(local)) for f in sorted(local.rglob("*")) if f.is_file()])
+    files = [str(f.relative_to(local)) for f in sorted(local.rglob("*")) if f.is_file()]
+    _parallel(put, [f for f in files if f != last])
+    _parallel(put, [f for f in files if f == last])
 
 
 def get_folder(url: str, local: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -11,16 +10,22 @@ from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_before_delay, wait_exponential
 
+from automl_images import archive
 from automl_images.errors import StoreError, UserError, first_line, redact, refusal, say
 
 T = TypeVar("T")
 LONG = 300.0  # seconds that lanes and trials ask a store again, before what they do ends and resumes another time
 PATIENCE = ContextVar("patience", default=10.0)  # seconds
-_LONGEST_PAUSE = 10.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 _ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, NotImplementedError, UserError)
 # one quick retry by the driver: asking again is ours, with one limit for every store
 _S3 = {"config_kwargs": {"retries": {"total_max_attempts": 2}, "connect_timeout": 10, "read_timeout": 60}}
+
+
+class _NoAnswerError(Exception):
+    """A store gave no answer; the text says why."""
 
 
 @contextlib.contextmanager
@@ -38,7 +43,10 @@ def filesystem(url: str) -> tuple[Any, str]:
 
     Raises:
         UserError: the protocol is unknown, its driver is not installed, or the address is none.
+        FileNotFoundError: it is in an archive (``zip://``) that is not there.
     """
+    if url.startswith(archive.SCHEME):
+        return archive.filesystem(url, ask)
     if url.startswith("minio://"):
         url = "s3://" + url.removeprefix("minio://")
     options: dict[str, Any] = {"use_listings_cache": False} if "://" in url else {}
@@ -62,22 +70,33 @@ def ask(url: str, work: Callable[[Any, str], T]) -> T:
     fs, path = filesystem(url)
     if isinstance(fs, LocalFileSystem):
         return work(fs, path)
-    until, pause = time.monotonic() + PATIENCE.get(), 0.2
-    while True:
+
+    def answer() -> T:
         try:
             return work(fs, path)
         except _ANSWERS:
             raise
         except Exception as error:
-            refused = refusal(error)
-            if refused:
+            if refused := refusal(error):
                 raise UserError(f"{redact(url)}: {refused}") from error
-            why = redact(first_line(error))
-            if time.monotonic() + pause > until:
-                raise StoreError(
-                    f"{redact(url)}: the store gives no answer ({why}); start again when it does"
-                ) from error
-            if pause == _LONGEST_PAUSE:
-                say(f"{url}: the store gives no answer ({why}); asking again for {until - time.monotonic():.0f} s")
-        time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+            raise _NoAnswerError(redact(first_line(error))) from error
+
+    def said(state: RetryCallState) -> None:
+        if state.upcoming_sleep == _LONGEST_PAUSE and state.outcome:
+            left = seconds - (state.seconds_since_start or 0)
+            say(f"{url}: the store gives no answer ({state.outcome.exception()}); asking again for {left:.0f} s")
+
+    seconds = PATIENCE.get()
+    again = Retrying(
+        retry=retry_if_exception_type(_NoAnswerError),
+        wait=wait_exponential(_FIRST_PAUSE, _LONGEST_PAUSE),
+        stop=stop_before_delay(seconds),
+        before_sleep=said,
+        reraise=True,
+    )
+    try:
+        return again(answer)
+    except _NoAnswerError as error:
+        raise StoreError(
+            f"{redact(url)}: the store gives no answer ({error}); start again when it does"
+        ) from error.__cause__

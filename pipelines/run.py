@@ -171,6 +171,8 @@ def _summary(experiment: Experiment, runner: Runner, folder: Path, seconds: floa
     iterations = ledger.run(chosen["run"]).iterations
     boards = sorted((folder / "steps").glob("*/select/leaderboard"))
     leaderboard = str(shutil.copy(boards[-1], folder / "leaderboard.html"))
+    looks = sorted((folder / "steps").glob("*/convert/report"))
+    data_report = str(shutil.copy(looks[-1], folder / "data.html"))
     return {
         "experiment": experiment.name,
         "task": get_task(experiment.task).name,
@@ -183,6 +185,7 @@ def _summary(experiment: Experiment, runner: Runner, folder: Path, seconds: floa
         "model": registered["uri"] if registered else chosen["model"],
         "report": report,
         "leaderboard": leaderboard,
+        "data": data_report,
         "ledger": chosen["ledger"],
         "logs": str(runner.logs),
         "folder": str(folder),
@@ -194,7 +197,7 @@ def summary_text(summary: dict[str, Any]) -> list[str]:
     best = summary["best"]
     value = "unranked" if best["value"] is None else f"{best['metric']} {best['value']:.4f}"
     lines = [f"best: trial {best['trial']}, {value} at epoch {best['epoch']}", *summary_lines(summary["evaluation"])]
-    lines.append(f"leaderboard: {summary['leaderboard']}")
+    lines += [f"leaderboard: {summary['leaderboard']}", f"data: {summary['data']}"]
     if summary["registered"]:
         lines.append(f"registered: {summary['registered']['name']} version {summary['registered']['version']}")
     lines.append(f"summary: {summary['folder']}/summary.json; logs: {summary['logs']}")

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from automl_images import __version__, storage, store
+from automl_images.annotations import sets
 from automl_images.annotations.checks import check_training_classes
+from automl_images.annotations.labels import kind_of
 from automl_images.annotations.reachable import put
 from automl_images.errors import UserError
 from automl_images.experiment import Data, Source
 from automl_images.steps.convert import convert, summary_line
 from automl_images.tasks import get_task
-from pipelines.experiment import Experiment, addresses, sets
+from pipelines.experiment import Experiment, addresses
+from pipelines.experiment import sets as sets_of
 
 _STAMPS = (
     "etag",
@@ -47,10 +50,10 @@ def stage(experiment: Experiment) -> Experiment:
         if address and storage.is_local(str(address)):
             mend = "its model in weights.source" if place.startswith("settings.") else "a store, such as s3://bucket"
             raise UserError(f"{place}: pods do not reach '{address}' on this machine; name {mend}")
-    data, known = experiment.data, None
+    data, known = _filled(experiment), None
     for name in ("training", "validation", "test"):
         part: Source | None = getattr(data, name)
-        address = next(filter(storage.is_local, addresses(part)), None) if part else None
+        address = next(filter(storage.on_machine, addresses(part)), None) if part else None
         if part and address:
             root = _root(experiment, f"data.{name}", address)
             try:
@@ -64,6 +67,14 @@ def stage(experiment: Experiment) -> Experiment:
         source = _weights(weights.source, _root(experiment, "weights.source", weights.source))
         weights = weights.model_copy(update={"source": source})
     return experiment.model_copy(update={"data": data, "weights": weights})
+
+
+def _filled(experiment: Experiment) -> Data:
+    """Return the data with the sets that a local folder of training holds."""
+    if not storage.on_machine(experiment.data.training.source):
+        return experiment.data
+    kind = kind_of(get_task(experiment.task).label)
+    return Data.model_validate(sets.filled(experiment.data.model_dump(), kind, say=True))
 
 
 def _root(experiment: Experiment, place: str, address: str) -> str:
@@ -111,7 +122,7 @@ def source_digest(data: Data) -> str | None:
     records are left out of a file of annotations, which may name images that the listing does not have.
     """
     digest = hashlib.sha256(f"{__version__} {data.model_dump_json()}".encode())
-    for part in sets(data):
+    for part in sets_of(data):
         try:
             if not part.images and data.on_error != "fail" and not storage.is_dir(part.source):
                 return None

@@ -201,7 +201,7 @@ def test_links_that_leave_the_folder_are_refused(tree, tmp_path):
 
 def test_folders_of_sets_are_no_classes(tmp_path):
     save_images(tmp_path, ["train/cat/1.png", "Valid/cat/1.png"])
-    with pytest.raises(UserError, match="its folders are Valid and train, which are sets.*name one of them"):
+    with pytest.raises(UserError, match="holds the sets train and Valid; name one of them"):
         list(formats.read(str(tmp_path), label="class"))
     assert [r.label.to_json() for r in formats.read(str(tmp_path / "train"), label="class")] == ["cat"]
 

@@ -140,7 +140,7 @@ UNREADABLE = {
         None,
         "coco holds boxes, and image-classification takes one class",
     ),
-    "voc for several": ({}, "classes", "voc", None, "use jsonl, manifest, lst, csv or auto"),
+    "voc for several": ({}, "classes", "voc", None, "use jsonl, manifest, lst, .*csv, .*or auto"),
     "folder for several": ({}, "classes", "folder", None, "folder holds one class an image, and .* a list of classes"),
     "lst for boxes": (
         {},

@@ -8,6 +8,8 @@ import json
 import pickle
 import pkgutil
 import posixpath
+import struct
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -23,6 +25,7 @@ from automl_images.annotations import (
     OneClass,
     Polygons,
     Record,
+    Rle,
     formats,
     labels,
     read_records,
@@ -46,6 +49,24 @@ LABELS = {
     "polygons": Polygons((Instance("cat", ((0.25, 0.5, 0.75, 0.5, 0.75, 1.0),)),)),
     "mask": Mask("a_mask.png", (("cat", 1), ("dog", 2)), (0, 255), ("cat", "dog")),
 }
+# by format and kind, where a format cannot hold that label
+OTHERS = {
+    ("masks", "polygons"): Polygons((Instance("cat", rle=Rle(8, 12, "0170`2")),)),
+    ("voc", "polygons"): Polygons((Instance("cat", rle=Rle(8, 12, "0170`2")),)),
+    ("voc", "mask"): Mask("a.png", (("emu", 0), ("cat", 1), ("dog", 2)), (255,), ("emu", "cat", "dog")),
+}
+# by format and kind, what its writer cannot hold of LABELS, and what is left
+LOST = {
+    ("voc", "polygons"): (
+        {"points of outlines (pixels are kept)": 1},
+        Polygons((Instance("cat", rle=Rle(8, 12, "T1171O001O1c0")),)),
+    ),
+    ("voc", "mask"): (
+        {"values of classes (indices are new)": 1},
+        Mask("a.png", (("cat", 0), ("dog", 1)), (255,), ("cat", "dog")),
+    ),
+    ("manifest", "mask"): ({"ignore": 1}, dataclasses.replace(LABELS["mask"], ignore=(255,))),
+}
 BOX = {"label": "cat", "topX": 0.25, "topY": 0.5, "bottomX": 0.75, "bottomY": 1.0}
 POLYGON = {"label": "cat", "polygon": [[0.25, 0.5, 0.75, 0.5, 0.75, 1.0]]}
 MASK = {"mask_url": "a_mask.png", "classes": {"cat": 1, "dog": 2}, "ignore": [0, 255]}
@@ -58,6 +79,20 @@ VOC = """<annotation><filename>a.png</filename><size><width>12</width><height>8<
 <bndbox><xmin>3</xmin><ymin>4</ymin><xmax>9</xmax><ymax>8</ymax></bndbox></object></annotation>"""
 
 
+def packed(*labels):
+    """Return a RecordIO file of the sample image with a class id, or several labels."""
+    image, file = Image.new("RGB", (12, 8)), io.BytesIO()
+    image.save(file, "png")
+    array = struct.pack(f"<{len(labels)}f", *labels) if len(labels) > 1 else b""
+    content = struct.pack("<IfQQ", len(array) // 4, labels[0], 1, 0) + array + file.getvalue()
+    return struct.pack("<II", 0xCED7230A, len(content)) + content + b"\0" * (-len(content) % 4)
+
+
+def options(name, folder):
+    """Return what a format needs beside the source."""
+    return {"images": str(folder / "images")} if name == "recordio" else {}
+
+
 def mask_of(*values):
     """Return a PNG of the sample image's size whose pixels have these values, and 0."""
     image, file = Image.new("L", (12, 8)), io.BytesIO()
@@ -65,6 +100,32 @@ def mask_of(*values):
         image.putpixel((i, 0), value)
     image.save(file, "png")
     return file.getvalue()
+
+
+TRIANGLE = [[3, 4], [9, 4], [9, 8]]
+
+
+def labelme(**more):
+    return json.dumps({"flags": {}, "shapes": [], "imagePath": "a.png", "imageWidth": 12, "imageHeight": 8} | more)
+
+
+def labelme_shape(shape, points):
+    return {"label": "cat", "points": points, "shape_type": shape, "group_id": None}
+
+
+def label_studio(type_, labels, value):
+    size = {"original_width": 12, "original_height": 8}
+    result = {"type": type_, "value": value | {type_: labels}, **size}
+    return json.dumps([{"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": [result]}]}])
+
+
+def cvat(inside):
+    return f'<annotations><image id="0" name="a.png" width="12" height="8">{inside}</image></annotations>'
+
+
+def via(shape):
+    regions = [{"shape_attributes": shape, "region_attributes": {"kind": "cat"}}]
+    return json.dumps({"_via_img_metadata": {"a.png123": {"filename": "a.png", "regions": regions}}})
 
 
 # by format and kind: files that give the one image a.png the label in LABELS
@@ -82,10 +143,62 @@ SAMPLES = {
     ("voc", "boxes"): {"x.xml": VOC},
     ("manifest", "class"): {"x.manifest": json.dumps({"source-ref": "a.png", "animal": "cat"})},
     ("manifest", "classes"): {"x.manifest": json.dumps({"source-ref": "a.png", "animal": ["cat", "dog"]})},
+    ("manifest", "boxes"): {
+        "x.manifest": json.dumps(
+            {
+                "source-ref": "a.png",
+                "box": {
+                    "image_size": [{"width": 12, "height": 8, "depth": 3}],
+                    "annotations": [{"class_id": 0, "left": 3, "top": 4, "width": 6, "height": 4}],
+                },
+                "box-metadata": {"class-map": {"0": "cat"}, "type": "groundtruth/object-detection"},
+            }
+        )
+    },
+    ("manifest", "mask"): {
+        "x.manifest": json.dumps({"source-ref": "a.png", "animal-ref": "a_mask.png"}),
+        "a_mask.png": mask_of(1, 2),
+        "label_map.json": json.dumps({"classes": MASK["classes"], "ignore": [0, 255]}),
+    },
     ("lst", "class"): {"x.lst": "0\t1\ta.png\n", "classes.txt": "emu\ncat\n"},
     ("lst", "classes"): {"x.lst": "0\t0\t1\t1\ta.png\n", "classes.txt": "emu\ncat\ndog\n"},
+    ("recordio", "class"): {"x.rec": packed(1), "classes.txt": "emu\ncat\n"},
+    ("recordio", "classes"): {
+        "x.rec": packed(0, 1, 1),
+        "x.lst": "0\t0\t1\t1\ta.png\n",
+        "classes.txt": "emu\ncat\ndog\n",
+    },
+    ("recordio", "boxes"): {"x.rec": packed(2, 5, 1, 0.25, 0.5, 0.75, 1.0), "classes.txt": "emu\ncat\n"},
+    ("masks", "mask"): {
+        "images/a.png": None,
+        "masks/a_mask.png": mask_of(1, 2),
+        "label_map.json": json.dumps({"classes": MASK["classes"], "ignore": [0, 255]}),
+    },
+    ("masks", "polygons"): {"images/a.png": None, "masks/a/1.png": mask_of(255, 255), "classes.txt": "cat\n"},
     ("csv", "class"): {"x.csv": "image,label\na.png,cat\n"},
     ("csv", "classes"): {"x.csv": "image,label\na.png,cat|dog\n"},
+    ("voc", "polygons"): {"a.xml": VOC, "SegmentationObject/a.png": mask_of(1, 1)},
+    ("voc", "mask"): {"SegmentationClass/a.png": mask_of(1, 2), "classes.txt": "emu\ncat\ndog\n"},
+    ("yolo", "boxes"): {"a.txt": "1 0.5 0.75 0.5 0.5\n", "classes.txt": "emu\ncat\n"},
+    ("yolo", "polygons"): {"a.txt": "1 0.25 0.5 0.75 0.5 0.75 1.0\n", "classes.txt": "emu\ncat\n"},
+    ("labelme", "class"): {"a.json": labelme(flags={"cat": True, "dog": False})},
+    ("labelme", "classes"): {"a.json": labelme(flags={"cat": True, "dog": True})},
+    ("labelme", "boxes"): {"a.json": labelme(shapes=[labelme_shape("rectangle", [[3, 4], [9, 8]])])},
+    ("labelme", "polygons"): {"a.json": labelme(shapes=[labelme_shape("polygon", TRIANGLE)])},
+    ("label_studio", "class"): {"x.json": label_studio("choices", ["cat"], {})},
+    ("label_studio", "classes"): {"x.json": label_studio("choices", ["cat", "dog"], {})},
+    ("label_studio", "boxes"): {
+        "x.json": label_studio("rectanglelabels", ["cat"], {"x": 25, "y": 50, "width": 50, "height": 50})
+    },
+    ("label_studio", "polygons"): {
+        "x.json": label_studio("polygonlabels", ["cat"], {"points": [[25, 50], [75, 50], [75, 100]]})
+    },
+    ("cvat", "class"): {"x.xml": cvat('<tag label="cat"/>')},
+    ("cvat", "classes"): {"x.xml": cvat('<tag label="cat"/><tag label="dog"/>')},
+    ("cvat", "boxes"): {"x.xml": cvat('<box label="cat" xtl="3" ytl="4" xbr="9" ybr="8"/>')},
+    ("cvat", "polygons"): {"x.xml": cvat('<polygon label="cat" points="3,4;9,4;9,8"/>')},
+    ("via", "boxes"): {"x.json": via({"name": "rect", "x": 3, "y": 4, "width": 6, "height": 4})},
+    ("via", "polygons"): {"x.json": via({"name": "polygon", "all_points_x": [3, 9, 9], "all_points_y": [4, 4, 8]})},
 }
 
 
@@ -94,6 +207,7 @@ def lay(folder, files):
     save_images(folder, [file for file, text in files.items() if text is None] or ["a.png"])
     for file, text in files.items():
         if text is not None:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / file).write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
@@ -113,12 +227,13 @@ def test_each_format_of_the_table_is_found_and_read(tmp_path, name, kind):
     lay(tmp_path, SAMPLES[name, kind])
     assert formats.detect(Source(str(tmp_path)), KINDS[kind]).name == name
     for format in (name, "auto"):
-        (record,) = formats.read(str(tmp_path), format, label=kind)
-        assert named(record.label) == LABELS[kind] and record.image_url.endswith("/a.png") and record.where
+        (record,) = formats.read(str(tmp_path), format, label=kind, **options(name, tmp_path))
+        assert named(record.label) == OTHERS.get((name, kind), LABELS[kind])
+        assert record.image_url.endswith(".png" if name == "recordio" else "/a.png") and record.where
     out = str(tmp_path / "out")
-    assert convert(str(tmp_path), out, KINDS[kind].task(), format=name)["images"] == 1
+    assert convert(str(tmp_path), out, KINDS[kind].task(), format=name, **options(name, tmp_path))["images"] == 1
     (record,) = read_records(out, kind)
-    assert named(record.label) == LABELS[kind]
+    assert named(record.label) == OTHERS.get((name, kind), LABELS[kind])
 
 
 @pytest.mark.parametrize(("name", "kind"), PAIRS, ids=map("-".join, PAIRS))
@@ -127,21 +242,26 @@ def test_a_folder_is_listed_once(tmp_path, monkeypatch, name, kind):
     listed = []
     files_below = storage.files_below
     monkeypatch.setattr(storage, "files_below", lambda url: listed.append(url) or files_below(url))
-    assert len(list(formats.read(str(tmp_path), label=kind))) == 1
+    assert len(list(formats.read(str(tmp_path), label=kind, **options(name, tmp_path)))) == 1
     assert listed == [str(tmp_path)]
 
 
 @pytest.mark.parametrize("name", [name for name, format in formats.FORMATS.items() if format.write])
 def test_what_a_format_writes_it_reads_back(tmp_path, name):
-    save_images(tmp_path, ["a.png"])
-    (tmp_path / "a_mask.png").write_bytes(mask_of(1, 2))
     format = formats.FORMATS[name]
     for kind in format.kinds:
-        record = Record(str(tmp_path / "a.png"), LABELS[kind.kind], 12, 8, "png")
-        out = str(tmp_path / f"out_{kind.kind}") + ("" if format.folder else ".jsonl")
-        assert format.write([record], out, kind) == Written(1)
+        folder = tmp_path / kind.kind
+        out = str(folder / f"out_{kind.kind}") + ("" if format.folder else ".jsonl")
+        images = Path(out, "images") if format.folder else folder
+        save_images(images, ["a.png"])
+        if kind is Mask:
+            (images / "a_mask.png").write_bytes(mask_of(1, 2))
+        label = LABELS[kind.kind].placed(lambda mask, folder=images: str(folder / mask))
+        record = Record(str(images / "a.png"), label, 12, 8, "png")
+        lost, kept = LOST.get((name, kind.kind), ({}, LABELS[kind.kind]))
+        assert format.write([record], out, kind) == Written(1, lost)
         (found,) = formats.read(out, name, label=kind.kind)
-        assert dataclasses.replace(found, label=named(found.label)) == record
+        assert (found.image_url, named(found.label)) == (record.image_url, kept)
 
 
 def test_a_file_is_one_row_of_the_table_and_bears_its_name():
@@ -229,7 +349,5 @@ def test_a_link_out_of_a_folder_whose_other_images_are_taken_is_refused(tmp_path
 
 
 def test_the_page_on_annotations_has_every_format():
-    from pathlib import Path
-
     page = (Path(__file__).parents[1] / "docs/annotations.md").read_text()
     assert [line.split(" ")[1] for line in page.splitlines() if line.startswith("| ")][2:] == list(formats.NAMES)

@@ -78,6 +78,12 @@ def test_any_user_has_a_home_that_it_may_write_to(name):
     assert "LOGNAME=" in final  # getpass.getuser, which torch calls, fails for a user without a name
 
 
+def test_what_draws_class_names_has_fonts_of_any_script():
+    fonts = next(rest for word, rest in stages("gpu")[-1] if word == "RUN" and "fonts-" in rest)
+    assert {"fonts-dejavu-core", "fonts-noto-core", "fonts-noto-cjk"} <= set(fonts.replace(";", " ").split())
+    assert "rm -rf /var/lib/apt/lists/*" in fonts and fonts.startswith("if command -v apt-get")
+
+
 def test_the_entry_point_is_the_command(name):
     final = stages(name)[-1]
     assert [json.loads(rest) for word, rest in final if word == "ENTRYPOINT"] == [["automl-images"]]

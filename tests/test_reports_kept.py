@@ -16,7 +16,7 @@ def test_what_is_kept_or_resumed_is_not_said_to_start(tmp_path):
     ledger.start_trial(1, SETTINGS, ["learning_rate"])
     ledger.evaluate(Evaluation(1, 1, Score(5, 5, 0.4, 0.4, 0.4)))  # the checkpoint is of an epoch before
     (tmp_path / "checkpoint").mkdir()
-    ledger.write_checkpoint(1, 1, 3, tmp_path / "checkpoint")
+    ledger.artifacts(1).write_checkpoint(1, 3, tmp_path / "checkpoint")
     ledger.start_trial(1, SETTINGS, ["learning_rate"])
     ledger.start_trial(2, SETTINGS, ["learning_rate"])
     ledger.start_trial(2, SETTINGS, ["learning_rate"])  # killed before its first checkpoint

@@ -169,8 +169,8 @@ def test_training_goes_on_while_a_store_is_away_and_all_arrives_afterwards(ledge
     assert time.monotonic() - start < 2 and not (tmp_path / "1").exists(), "nothing waits"
     away.clear()
     one.close()
-    assert storage.read_text(f"{ledger.model_url(0)}/metrics.json") == "2"
-    assert ledger.checkpoint(0) == "checkpoint-1-2" and len(ledger.evaluations()) == 2
+    assert storage.read_text(f"{ledger.artifacts(0).model(1)}/metrics.json") == "2"
+    assert ledger.artifacts(0).checkpoint() == "checkpoint-1-2" and len(ledger.evaluations()) == 2
     assert "the store gives no answer; going on" in capsys.readouterr().err
 
 

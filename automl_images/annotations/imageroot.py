@@ -70,10 +70,10 @@ class ImageRoot:
     def __init__(self, folder: str, images: str | None = None, listing: Callable[[], list[str]] | None = None):
         self.prefix, target = _mapping(images)
         self.given = bool(images) and not self.prefix
-        self.root = storage.absolute(images if images and not self.prefix else folder)
+        self.root = storage.inside(storage.absolute(images if images and not self.prefix else folder))
         self._listing = listing if listing and not self.given else lambda: storage.files_below(self.root)
         self._below, self._mapped = Folder(self.root), Folder(target)
-        self._schemes = _STORES | {_scheme(self.root), _scheme(target)}
+        self._schemes = (_STORES | {_scheme(self.root), _scheme(target)}) - {"zip"}
         self._guessed: dict[str, str] = {}
 
     def resolve(self, path: str) -> str:
@@ -88,6 +88,8 @@ class ImageRoot:
         if self.prefix and _is_below(path, self.prefix):
             return self._mapped.join(path[len(self.prefix) :].lstrip("/"))
         scheme, found, rest = path.partition("://")
+        if scheme == "zip" and found:
+            return self._zipped(path, rest)
         if found and scheme.lower() in ("file", "local"):
             return self._absolute("/" + rest.lstrip("/"))
         if found:
@@ -181,6 +183,15 @@ class ImageRoot:
                 found.setdefault(_key(posixpath.basename(file)), []).append(file)
         return found
 
+    def _zipped(self, path: str, plain: str) -> str:
+        """Return an address in an archive, ``plain`` without its scheme, if it or the archive is below the root."""
+        root = self.root.removeprefix("zip://")
+        local = storage.is_local(root) and storage.is_local(plain)
+        known, folder = (os.path.realpath(plain), os.path.realpath(root)) if local else (plain, root)
+        if ".." in plain.split("/") or not _is_below(known, folder):
+            raise UserError(f"the image '{storage.redact(path)}' lies outside {storage.redact(self.root)}")
+        return path
+
     def _absolute(self, path: str) -> str:
         if storage.is_local(self.root):
             target, root = str(storage.local_path(path)), str(storage.local_path(self.root))
@@ -236,7 +247,7 @@ def _mapping(images: str | None) -> tuple[str, str]:
         return "", ""
     if not prefix or not target:
         raise UserError(f"images: '{images}' maps to nothing; write PREFIX=URL")
-    return prefix if scheme else prefix.replace("\\", "/"), storage.absolute(target)
+    return prefix if scheme else prefix.replace("\\", "/"), storage.inside(storage.absolute(target))
 
 
 def _forms(places: Sequence[str]) -> list[str]:
@@ -262,3 +273,9 @@ def _scheme(url: str) -> str:
 def folder_of(url: str) -> str:
     """Return the folder of a file."""
     return os.path.dirname(storage.absolute(url))  # noqa: PTH120 (a URL is no Path)
+
+
+def written_name(url: str, folder: str) -> str:
+    """Return how a file in ``folder`` names another: relative where both are local and it lies below, else whole."""
+    local = storage.is_local(url) and storage.is_local(folder)
+    return url.removeprefix(f"{folder.rstrip('/')}/") if local else url

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
+from xml.etree.ElementTree import Element, ParseError
 
 from automl_images import storage, store
 from automl_images.annotations.records import Record, records_of
@@ -17,13 +18,18 @@ _HEAD = 64 * 1024
 _TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*(?:[}\]]|$))')
 
 
-def first_line(file: str) -> str:
-    """Return the first line that is not empty, cut at 64 KiB; nothing if there is none, or no such file."""
+def head_of(file: str) -> bytes:
+    """Return the first 64 KiB of a file, without a byte order mark; nothing if there is no such file."""
     fs, path = store.filesystem(file)
     try:
-        head = fs.cat_file(path, start=0, end=_HEAD).decode("utf-8-sig", errors="replace")
+        return fs.cat_file(path, start=0, end=_HEAD).removeprefix(b"\xef\xbb\xbf")
     except FileNotFoundError:
-        return ""
+        return b""
+
+
+def first_line(file: str) -> str:
+    """Return the first line that is not empty, cut at 64 KiB; nothing if there is none, or no such file."""
+    head = head_of(file).decode("utf-8", errors="replace")
     return next((line for line in head.splitlines() if line.strip()), "")
 
 
@@ -99,3 +105,21 @@ def json_object(line: str) -> dict[str, Any]:
     if not isinstance(item, dict):
         raise UserError("is not a JSON object")
     return item
+
+
+def xml_element(text: bytes) -> Element:
+    """Return the first element of an XML file.
+
+    Raises:
+        UserError: it is not XML, or has entities or a DTD.
+    """
+    from defusedxml.common import DefusedXmlException
+    from defusedxml.ElementTree import fromstring
+
+    try:
+        return fromstring(text)
+    except ParseError as error:
+        raise UserError(f"is not XML: {error}") from None
+    except (ValueError, LookupError) as error:  # a forbidden entity, or an unknown encoding
+        why = "has entities or a DTD, which are refused" if isinstance(error, DefusedXmlException) else str(error)
+        raise UserError(f"is not XML that can be read: {why}") from None

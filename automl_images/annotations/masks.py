@@ -6,22 +6,26 @@ import numpy as np
 
 from automl_images import storage
 from automl_images.annotations.imaging import opened
+from automl_images.annotations.labels.polygons import Rle
 from automl_images.errors import UserError
 
 _INDEXED = ("L", "LA", "P", "1", "I", "I;16")
 
 
-def pixels_of(url: str) -> np.ndarray:
+def pixels_of(url: str, colours: bool = False) -> np.ndarray:
     """Return the pixels of a mask image: height x width indices, or height x width x 3 colours (uint8).
 
-    A palette's indices count, not its colours. Nothing is turned: a mask says of no orientation.
+    A palette's indices count, or with ``colours`` its colours, as do those of greys. Nothing is turned: a mask says of
+    no orientation.
 
     Raises:
-        UserError: it is missing, does not open, or holds neither.
+        UserError: it is missing, does not open, is a JPEG, whose pixels are not exact, or holds neither.
     """
     with opened(url) as (image, _):
         mode = image.mode
-        if mode in ("RGB", "RGBA"):
+        if image.format in ("JPEG", "MPO"):
+            raise UserError(f"the mask {storage.redact(url)} is a JPEG, whose pixels are not exact; save it as PNG")
+        if mode in ("RGB", "RGBA") or (colours and mode in ("P", "L", "LA", "1")):
             return np.asarray(image.convert("RGB"))
         if mode not in _INDEXED:
             raise UserError(f"the mask {storage.redact(url)} has pixels of mode {mode}; save it with indices of 8 bits")
@@ -29,15 +33,42 @@ def pixels_of(url: str) -> np.ndarray:
         return pixels.astype(np.uint8) if mode == "1" else pixels
 
 
-def values_in(url: str) -> tuple[list[int | str], tuple[int, int]]:
+def values_in(url: str, colours: bool = False) -> tuple[list[int | str], tuple[int, int]]:
     """Return the values that occur in a mask, sorted, a colour as ``#rrggbb``, and its width and height in pixels.
 
     Raises:
         UserError: as :func:`pixels_of`.
     """
-    pixels = pixels_of(url)
+    pixels = pixels_of(url, colours)
     height, width = pixels.shape[:2]
     if pixels.ndim == 2:
         return np.unique(pixels).tolist(), (width, height)
-    packed = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    return [f"#{value:06x}" for value in np.unique(packed).tolist()], (width, height)
+    return [f"#{value:06x}" for value in np.unique(_packed(pixels)).tolist()], (width, height)
+
+
+def instance_of(url: str) -> Rle:
+    """Return the object of a mask that shows one: where its pixels are not 0.
+
+    Raises:
+        UserError: as :func:`pixels_of`, or the mask is empty, or has several values beside 0.
+    """
+    from automl_images.annotations.shapes import encoded
+
+    pixels = pixels_of(url)
+    pixels = pixels if pixels.ndim == 2 else _packed(pixels)
+    inside = pixels != 0
+    values = pixels[inside]
+    if not len(values):
+        raise UserError(f"the mask {storage.redact(url)} shows no object: all of its pixels are 0")
+    if (values != values[0]).any():
+        other = values[values != values[0]][0]
+        raise UserError(
+            f"the mask {storage.redact(url)} has the values {values[0]} and {other}; a mask of one object has one "
+            "beside 0"
+        )
+    return encoded(inside)
+
+
+def _packed(colours: np.ndarray) -> np.ndarray:
+    """Return colours, height x width x 3, as numbers."""
+    return colours.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)

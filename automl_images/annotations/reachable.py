@@ -31,7 +31,7 @@ def copied(records: Iterable[Record], root: str, counts: Counter[str]) -> Iterat
     with ThreadPoolExecutor(_THREADS) as pool:
         rest = iter(records)
         while batch := list(itertools.islice(rest, _AT_ONCE)):
-            local = sorted({r.image_url for r in batch if storage.is_local(r.image_url)})
+            local = sorted({r.image_url for r in batch if storage.on_machine(r.image_url)})
             sent = list(pool.map(lambda url: put(url, root), local))
             counts.update("copied" if new else "present" for _, new in sent)
             targets = {url: target for url, (target, _) in zip(local, sent, strict=True)}

@@ -14,7 +14,7 @@ from automl_images.annotations.labels.polygons import Instance, Rle
 from automl_images.annotations.values import shown
 from automl_images.errors import UserError
 
-_MOST = 1 << 31  # pixels of a mask that is decoded
+_MOST = 178_956_970  # pixels of a mask: as many as Pillow opens an image with
 
 
 def rle(value: Any) -> Rle:
@@ -38,6 +38,17 @@ def rle(value: Any) -> Rle:
     if not isinstance(counts, str) or _filled(counts) != height * width:
         raise UserError(f"the counts of its rle are not runs that fill {height} x {width} pixels")
     return Rle(height, width, counts)
+
+
+def blank(width: int, height: int) -> np.ndarray:
+    """Return a mask without anything inside, a bool array of height x width.
+
+    Raises:
+        UserError: it has more pixels than an image may have.
+    """
+    if width * height > _MOST:
+        raise UserError(f"a mask of {width} x {height} has more pixels than an image may have")
+    return np.zeros((height, width), bool)
 
 
 def encoded(mask: np.ndarray) -> Rle:

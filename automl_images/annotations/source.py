@@ -16,7 +16,7 @@ class Source:
     """A file or folder of annotations. A folder is listed once, whoever asks.
 
     Attributes:
-        url: the file or folder, absolute, local or any fsspec URL.
+        url: the file or folder, absolute, local or any fsspec URL; of a ``.zip`` what it holds.
         shown: the address for error lines, without credentials.
         images: the images' root, ``PREFIX=URL``, or None for the source's folder.
         is_folder: whether it is a folder.
@@ -26,7 +26,7 @@ class Source:
     def __init__(self, url: str, images: str | None = None):
         check_name(url, "the source")
         check_name(images or "", "images")
-        self.url = storage.absolute(url)
+        self.url = storage.inside(storage.absolute(url))
         self.shown = storage.redact(self.url)
         self.images = images
         self.is_folder = storage.is_dir(self.url)

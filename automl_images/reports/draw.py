@@ -68,7 +68,7 @@ def draw_boxes(
     taken: list[Rectangle] = []
     texts = labels if scores is None else [f"{n} {s:.2f}" for n, s in zip(labels, scores, strict=True)]
     for place, label, text in zip(places, labels, texts, strict=True):
-        _label(draw, place, text, colours.get(label, _GREY), letters, taken=taken)
+        write_label(draw, place, text, colours.get(label, _GREY), letters, taken=taken)
     return canvas
 
 
@@ -84,7 +84,7 @@ def draw_labels(image: Image.Image, labels: Sequence[tuple[str, float]], colours
             break
         taken = [(0.0, 0.0, float(size[0]), y)]  # the lines above, to their full width
         text = f"{name} {probability:.2f}"
-        _label(draw, (0, y, size[0], size[1]), text, colours.get(name, _GREY), letters, taken=taken)
+        write_label(draw, (0, y, size[0], size[1]), text, colours.get(name, _GREY), letters, taken=taken)
         y = taken[-1][3]
     return canvas
 
@@ -110,10 +110,13 @@ def _placed(box: Sequence[float], image: tuple[int, int], canvas: tuple[int, int
     return x[0], y[0], x[1], y[1]
 
 
-def _label(
+def write_label(
     draw: ImageDraw.ImageDraw, box: Rectangle, text: str, colour: Colour, letters: int, *, taken: list[Rectangle]
 ) -> None:
-    """Write a label at the first place around its box that is on the image and free."""
+    """Write a label at the first place around its box that is on the image and free.
+
+    ``box`` is in pixels, ``letters`` the height of the text; where labels lie is added to ``taken``.
+    """
     parts = runs(text, letters)
     starts = [0.0, *itertools.accumulate(draw.textlength(part, font) for part, font in parts)]
     placed = list(zip(starts, parts, strict=False))

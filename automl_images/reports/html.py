@@ -29,6 +29,7 @@ def render(template: str, **values: Any) -> str:
     environment.filters |= {
         **{name: getattr(trials, name) for name in ("figure", "setting", "duration")},
         "plain": _plain,
+        "number": number,
         "breakable": lambda name: escape(name).replace("_", Markup("_<wbr>")),
     }
     written = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -40,6 +41,13 @@ def jpeg_uri(image: Image.Image) -> str:
     data = io.BytesIO()
     image.save(data, "JPEG", quality=85, subsampling=0)  # full colour: labels are thin
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def number(value: float | None) -> str:
+    """Return a count or a size as people write it; a dash where there is none."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{round(value, 3):g}"
 
 
 def _plain(value: Any) -> str:

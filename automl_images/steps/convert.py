@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from automl_images import storage
-from automl_images.annotations import findings, formats, read_records, record_file
+from automl_images.annotations import findings, formats, read_records, record_file, sets
 from automl_images.annotations.checks import SHARED, Checker, check_training_classes
 from automl_images.annotations.imageroot import check_name
 from automl_images.annotations.labels import KINDS, kind_of
@@ -82,7 +82,8 @@ def convert_data(
 
     Args:
         task, copy_to: as for :func:`convert`.
-        data: the experiment's ``data``.
+        data: the experiment's ``data``. A folder of training, validation and test that is given as training, without a
+            validation, is taken as these sets, and that is said.
         outs: the JSONL files to write, for ``training``, ``validation`` and ``test``.
 
     Returns:
@@ -95,6 +96,7 @@ def convert_data(
     """
     summaries: dict[str, Any] = {}
     label = get_task(task, built=False).label
+    data = _filled(data, label, say=True)
     for name, out in outs.items():
         if not data.get(name):
             record_file.write([], out)
@@ -125,6 +127,7 @@ def commands(
 ) -> list[list[str]]:
     """Return the arguments of ``automl-images convert``, once a set, that do what :func:`convert_data` does."""
     found = []
+    data = _filled(data, get_task(task, built=False).label)
     for name, out in outs.items():
         if data.get(name):
             options = {"task": task, **_options(data, name, copy_to)}
@@ -133,6 +136,13 @@ def commands(
             words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)]
             found.append([data[name]["source"], out, *words])
     return found
+
+
+def _filled(data: Mapping[str, Any], label: str, say: bool = False) -> Mapping[str, Any]:
+    try:
+        return sets.filled(data, kind_of(label), say)
+    except UserError as error:
+        raise UserError(f"data.training: {error}") from None
 
 
 def digests(records: str) -> set[str]:

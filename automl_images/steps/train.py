@@ -179,13 +179,16 @@ def end_early(shared: Ledger, trial: int) -> str:
     if before is None:
         shared.write_unstarted(trial, attempt, State.SKIPPED, reason=f"{why} before it started")
         return State.SKIPPED
-    model = shared.model_url(trial, before.attempt)
-    if before.attempt and storage.exists(storage.join(model, "metrics.json")):
-        metrics = json.loads(storage.read_text(storage.join(model, "metrics.json")))
+    artifacts = shared.artifacts(trial)
+    written = artifacts.metrics(before.attempt) if before.attempt else None
+    if written is not None:
+        metrics = json.loads(written)
         name, epoch = shared.experiment()["primary_metric"], metrics.pop("epoch")
         best = {"metric": name, "value": metrics[name], "epoch": epoch, "metrics": metrics} if name in metrics else None
-        before = shared.end_trial(before, State.TERMINATED, best=best, error=None, reason=why, model=model)
-        shared.remove_scratch(before)
+        before = shared.end_trial(
+            before, State.TERMINATED, best=best, error=None, reason=why, model=artifacts.model(before.attempt)
+        )
+        artifacts.clear(before.attempt)
     return before.state
 
 
@@ -209,7 +212,7 @@ def _run(shared: Ledger, run: str, trial: int, attempt: int, interruption: Inter
         for line in child.stdout:
             say(f"trial {trial}: {line.rstrip()}")
             lines.append(line)
-    log = storage.join(shared.trial_folder(trial), "log")
+    log = shared.artifacts(trial).log()
     storage.write(log, (storage.read_text(log) if storage.exists(log) else "") + "".join(lines))
     if child.returncode == EXIT_SUPERSEDED:
         return SUPERSEDED

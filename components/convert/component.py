@@ -16,6 +16,7 @@ def convert(
     training: dsl.Output[dsl.Dataset],
     validation: dsl.Output[dsl.Dataset],
     test: dsl.Output[dsl.Dataset],
+    report: dsl.Output[dsl.HTML],
 ) -> str:
     """Read annotations of any format, check every record and its image, and write records (JSONL).
 
@@ -28,6 +29,7 @@ def convert(
         training: records that train, or are split.
         validation: records that validate; empty where the experiment has none.
         test: records to evaluate on; empty where the experiment has none.
+        report: what each set holds: figures, images with their labels drawn, and what was found.
 
     Returns:
         What was read, as JSON: images, boxes or labels, classes, counts of flaws and the records' digest for each set.
@@ -35,6 +37,7 @@ def convert(
     import json
 
     from automl_images.steps.convert import commands, convert_data, counted
+    from automl_images.steps.inspect import write_data_report
     from automl_images.steps.repeat import address, bucket_root, step
 
     blocks = json.loads(data)
@@ -43,6 +46,7 @@ def convert(
     to = (storage.rstrip("/") or bucket_root(training.uri)) + "/images" if copy_images else None
     with step("convert", *commands(task, blocks, {k: address(v) for k, v in sets.items()}, to)):
         summary = convert_data(task, blocks, paths, to)
+        write_data_report(report.path, "Data", task, paths, summary)
         for name, artifact in sets.items():
             artifact.metadata.update(counted(summary.get(name, {})))
         return json.dumps(summary)

@@ -9,7 +9,23 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from automl_images import storage
-from automl_images.annotations.formats import coco, csv, folder, jsonl, lst, manifest, voc
+from automl_images.annotations import sets
+from automl_images.annotations.formats import (
+    coco,
+    csv,
+    cvat,
+    folder,
+    jsonl,
+    label_studio,
+    labelme,
+    lst,
+    manifest,
+    masks,
+    recordio,
+    via,
+    voc,
+    yolo,
+)
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.imageroot import explained
 from automl_images.annotations.labels import KINDS, Label, kind_of
@@ -19,7 +35,23 @@ from automl_images.annotations.values import Broken, refuse
 from automl_images.errors import UserError, nearest
 
 FORMATS: dict[str, Format] = {
-    module.FORMAT.name: module.FORMAT for module in (folder, jsonl, coco, voc, manifest, lst, csv)
+    module.FORMAT.name: module.FORMAT
+    for module in (
+        folder,
+        jsonl,
+        coco,
+        voc,
+        manifest,
+        lst,
+        recordio,
+        csv,
+        masks,
+        labelme,
+        label_studio,
+        cvat,
+        via,
+        yolo,
+    )
 }
 NAMES = tuple(FORMATS)
 
@@ -48,7 +80,7 @@ def read(
 
     Raises:
         UserError: there is no such kind, the source is missing, in no format or another than is given, or the format
-            has labels of another kind.
+            has labels of another kind, or the folder holds several sets.
     """
     kind = kind_of(label)
     names = ["auto", *(one.name for one in of_kind(kind))]
@@ -63,6 +95,7 @@ def read(
         if not storage.exists(source):
             raise UserError(f"{storage.redact(source)}: no such file or folder")
         opened = Source(source, images)
+    sets.refuse(opened, kind)
     return (detect(opened, kind) if format == "auto" else FORMATS[format]).read(opened, kind, broken)
 
 

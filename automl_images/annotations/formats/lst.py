@@ -6,16 +6,17 @@ Class ids count from 0 and become the names "0", "1", ...; a ``classes.txt`` bes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from automl_images import storage
-from automl_images.annotations.formats.base import Format
-from automl_images.annotations.imageroot import folder_of
+from automl_images.annotations.formats.base import Format, Written
+from automl_images.annotations.imageroot import folder_of, written_name
+from automl_images.annotations.labelmaps import names_of
 from automl_images.annotations.labels import Classes, Label, OneClass
-from automl_images.annotations.lines import lines_of, parsed
+from automl_images.annotations.lines import parsed
 from automl_images.annotations.records import Record, labelling
 from automl_images.annotations.source import Source
-from automl_images.annotations.values import Broken, class_name, number
+from automl_images.annotations.values import Broken, number
 from automl_images.errors import UserError
 
 NAMES = "classes.txt"
@@ -28,9 +29,9 @@ def candidates(source: Source) -> list[str]:
 
 def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     """Yield the records of a ``.lst`` file, line by line."""
-    file = source.only(candidates(source), "list (.lst)")
+    file = source.only(candidates(source), "list (.lst)") if source.is_folder else source.url
     places = source.places(file)
-    labels = _Labels(_names(storage.join(folder_of(file), NAMES)))
+    labels = Labels(names_of(storage.join(folder_of(file), NAMES)))
     label_of = labels.one if kind is OneClass else labels.several
 
     def record(line: str, where: str) -> Record:
@@ -45,20 +46,22 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     return parsed(file, record, broken)
 
 
-class _Labels:
+class Labels:
     """Labels of the columns between index and path; ``names`` are the classes' by id, or none."""
 
     def __init__(self, names: list[str]):
         self.names, self.columns = names, len(names)
 
     def one(self, values: list[str]) -> OneClass:
+        """Return the label of one column."""
         if len(values) > 1:
             raise UserError(
                 f"has {len(values)} columns of classes, and {OneClass.task()} takes one; use task {Classes.task()}"
             )
-        return OneClass(self._name(_whole(values[0], "the class id")))
+        return OneClass(self.name(values[0]))
 
     def several(self, values: list[str]) -> Classes:
+        """Return the label of a column for each class."""
         if len(values) == 1:
             raise UserError(
                 f"has one column of classes, which is a class id, and {Classes.task()} takes a column of 0 or 1 for "
@@ -72,9 +75,13 @@ class _Labels:
             i = next(i for i, mark in enumerate(marks) if mark > 1)
             raise UserError(f"the column of class {i} is {values[i]!r}; write 0 or 1")
         self.columns = len(values)
-        return Classes(tuple(self._name(i) for i, mark in enumerate(marks) if mark))
+        return Classes(tuple(self._named(i) for i, mark in enumerate(marks) if mark))
 
-    def _name(self, index: int) -> str:
+    def name(self, text: str) -> str:
+        """Return the name of a class id, given as text."""
+        return self._named(_whole(text, "the class id"))
+
+    def _named(self, index: int) -> str:
         if self.names and index >= len(self.names):
             last = len(self.names) - 1
             raise UserError(f"the class id {index} has no name: {NAMES} has {last + 1} lines, for 0 to {last}")
@@ -89,22 +96,34 @@ def _whole(text: str, what: str) -> int:
     return int(found)
 
 
-def _names(file: str) -> list[str]:
-    """Return the classes' names by id, or none where there is no such file."""
-    if not storage.exists(file):
-        return []
-    shown = storage.redact(file)
-    names: list[str] = []
-    for count, line in lines_of(file):
-        if count != len(names) + 1:
-            raise UserError(f"{shown}, line {len(names) + 1}: is empty; each line names the class of its id")
-        name = class_name(line, f"{shown}, line {count}:")
-        if name in names:
-            raise UserError(f"{shown}, line {count}: the name '{name}' stands on line {names.index(name) + 1} too")
-        names.append(name)
-    if not names:
-        raise UserError(f"{shown}: is empty; write a class name a line, or remove it")
-    return names
+def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
+    """Write a list, and ``classes.txt`` beside it; where that is there already, its ids are taken.
+
+    Raises:
+        UserError: a class is not in the ``classes.txt`` that is there, several classes an image are of one class alone,
+            or an address cannot stand between tabs.
+    """
+    folder = folder_of(url)
+    file = storage.join(folder, NAMES)
+    found = [(written_name(record.image_url, folder), record.label.names(), record.where) for record in records]
+    known = names_of(file)
+    names = known or sorted({name for _, labels, _ in found for name in labels})
+    ids = {name: i for i, name in enumerate(names)}
+    if kind is Classes and len(names) < 2:
+        raise UserError(f"{storage.redact(url)}: a list of one column would be read as class ids; it needs two classes")
+    lines = []
+    for index, (image, labels, where) in enumerate(found):
+        unknown = next((name for name in labels if name not in ids), None)
+        if unknown is not None:
+            raise UserError(f"{where}: the class '{unknown}' is not in {storage.redact(file)}; write to another folder")
+        if image != image.strip() or any(character in image for character in "\t\r\n"):
+            raise UserError(f"{where}: the address {image!a} cannot stand in a list: it has tabs, line ends or blanks")
+        marks = [ids[labels[0]]] if kind is OneClass else [int(name in labels) for name in names]
+        lines.append("\t".join([str(index), *map(str, marks), image]) + "\n")
+    if not known and names:
+        storage.write(file, "".join(f"{name}\n" for name in names))
+    storage.write(url, "".join(lines))
+    return Written(len(lines))
 
 
-FORMAT = Format("lst", "a list (.lst)", (OneClass, Classes), candidates, read)
+FORMAT = Format("lst", "a list (.lst)", (OneClass, Classes), candidates, read, write)

@@ -24,7 +24,8 @@ class Mask(Label):
     Attributes:
         mask_url: an absolute path or any fsspec URL.
         classes: (class, pixel value) in the order of the classes; a value is an index from 0 to 65535, or a colour as
-            ``#rrggbb``. Empty: each value that occurs is a class, named by its digits.
+            ``#rrggbb``; where they are colours, those of a palette or of greys count, and not their indices. Empty:
+            each value that occurs is a class, named by its digits.
         ignore: the values that training and metrics pass over.
         present: the classes that occur; None until the mask is checked.
     """
@@ -77,6 +78,11 @@ class Mask(Label):
         """Return the classes that occur, each once; none until the mask is checked."""
         return list(self.present or ())
 
+    @property
+    def coloured(self) -> bool:
+        """Whether the classes are told by colours."""
+        return any(isinstance(value, str) for _, value in self.classes)
+
     def key(self) -> tuple[str, ...]:
         """Return the address of the mask: two masks of one image are not compared."""
         return (self.mask_url,)
@@ -90,7 +96,7 @@ class Mask(Label):
         from automl_images.annotations.masks import values_in
 
         try:
-            return values_in(self.mask_url)
+            return values_in(self.mask_url, self.coloured)
         except (StoreError, DiskFullError):
             raise
         except UserError as error:

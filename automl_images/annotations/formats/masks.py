@@ -1,0 +1,317 @@
+"""Folders of images and of their masks, matched by name.
+
+For semantic segmentation a mask an image: ``images/`` beside ``masks/`` (or ``annotations``, ``labels``, ``gt``), a
+folder beside that of its masks (``train`` and ``trainannot``, ``train_annotation``, ``train_masks``), or ``a.jpg``
+beside ``a_mask.png``. A label map in the folder, or above it, names the classes (see
+:func:`automl_images.annotations.labelmaps.beside`); without one a class is named by its index, 255 is ignored, and
+masks of 0 and 255 alone have ``background`` and ``foreground``.
+
+For instance segmentation a mask an object: ``<name>/images/<image>`` with ``<name>/masks/*``, or ``images/<name>.png``
+with ``masks/<name>/*``. A folder in between names the class, else the one name in ``classes.txt``, else it is
+``object``, and that is said.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from automl_images import storage
+from automl_images.annotations.formats.base import Format
+from automl_images.annotations.imageroot import Folder, is_image
+from automl_images.annotations.labelmaps import LISTS, LabelMap, beside, names_of
+from automl_images.annotations.labels import Instance, Label, Mask, Polygons
+from automl_images.annotations.masks import instance_of, values_in
+from automl_images.annotations.records import Record, labelling, records_of
+from automl_images.annotations.source import Source
+from automl_images.annotations.values import Broken, class_name
+from automl_images.errors import UserError
+
+_IMAGES = ("images", "image", "imgs", "img", "jpegimages", "frames")
+_MASKS = ("masks", "mask", "annotations", "annotation", "labels", "label", "gt", "segmentations", "segmentation")
+_ENDS = ("annot", *(f"_{name}" for name in ("annot", *_MASKS)))
+_SUFFIXES = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_annotation", "_L", "_P")
+_PEEKED, _THREADS = 8, 16
+UNNAMED = "object"
+
+
+class Pair(NamedTuple):
+    """A folder of images and one of masks.
+
+    Attributes:
+        images, masks: addresses of the folders.
+        image_files, mask_files: paths relative to these.
+    """
+
+    images: str
+    masks: str
+    image_files: list[str]
+    mask_files: list[str]
+
+
+def candidates(source: Source) -> list[str]:
+    """Return the folder itself if it, or a folder beside it, holds masks by its name."""
+    return [source.url] if source.is_folder and pairs_of(source) else []
+
+
+def pairs_of(source: Source) -> list[Pair]:
+    """Return the folders of images and masks that a source holds, or that lie beside it."""
+    files = [file for file in source.listed if is_image(file)]
+    if source.images:
+        root = source.root.root
+        files = files if storage.is_dir(root) else []
+        return [Pair(root, source.url, [f for f in storage.files_below(root) if is_image(f)], files)] if files else []
+    folders: dict[str, list[str]] = {"": files}
+    for file in files:
+        parts = file.split("/")
+        for depth in range(1, len(parts)):
+            folders.setdefault("/".join(parts[:depth]), []).append("/".join(parts[depth:]))
+    found: dict[str, str] = {}
+    siblings: dict[str, dict[str, str]] = {}
+    for folder in folders:
+        parent, _, name = folder.rpartition("/")
+        siblings.setdefault(parent, {})[name] = folder
+    for folder in sorted(folders):
+        partner = _partner(folder, siblings[folder.rpartition("/")[0]], folders) if folder else None
+        if partner is not None and not _is_below(folder, found):
+            found[folder] = partner
+    if found:
+        kept = {m: i for m, i in found.items() if i not in found and not _is_below(i, found)}
+        return [
+            Pair(
+                storage.join(source.url, images) if images else source.url,
+                storage.join(source.url, masks),
+                [f for f in folders[images] if "/" not in f or not masks.startswith(f"{images}/" if images else "")],
+                folders[masks],
+            )
+            for masks, images in kept.items()
+        ]
+    stems = {posixpath.splitext(file)[0] for file in files}
+    masks = [file for file in files if posixpath.splitext(file)[0].removesuffix("_mask") in stems - {file}]
+    masks = [file for file in masks if posixpath.splitext(file)[0].endswith("_mask")]
+    if masks:
+        return [Pair(source.url, source.url, [f for f in files if f not in set(masks)], masks)]
+    return _beside(source, files)
+
+
+def _is_below(folder: str, others: Collection[str]) -> bool:
+    """Return whether a folder lies in one of others."""
+    parts = folder.split("/")
+    return any("/".join(parts[:depth]) in others for depth in range(1, len(parts)))
+
+
+def _partner(folder: str, siblings: dict[str, str], folders: dict[str, list[str]]) -> str | None:
+    """Return the folder of images that a folder of masks belongs to; None where it is none by its name.
+
+    ``siblings`` are the folders beside it by their names, ``folders`` the files in all.
+    """
+    parent, _, name = folder.rpartition("/")
+    if name.lower() in _MASKS:
+        of_usual_name = next((path for other, path in siblings.items() if other.lower() in _IMAGES), None)
+        if of_usual_name is not None:
+            return of_usual_name
+        return parent if any("/" not in rest for rest in folders.get(parent, ())) else None
+    for end in _ENDS:
+        if name.lower().endswith(end) and name[: -len(end)] in siblings:
+            return siblings[name[: -len(end)]]
+    return None
+
+
+def _beside(source: Source, files: list[str]) -> list[Pair]:
+    """Return the folder of masks beside the source, which holds the images alone."""
+    if not files or not source.is_folder:
+        return []
+    parent, _, name = source.url.rpartition("/")
+    above, _, parent_name = parent.rpartition("/")
+    usual = _MASKS if name.lower() in _IMAGES else ()
+    places = [f"{source.url}{end}" for end in _ENDS] + [storage.join(parent, mask) for mask in usual]
+    if parent_name.lower() in _IMAGES:
+        places += [storage.join(above, mask, name) for mask in _MASKS]
+    there = {folder: set(storage.names(folder)) for folder in {place.rpartition("/")[0] for place in places}}
+    for place in places:
+        folder, _, last = place.rpartition("/")
+        if last in there[folder] and storage.is_dir(place):
+            masks = [file for file in storage.files_below(place) if is_image(file)]
+            if masks:
+                return [Pair(source.url, place, files, masks)]
+    return []
+
+
+def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
+    """Yield one record an image, in the order of their paths; an image without a mask is refused.
+
+    ``images`` may name the folder of images, where the source is the folder of masks.
+
+    Raises:
+        UserError: there are no masks, or masks of the other kind; or several sets of images and masks.
+    """
+    if not source.is_folder:
+        raise UserError(f"{source.shown}: is a file; name the folder that holds images and masks")
+    pairs = pairs_of(source)
+    if source.images and not storage.is_dir(source.root.root):
+        raise UserError(f"images: {storage.redact(source.root.root)[:200]}: no such folder")
+    if not pairs:
+        raise UserError(
+            f"{source.shown}: holds no folder of masks beside one of images, such as images and masks, or train and "
+            "train_annotation; the masks alone may be the source, and images: FOLDER their images"
+        )
+    by_object = _by_object(pairs)
+    if by_object is not None and kind is Mask:
+        raise UserError(f"{source.shown}: has a mask an object; use task {Polygons.task()}")
+    if kind is Polygons:
+        if by_object is None:
+            raise UserError(
+                f"{source.shown}: has a mask an image, which shows no single objects; use task {Mask.task()}"
+            )
+        return _instances(source, by_object, broken)
+    if len(pairs) > 1:
+        named = [storage.redact(pair.images).rpartition("/")[2] for pair in pairs]
+        raise UserError(
+            f"{source.shown}: has masks of {len(pairs)} folders of images ({', '.join(named[:4])}); name one of them, "
+            f"such as {storage.redact(pairs[0].images)}"
+        )
+    return _masks(source, pairs[0], broken)
+
+
+def _masks(source: Source, pair: Pair, broken: Broken) -> Iterator[Record]:
+    """Yield the records of a mask an image."""
+    folder, above = Folder(pair.masks), pair.masks.rpartition("/")[0]
+    map_ = _map(pair, [folder.join(file) for file in pair.mask_files[:_PEEKED]], [pair.images, pair.masks, above])
+    images: dict[str, list[str]] = {}
+    for file in pair.image_files:
+        images.setdefault(posixpath.splitext(file)[0], []).append(file)
+    masks: dict[str, list[str]] = {}
+    lonely = []
+    for file in pair.mask_files:
+        key = _image_of(posixpath.splitext(file)[0], images)
+        if key is None:
+            lonely.append(file)
+        else:
+            masks.setdefault(key, []).append(file)
+    if lonely:
+        print(f"{source.shown}: {len(lonely)} masks have no image, such as {lonely[0]!a}", file=sys.stderr)
+    below = Folder(pair.images)
+
+    def record(key: str, where: str) -> Record:
+        url = below.join(images[key][0])
+        if len(images[key]) > 1:
+            raise UserError(f"{images[key][1]} has the same mask by its name; images need names of their own")
+        with labelling(url):
+            found = masks.get(key, [])
+            if len(found) != 1:
+                held = f"has two masks: {found[0]} and {found[1]}" if found else "has no mask of its name"
+                raise UserError(f"{held} in {storage.redact(pair.masks)}")
+            return Record(url, Mask(folder.join(found[0]), map_.classes, map_.ignore), where=where)
+
+    return records_of(
+        ((storage.redact(storage.join(pair.images, images[key][0])), key) for key in images), record, broken
+    )
+
+
+def _map(pair: Pair, first: Sequence[str], folders: Sequence[str]) -> LabelMap:
+    """Return the label map beside masks; where there is none, what the first masks' values tell."""
+    name = pair.images.rpartition("/")[2]
+    found = beside(dict.fromkeys(folders), f"{name}_label_map.json")
+    if found.file:
+        return found
+    values: set[int | str] = set()
+    for mask in first:
+        try:
+            values.update(values_in(mask)[0])
+        except UserError:  # which the check of its record says
+            continue
+    where = storage.redact(pair.masks)
+    if any(isinstance(value, str) for value in values):
+        raise UserError(
+            f"{where}: the masks are in colours, and nothing names them; write labelmap.txt beside them, a line "
+            "name:red,green,blue:: a class"
+        )
+    if values == {0, 255}:
+        print(f"{where}: the masks have 0 and 255 alone, read as background and foreground", file=sys.stderr)
+        return LabelMap((("background", 0), ("foreground", 255)), ())
+    print(f"{where}: no label map names the classes; they have their indices' names, 255 is ignored", file=sys.stderr)
+    return LabelMap()
+
+
+class _Objects(NamedTuple):
+    """An image and the masks of its objects, as addresses with the class that a folder names, if one does."""
+
+    image: str
+    masks: list[tuple[str, str]]
+
+
+def _by_object(pairs: list[Pair]) -> list[_Objects] | None:
+    """Return the images with the masks of their objects; None where a mask is not one of an object."""
+    if any(map(_is_an_image_each, pairs)):
+        return None
+    if len(pairs) == 1:
+        (pair,) = pairs
+        stems = _stems(pair.image_files)
+        if all("/" in file and file.split("/")[0] in stems for file in pair.mask_files):
+            by_image: dict[str, list[str]] = {}
+            for file in pair.mask_files:
+                by_image.setdefault(file.split("/")[0], []).append(file)
+            return [_objects(pair, file, by_image.get(posixpath.splitext(file)[0], []), 1) for file in pair.image_files]
+    if all(len(pair.image_files) == 1 for pair in pairs):
+        return [_objects(pair, pair.image_files[0], pair.mask_files, 0) for pair in pairs]
+    return None
+
+
+def _is_an_image_each(pair: Pair) -> bool:
+    """Return whether a mask bears an image's name."""
+    stems = _stems(pair.image_files)
+    return any(_image_of(posixpath.splitext(file)[0], stems) is not None for file in pair.mask_files)
+
+
+def _image_of(stem: str, images: Collection[str]) -> str | None:
+    """Return the image that a mask belongs to, both as paths without a suffix; None if there is none."""
+    ends = ("", *(end for end in _SUFFIXES if stem.endswith(end)))
+    return next((stem.removesuffix(end) for end in ends if stem.removesuffix(end) in images), None)
+
+
+def _objects(pair: Pair, image: str, masks: list[str], depth: int) -> _Objects:
+    below = Folder(pair.masks)
+    classes = ["/".join(mask.split("/")[depth:-1]) for mask in masks]
+    return _Objects(Folder(pair.images).join(image), list(zip(map(below.join, masks), classes, strict=True)))
+
+
+def _stems(files: Sequence[str]) -> set[str]:
+    return {posixpath.splitext(file)[0] for file in files}
+
+
+def _instances(source: Source, found: list[_Objects], broken: Broken) -> Iterator[Record]:
+    """Yield the records of a mask an object."""
+    named = all(name for one in found for _, name in one.masks)
+    only = "" if named else _only(source)
+
+    def record(one: _Objects, where: str) -> Record:
+        with labelling(one.image):
+            if not one.masks:
+                raise UserError("has no mask; whether nothing is on it, or nobody has looked, is not told")
+            objects = zip(one.masks, pool.map(instance_of, [mask for mask, _ in one.masks]), strict=True)
+            made = [Instance(class_name(name or only, "the folder"), rle=rle) for (_, name), rle in objects]
+            return Record(one.image, Polygons(tuple(made)), where=where)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from records_of(((storage.redact(one.image), one) for one in found), record, broken)
+
+
+def _only(source: Source) -> str:
+    """Return the class of all objects."""
+    file = next((storage.join(source.url, name) for name in LISTS if name in source.listed), "")
+    names = names_of(file) if file else []
+    if len(names) > 1:
+        raise UserError(
+            f"{storage.redact(file)}: has {len(names)} names, and nothing tells which a mask has; put masks in folders "
+            "of their classes, or leave one name"
+        )
+    if not names:
+        how = "a folder of masks for each class, or one name in classes.txt, names it otherwise"
+        print(f"{source.shown}: nothing names the class of its masks; it is '{UNNAMED}' ({how})", file=sys.stderr)
+    return names[0] if names else UNNAMED
+
+
+FORMAT = Format("masks", "folders of images and masks", (Mask, Polygons), candidates, read, last=True)

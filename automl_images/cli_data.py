@@ -1,0 +1,53 @@
+"""The commands that look at data and write it in other formats; :mod:`automl_images.cli` has them among its own."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from automl_images.annotations import formats
+
+app = typer.Typer()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.command()
+def inspect(
+    source: Annotated[str, typer.Argument(help="A folder or file of annotations, local or any fsspec URL.")],
+    task: Annotated[str | None, typer.Option(help="The task; not given: the one that the source alone fits.")] = None,
+    format: Annotated[str, typer.Option(help=f"auto, or {formats.description()}.")] = "auto",
+    images: Annotated[str | None, typer.Option(help="The images' root, or PREFIX=URL.")] = None,
+    html: Annotated[str | None, typer.Option(help="Write a page with pictures there, too (HTML).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at a data set: images, objects, classes, sizes, and what is wrong with it. Nothing of it is changed."""
+    from automl_images.reports.data import print_tables
+    from automl_images.steps.inspect import inspect_source
+
+    result, shown = inspect_source(source, task, format=format, images=images, html=html)
+    if as_json:
+        return print(json.dumps(result, indent=1))
+    print_tables(f"{result['source']}: {result['task']}, {result['format']}", shown)
+
+
+@app.command()
+def export(
+    records: Annotated[str, typer.Argument(help="Records (JSONL), as convert and split write them.")],
+    out: Annotated[str, typer.Argument(help="The file to write, or the folder, not there yet.")],
+    format: Annotated[str, typer.Option(help=f"One of {', '.join(n for n, f in formats.FORMATS.items() if f.write)}.")],
+    task: Annotated[
+        str | None, typer.Option(help="The task; not given: the one whose labels the records have.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="In a folder: link, copy or none; not given: link, on a store none.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write records in another format, and say what it cannot hold."""
+    from automl_images.steps.export import export_records, summary_lines
+
+    result = export_records(records, out, format, task=task, images=images)
+    print(json.dumps(result, indent=1) if as_json else "\n".join(summary_lines(result)))

@@ -1,0 +1,350 @@
+"""Folders of images and masks, and the label maps beside them."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from automl_images.annotations import Mask, formats, shapes
+from automl_images.annotations.checks import Checker
+from automl_images.annotations.labelmaps import FILES, beside
+from automl_images.annotations.masks import instance_of, pixels_of, values_in
+from automl_images.annotations.source import Source
+from automl_images.errors import UserError
+from automl_images.steps.convert import convert
+from tests.conftest import save_images
+
+MASK, INSTANCES = "image-semantic-segmentation", "image-instance-segmentation"
+
+
+def png(pixels, mode=None, palette=None, format="png"):
+    image, file = Image.fromarray(np.array(pixels, dtype=np.uint8), mode), io.BytesIO()
+    if palette:
+        image.putpalette(palette)
+    image.save(file, format)
+    return file.getvalue()
+
+
+def plain(*values, size=(12, 8)):
+    """Return a PNG of 12 x 8 pixels that begins with these values and is 0 elsewhere."""
+    pixels = np.zeros(size[::-1], dtype=np.uint8)
+    pixels.flat[: len(values)] = values
+    return png(pixels)
+
+
+def lay(folder, *images, **files):
+    save_images(folder, list(images))
+    write(folder, files)
+
+
+def write(folder, files):
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def read(folder, label="mask", **options):
+    return list(formats.read(str(folder), label=label, **options))
+
+
+def summary(record):
+    image, mask = (url.rpartition("x/")[2] for url in (record.image_url, record.label.mask_url))
+    return image, mask
+
+
+# the images, the masks, the source and what each image's mask is
+LAYOUTS = {
+    "images and masks": (["images/a.png", "images/b.png"], ["masks/a.png", "masks/b.png"], "", {"a": "masks/a.png"}),
+    "below folders": (["images/p/a.png", "images/q/a.png"], ["masks/p/a.png", "masks/q/a.png"], "", {"p/a": "p/a.png"}),
+    "imgs and labels": (["imgs/a.jpg"], ["labels/a.png"], "", {"a": "labels/a.png"}),
+    "images and annotations": (["data/images/a.jpg"], ["data/annotations/a.png"], "", {"a": "annotations/a.png"}),
+    "a suffix in another folder": (["images/a.jpg"], ["masks/a_mask.png"], "", {"a": "masks/a_mask.png"}),
+    "images above masks": (["a.png"], ["masks/a.png"], "", {"a": "masks/a.png"}),
+    "beside each other": (["a.jpg", "b.jpg"], ["a_mask.png", "b_mask.png"], "", {"b": "b_mask.png"}),
+    "a folder and its annot": (["train/a.png"], ["trainannot/a.png"], "train", {"a": "trainannot/a.png"}),
+    "a folder and its annot, from above": (["train/a.png"], ["trainannot/a.png"], "", {"a": "trainannot/a.png"}),
+    "sagemaker's channels": (["train/a.jpg"], ["train_annotation/a.png"], "train", {"a": "train_annotation/a.png"}),
+    "a folder and its masks": (["val/a.jpg"], ["val_masks/a.png"], "val", {"a": "val_masks/a.png"}),
+    "sets below images": (["images/training/a.jpg"], ["annotations/training/a.png"], "images/training", {"a": "a.png"}),
+    "images alone": (["images/a.jpg"], ["masks/a.png"], "images", {"a": "masks/a.png"}),
+}
+
+
+@pytest.mark.parametrize(("images", "masks", "source", "expected"), LAYOUTS.values(), ids=LAYOUTS)
+def test_layouts_are_matched_by_name(tmp_path, images, masks, source, expected):
+    lay(tmp_path / "x", *images, **{mask: plain(1, 2) for mask in masks})
+    found = read(tmp_path / "x" / source)
+    assert len(found) == len(images)
+    pairs = {r.image_url.rpartition(".")[0]: r.label.mask_url for r in found}
+    for image, mask in expected.items():
+        (url,) = [pairs[key] for key in pairs if key.endswith(f"/{image}")]
+        assert url.endswith(f"/{mask}")
+    assert len(set(pairs.values())) == len(images)
+    out = str(tmp_path / "out")
+    assert convert(str(tmp_path / "x" / source), out, MASK)["classes"] == dict.fromkeys("012", len(images))
+
+
+def test_a_folder_of_masks_and_the_root_of_their_images(tmp_path):
+    lay(tmp_path, "pictures/a.png", **{"truth/a.png": plain(1)})
+    (found,) = read(tmp_path / "truth", images=str(tmp_path / "pictures"))
+    assert found.image_url.endswith("pictures/a.png") and found.label.mask_url.endswith("truth/a.png")
+
+
+def test_masks_without_an_image_are_said(tmp_path, capsys):
+    lay(tmp_path, "images/a.png", **{"masks/a.png": plain(1), "masks/b.png": plain(1)})
+    assert len(read(tmp_path)) == 1
+    assert "1 masks have no image, such as 'b.png'" in capsys.readouterr().err
+
+
+def test_several_folders_of_images_are_refused_by_name(tmp_path):
+    lay(tmp_path, "train/a.png", "val/b.png", **{"trainannot/a.png": plain(1), "valannot/b.png": plain(2)})
+    with pytest.raises(UserError, match="holds the sets train and val; name one of them, such as .*train"):
+        read(tmp_path)
+    lay(tmp_path / "x", "left/a.png", "right/b.png", **{"leftannot/a.png": plain(1), "rightannot/b.png": plain(2)})
+    with pytest.raises(
+        UserError, match=r"masks of 2 folders of images \(left, right\); name one of them, such as .*/l"
+    ):
+        read(tmp_path / "x")
+
+
+# Label maps.
+
+MAPS = {
+    "sagemaker's map: the key is the label": ("label_map.json", '{"map": {"0": 5, "1": 0}}', [("0", 5), ("1", 0)]),
+    "as text": ("label_map.json", '{"map": {"0": "5", "1": "0"}}', [("0", 5), ("1", 0)]),
+    "ours": ("label_map.json", '{"classes": {"cat": 1, "sky": 0}, "ignore": [11]}', [("cat", 1), ("sky", 0)]),
+    "names": ("label_map.json", '{"cat": 1, "sky": "0"}', [("cat", 1), ("sky", 0)]),
+    "indices": ("label_map.json", '{"0": "sky", "1": "cat"}', [("sky", 0), ("cat", 1)]),
+    "colours": ("label_map.json", '{"cat": "#FF0000", "sky": [0, 1, 255]}', [("cat", "#ff0000"), ("sky", "#0001ff")]),
+    "cvat's": (
+        "labelmap.txt",
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:250,50,83::\n",
+        [("background", "#000000"), ("cat", "#fa3253")],
+    ),
+    "roboflow's": ("_classes.csv", "Pixel Value, Class\n0, background\n1, cat\n", [("background", 0), ("cat", 1)]),
+    "camvid's": ("class_dict.csv", "name,r,g,b\nSky,128,128,128\n", [("Sky", "#808080")]),
+    "a list": ("classes.txt", "sky\ncat\n", [("sky", 0), ("cat", 1)]),
+    "codes": ("codes.txt", "sky\ncat\n", [("sky", 0), ("cat", 1)]),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "classes"), MAPS.values(), ids=MAPS)
+def test_label_maps(tmp_path, name, text, classes):
+    (tmp_path / name).write_text(text)
+    found = beside([str(tmp_path / "none"), str(tmp_path)])
+    assert list(found.classes) == classes and found.file.endswith(name)
+    coloured = isinstance(classes[0][1], str)
+    assert found.ignore == ((11,) if "ignore" in text else () if coloured else (255,))
+
+
+def test_a_scale_tells_the_labels_and_a_list_their_names(tmp_path):
+    (tmp_path / "label_map.json").write_text('{"scale": "3"}')
+    assert beside([str(tmp_path)]).classes[:3] == (("0", 0), ("1", 3), ("2", 6))
+    assert len(beside([str(tmp_path)]).classes) == 85
+    (tmp_path / "classes.txt").write_text("sky\ncat\n")
+    assert beside([str(tmp_path)]).classes == (("sky", 0), ("cat", 3))
+    (tmp_path / "label_map.json").write_text('{"map": {"0": 7, "1": 255}}')
+    assert beside([str(tmp_path)])[:2] == ((("sky", 7), ("cat", 255)), ())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("label_map.json", "{", "is not JSON"),
+        ("label_map.json", "[1]", "not an object"),
+        ("label_map.json", "{}", "has no map and scale"),
+        ("label_map.json", '{"map": {"0": 1}, "scale": 2}', "both map and scale"),
+        ("label_map.json", '{"scale": 0}', "scale is 0, not a whole number from 1"),
+        ("label_map.json", '{"scale": "half"}', "scale is 'half', which is not a number"),
+        ("label_map.json", '{"map": {"cat": 1}}', "not an object of labels and pixel values"),
+        ("label_map.json", '{"map": {"0": 1, "1": 1}}', "the pixel value 1 stands twice"),
+        ("label_map.json", '{"map": {"0": 1, "00": 2}}', "map has a label twice"),
+        ("label_map.json", '{"map": {"0": -1}}', "-1 is neither a whole number"),
+        ("label_map.json", '{"cat": [1, 2]}', "the colour [1, 2] is not red, green and blue"),
+        ("label_map.json", '{"cat": 1, "dog": "#000000"}', "has indices and colours"),
+        ("label_map.json", '{"classes": ["cat"]}', "has classes, and is not"),
+        ("label_map.json", '{"classes": {"cat": 1}, "ignored": []}', "has classes, and is not"),
+        ("label_map.json", '{"cat": 1, "cat": 2}', "the key 'cat' stands twice"),
+        ("labelmap.txt", "cat 1,2,3\n", "line 1: is not name:red,green,blue:parts:actions"),
+        ("labelmap.txt", "a:0,0,0::\ncat:1,2,300::\n", "line 2: the colour [1, 2, 300]"),
+        ("labelmap.txt", "a:0,0,0::\nb:0,0,0::\n", 'the pixel value "#000000" stands twice'),
+        ("labelmap.txt", "# nothing\n", "names no class"),
+        ("_classes.csv", "class\ncat\n", "line 1: the columns are not Pixel Value,Class or name,r,g,b"),
+        ("_classes.csv", "Pixel Value, Class\ncat, 1\n", "line 2: the pixel value"),
+        ("class_dict.csv", "name,r,g,b\nSky,1,2\n", "line 2: has 3 fields, and the header has 4"),
+        ("class_dict.csv", "name,r,g,b\nSky,1,2,x\n", "line 2: the colour"),
+        ("classes.txt", "a\n\nb\n", "line 2: is empty"),
+        ("codes.txt", "a\na\n", "line 2: the name 'a' stands on line 1 too"),
+    ],
+)
+def test_malformed_label_maps_are_one_line_with_the_file(tmp_path, name, text, said):
+    lay(tmp_path, "images/a.png", **{"masks/a.png": plain(1), name: text})
+    with pytest.raises(UserError) as error:
+        read(tmp_path)
+    assert said in str(error.value) and "\n" not in str(error.value)
+    assert str(error.value).startswith(str(tmp_path / name)) and str(error.value).count(str(tmp_path)) == 1
+
+
+def test_the_map_beside_a_set_is_its_own(tmp_path):
+    lay(tmp_path, "train/a.png", **{"train_annotation/a.png": plain(3, 6), "train_label_map.json": '{"scale": 3}'})
+    assert read(tmp_path / "train")[0].label.classes[:2] == (("0", 0), ("1", 3))
+    assert set(convert(str(tmp_path / "train"), str(tmp_path / "out"), MASK)["classes"]) == {"0", "1", "2"}
+    assert set(FILES) >= {"label_map.json", "labelmap.txt"}
+
+
+def test_a_value_between_the_steps_of_a_scale_is_refused(tmp_path):
+    lay(tmp_path, "images/a.png", **{"masks/a.png": plain(3, 4), "label_map.json": '{"scale": 3}'})
+    with pytest.raises(UserError, match="has the pixel value 4, which is of no class"):
+        convert(str(tmp_path), str(tmp_path / "out"), MASK)
+
+
+def test_binary_masks_have_a_background_and_a_foreground(tmp_path, capsys):
+    lay(tmp_path, "images/a.png", "images/b.png", **{"masks/a.png": plain(255), "masks/b.png": plain()})
+    found = convert(str(tmp_path), str(tmp_path / "out"), MASK)
+    assert found["classes"] == {"background": 2, "foreground": 1}
+    assert "have 0 and 255 alone, read as background and foreground" in capsys.readouterr().err
+
+
+def test_colours_are_read_with_a_palette_or_without(tmp_path):
+    pixels = np.zeros((8, 12, 3), np.uint8)
+    pixels[0, 0] = 250, 50, 83
+    indices = np.zeros((8, 12), np.uint8)
+    indices[0, 0] = 1
+    masks = {"masks/a.png": png(pixels), "masks/b.png": png(indices, "P", [0, 0, 0, 250, 50, 83])}
+    lay(tmp_path, "images/a.png", "images/b.png", **masks, **{"labelmap.txt": "background:0,0,0::\ncat:250,50,83::\n"})
+    assert convert(str(tmp_path), str(tmp_path / "out"), MASK)["classes"] == {"background": 2, "cat": 2}
+    assert values_in(str(tmp_path / "masks/b.png")) == ([0, 1], (12, 8))
+    assert values_in(str(tmp_path / "masks/b.png"), colours=True) == (["#000000", "#fa3253"], (12, 8))
+    assert pixels_of(str(tmp_path / "masks/a.png")).shape == (8, 12, 3)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "images/b.png: has no mask of its name"),
+        ({"masks/b.png": plain(1), "masks/b_mask.png": plain(1)}, "images/b.png: has two masks: b.png and b_mask.png"),
+        ({"masks/b.png": b"PNG"}, "images/b.png: the image .*masks/b.png does not open"),
+        ({"masks/b.png": plain(1, size=(8, 12))}, "has 8 x 12 pixels, and its image 12 x 8"),
+        ({"masks/b.jpg": png(np.zeros((8, 12)), format="jpeg")}, "is a JPEG, whose pixels are not exact"),
+        ({"masks/b.png": png(np.zeros((8, 12, 3)))}, "has the pixel value #000000, which is of no class"),
+        ({"masks/b.png": plain(7)}, "masks/b.png has the pixel value 7, which is of no class"),
+        ({"masks/b.png": plain(1), "images/b.jpg": plain()}, "has the same mask by its name"),
+    ],
+)
+def test_a_flawed_mask_is_one_line_and_its_image_alone_is_left_out(tmp_path, files, said):
+    lay(tmp_path, "images/a.png", "images/b.png", **{"masks/a.png": plain(1), "classes.txt": "sky\ncat\n"})
+    write(tmp_path, files)
+    with pytest.raises(UserError, match=said) as error:
+        convert(str(tmp_path), str(tmp_path / "out"), MASK)
+    assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
+    found = convert(str(tmp_path), str(tmp_path / "out"), MASK, on_error="skip")
+    assert found["images"] == found["skipped_images"] == 1
+
+
+def test_colours_without_a_map_are_refused(tmp_path):
+    lay(tmp_path, "images/a.png", **{"masks/a.png": png(np.zeros((8, 12, 3)))})
+    with pytest.raises(UserError, match="masks are in colours, and nothing names them; write labelmap.txt beside them"):
+        read(tmp_path)
+
+
+def test_a_mask_reached_through_a_link_that_leaves_the_folder_is_refused(tmp_path):
+    lay(tmp_path, "x/images/a.png", "x/images/b.png", **{"x/masks/a.png": plain(1), "secret.png": plain(1)})
+    (tmp_path / "x/masks/b.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(UserError, match="leaves the image root .* through a link"):
+        read(tmp_path / "x")
+
+
+# Masks of objects.
+
+
+def nuclei(folder, **files):
+    lay(folder, "s/1/images/1.png", "s/2/images/2.png")
+    write(
+        folder, {"s/1/masks/x.png": plain(255, 255), "s/1/masks/y.png": plain(0, 0, 0, 1), "s/2/masks/z.png": plain(9)}
+    )
+    write(folder, files)
+
+
+def test_a_mask_an_object_is_read_to_the_pixel(tmp_path, capsys):
+    nuclei(tmp_path)
+    first, second = read(tmp_path, "polygons")
+    assert first.label.names() == ["object", "object"] and len(second.label.instances) == 1
+    assert [shapes.area_of(one, 12, 8) for one in first.label.instances] == [2, 1]
+    assert shapes.decoded(first.label.instances[1].rle)[0].tolist() == [False] * 3 + [True] + [False] * 8
+    assert "nothing names the class of its masks; it is 'object'" in capsys.readouterr().err
+    assert convert(str(tmp_path), str(tmp_path / "out"), INSTANCES)["instances"] == 3
+
+
+def test_the_class_of_objects_is_that_of_a_list_or_of_their_folder(tmp_path):
+    nuclei(tmp_path, **{"classes.txt": "nucleus\n"})
+    assert {name for r in read(tmp_path, "polygons") for name in r.label.names()} == {"nucleus"}
+    lay(tmp_path / "y", "images/a.png", "images/b.png")
+    write(tmp_path / "y", {"masks/a/cat/1.png": plain(1), "masks/a/dog/1.png": plain(1), "masks/b/cat/1.png": plain(1)})
+    assert [r.label.names() for r in read(tmp_path / "y", "polygons")] == [["cat", "dog"], ["cat"]]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"s/1/masks/x.png": plain()}, "x.png shows no object: all of its pixels are 0"),
+        ({"s/1/masks/x.png": plain(1, 2)}, "x.png has the values 1 and 2; a mask of one object has one beside 0"),
+        ({"s/1/masks/x.png": b""}, "x.png does not open: the file is empty"),
+        ({"s/1/masks/x.png": png(np.ones((8, 12)), format="jpeg")}, "x.png is a JPEG"),
+        (
+            {"s/1/masks/x.png": plain(1, size=(6, 6))},
+            r"object 1 \(object\) has a mask of 6 x 6 pixels, and its image 12 x 8",
+        ),
+    ],
+)
+def test_a_flawed_mask_of_an_object_is_one_line_with_its_image(tmp_path, files, said):
+    nuclei(tmp_path, **files)
+    with pytest.raises(UserError, match=f"s/1/images/1.png: .*{said}") as error:
+        convert(str(tmp_path), str(tmp_path / "out"), INSTANCES)
+    assert "\n" not in str(error.value)
+    found = convert(str(tmp_path), str(tmp_path / "out"), INSTANCES, on_error="skip")
+    assert (found["images"], found["skipped_images"]) == (1, 1)
+
+
+def test_masks_of_the_other_kind_are_refused_by_name(tmp_path):
+    nuclei(tmp_path / "n")
+    with pytest.raises(UserError, match="has a mask an object; use task image-instance-segmentation"):
+        read(tmp_path / "n")
+    lay(tmp_path / "m", "images/a.png", **{"masks/a.png": plain(1)})
+    with pytest.raises(UserError, match="shows no single objects; use task image-semantic-segmentation"):
+        read(tmp_path / "m", "polygons")
+    write(tmp_path / "n", {"classes.txt": "a\nb\n"})
+    with pytest.raises(UserError, match="has 2 names, and nothing tells which a mask has"):
+        read(tmp_path / "n", "polygons")
+
+
+def test_an_image_without_masks_of_objects_is_refused(tmp_path):
+    lay(tmp_path, "images/a.png", "images/b.png", **{"masks/a/1.png": plain(1)})
+    with pytest.raises(UserError, match="b.png: has no mask; whether nothing is on it, or nobody has looked"):
+        read(tmp_path, "polygons")
+    with pytest.raises(UserError, match="holds no folder of masks beside one of images"):
+        read(tmp_path / "masks/", "mask", format="masks")
+
+
+def test_the_mask_of_an_object_may_be_of_any_mode(tmp_path):
+    write(tmp_path, {"a.png": png(np.full((8, 12, 4), 255)), "b.png": plain(1)})
+    image = Image.new("1", (12, 8))
+    image.putpixel((3, 2), 1)
+    image.save(tmp_path / "c.png")
+    assert shapes.decoded(instance_of(str(tmp_path / "a.png"))).all()
+    assert np.argwhere(shapes.decoded(instance_of(str(tmp_path / "c.png")))).tolist() == [[2, 3]]
+
+
+def test_a_check_keeps_the_classes_order_and_ignores_what_is_ignored(tmp_path):
+    write(tmp_path, {"m.png": plain(1, 2, 255)})
+    save_images(tmp_path, ["a.png"])
+    checker = Checker(label="mask")
+    label = Mask(str(tmp_path / "m.png"), (("dog", 2), ("cat", 1), ("sky", 0)))
+    from automl_images.annotations import Record
+
+    (found,) = checker.check([Record(str(tmp_path / "a.png"), label)])
+    assert found.label.present == ("dog", "cat", "sky")
+    assert json.loads(json.dumps(found.label.to_json()))["ignore"] == [255]
+    assert Source(str(tmp_path)).is_folder

@@ -1,0 +1,381 @@
+"""What is said of a data set: its figures, the pictures of its labels, the findings; on a terminal and as a page."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from automl_images.annotations import (
+    Box,
+    Boxes,
+    Classes,
+    Instance,
+    Mask,
+    OneClass,
+    Polygons,
+    Record,
+    record_file,
+)
+from automl_images.annotations.labels import KINDS
+from automl_images.annotations.overview import Overview, pixels_by_class
+from automl_images.annotations.shapes import encoded
+from automl_images.annotations.source import Source
+from automl_images.errors import UserError
+from automl_images.reports.annotated import DRAWN, caption, picture
+from automl_images.reports.data import PICTURES, DataSet, ordered, write_page
+from automl_images.steps.convert import convert_data
+from automl_images.steps.inspect import findings_of, guessed_task, inspect_source, write_data_report
+from tests.conftest import draw_squares, save_images, write_coco, write_jsonl, write_voc
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+COLOURS = {"cat": RED, "dog": BLUE}
+
+
+def inspect(*arguments, columns=80):
+    words = [sys.executable, "-m", "automl_images.cli", "inspect", *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, env={**os.environ, "COLUMNS": str(columns)})
+
+
+def grey(path, size=(120, 80)):
+    Image.new("RGB", size, (90, 90, 90)).save(path)
+    return str(path)
+
+
+# Figures
+
+
+def test_the_figures_of_boxes():
+    boxes = (Box("cat", 0, 0, 0.1, 0.1), Box("cat", 0, 0, 0.5, 0.5), Box("dog", 0, 0, 1, 1, isCrowd=True))
+    records = [Record("/a.png", Boxes(boxes), 200, 100, "png"), Record("/b.jpg", Boxes(()), 100, 200, "jpg")]
+    found = Overview(records).figures()
+    assert json.loads(json.dumps(found)) == found
+    assert (found["images"], found["counted"], found["objects"], found["without_objects"]) == (2, "boxes", 3, 1)
+    assert found["classes"] == {
+        "cat": {"images": 1, "objects": 2, "share": 0.666667},
+        "dog": {"images": 1, "objects": 1, "share": 0.333333},
+    }
+    assert found["imbalance"] == 2.0 and found["crowds"] == 1
+    assert found["formats"] == {"png": 1, "jpg": 1}
+    assert found["sizes"]["width"] == {"least": 100, "median": 150, "mean": 150.0, "greatest": 200}
+    assert found["sizes"]["different"] == 2 and sorted(found["sizes"]["most"]) == [[100, 200, 1], [200, 100, 1]]
+    assert {name: n for name, n in found["shapes"].items() if n} == {"below 1:2": 1, "5:4 to 2:1": 1}
+    assert found["per_image"]["images"] == {"0": 1, "1": 0, "2 to 3": 1}
+    assert found["per_image"]["median"] == 1.5
+    assert found["object_sizes"] == {"small": 1, "medium": 1, "large": 1}  # 200, 5,000 and 20,000 pixels
+    assert found["object_sides"]["median"] == 0.5
+
+
+def test_the_figures_of_polygons_are_those_of_their_boxes():
+    outline = Instance("cat", ((0.0, 0.0, 0.5, 0.0, 0.5, 0.5),))
+    pixels = np.zeros((100, 200), bool)
+    pixels[:50, :100] = True
+    records = [Record("/a.png", Polygons((outline, Instance("cat", rle=encoded(pixels)))), 200, 100, "png")]
+    found = Overview(records).figures()
+    assert (found["counted"], found["objects"], found["imbalance"]) == ("instances", 2, None)
+    assert found["object_sides"] == {"least": 0.5, "median": 0.5, "mean": 0.5, "greatest": 0.5}
+    assert found["object_sizes"] == {"small": 0, "medium": 2, "large": 0}
+
+
+def test_nothing_has_no_figures_but_zeros():
+    found = Overview().figures()
+    assert found["images"] == found["objects"] == 0 and found["imbalance"] is None and found["classes"] == {}
+    assert set(found["sizes"]["width"].values()) == {None}
+
+
+def test_the_shares_of_pixels_are_those_of_the_masks(tmp_path):
+    Image.fromarray(np.array([[0, 0, 1, 1], [2, 2, 2, 255]], np.uint8)).save(tmp_path / "m.png")
+    mask = Mask(str(tmp_path / "m.png"), (("sky", 0), ("road", 1), ("car", 2)), (255,), ("sky", "road", "car"))
+    assert pixels_by_class(mask) == {"sky": 2, "road": 2, "car": 3, "": 1}
+    found = Overview([Record("/a.png", mask, 4, 2, "png")]).figures()
+    assert found["pixels"] == {"masks": 1, "classes": {"sky": 0.25, "road": 0.25, "car": 0.375}, "ignored": 0.125}
+    colours = np.zeros((2, 2, 3), np.uint8)
+    colours[0, 0] = (255, 128, 0)
+    Image.fromarray(colours).save(tmp_path / "c.png")
+    assert pixels_by_class(Mask(str(tmp_path / "c.png"), (("sky", "#ff8000"),))) == {"sky": 1, "": 3}
+    assert pixels_by_class(Mask(str(tmp_path / "c.png"), ())) == {"#ff8000": 1, "#000000": 3}
+    assert pixels_by_class(Mask(str(tmp_path / "none.png"), ())) == {}
+
+
+def test_examples_show_each_class_and_are_the_same_each_time():
+    rare = [Record(f"/rare{i}.png", Classes(("common", f"rare{i}")), 8, 8) for i in range(5)]
+    common = [Record(f"/{i}.png", Classes(("common",)), 8, 8) for i in range(2000)]
+    records = [*common[:1500], *rare, *common[1500:]]
+    found = Overview(records).examples(8)
+    assert {name for r in found for name in r.label.names()} == {"common", *(f"rare{i}" for i in range(5))}
+    assert len({r.image_url for r in found}) == 8
+    assert found == Overview(records).examples(8)
+    assert len(Overview(records).examples(3)) == 3
+    assert Overview(rare).examples(PICTURES) == Overview(rare).examples(5)
+
+
+# Pictures
+
+
+def test_every_kind_of_label_is_drawn():
+    assert set(DRAWN) == set(KINDS.values())
+
+
+def test_a_box_is_where_it_lies(tmp_path):
+    record = Record(grey(tmp_path / "a.png", (640, 320)), Boxes((Box("cat", 0.25, 0.25, 0.75, 0.75),)))
+    pixels = np.asarray(picture(record, COLOURS))
+    assert pixels.shape == (160, 320, 3)
+    assert tuple(pixels[80, 80]) == tuple(pixels[80, 239]) == tuple(pixels[119, 160]) == RED
+    assert tuple(pixels[80, 160]) == tuple(pixels[10, 10]) == (90, 90, 90)
+
+
+@pytest.mark.parametrize("form", ["polygon", "rle"])
+def test_an_outline_is_filled(tmp_path, form):
+    inside = np.zeros((80, 120), bool)
+    inside[20:60, 30:90] = True
+    outline = {"polygon": ((0.25, 0.25, 0.75, 0.25, 0.75, 0.75, 0.25, 0.75),), "rle": None}
+    outline = outline if form == "polygon" else {"polygon": (), "rle": encoded(inside)}
+    record = Record(grey(tmp_path / "a.png"), Polygons((Instance("cat", **outline),)))
+    pixels = np.asarray(picture(record, COLOURS)).astype(int)
+    middle, outside = pixels[40, 80], pixels[70, 100]
+    assert middle[0] > 150 and middle[1] < 60 and tuple(outside) == (90, 90, 90)
+    coloured = (pixels != 90).any(-1)[20:60, 30:90]  # the label's text lies outside or on it
+    assert coloured.mean() > 0.99
+
+
+def test_a_mask_is_coloured_by_its_classes(tmp_path):
+    values = np.zeros((80, 120), np.uint8)
+    values[:, 40:80], values[:, 80:] = 1, 255
+    Image.fromarray(values).save(tmp_path / "m.png")
+    mask = Mask(str(tmp_path / "m.png"), (("cat", 0), ("dog", 1)), (255,), ("cat", "dog"))
+    pixels = np.asarray(picture(Record(grey(tmp_path / "a.png"), mask), COLOURS, side=60)).astype(int)
+    assert pixels.shape == (40, 60, 3)
+    assert pixels[20, 10, 0] > 150 > 60 > pixels[20, 10, 2]
+    assert pixels[20, 30, 2] > 150 > 60 > pixels[20, 30, 0]
+    assert tuple(pixels[20, 50]) == (90, 90, 90), "what is ignored stays as it is"
+
+
+@pytest.mark.parametrize("label", [OneClass("cat"), Classes(("cat",))])
+def test_classes_leave_the_image_as_it_is(tmp_path, label):
+    assert (np.asarray(picture(Record(grey(tmp_path / "a.png"), label))) == 90).all()
+
+
+def test_a_turned_image_is_drawn_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (400, 200)).save(tmp_path / "a.jpg", exif=exif)
+    assert picture(Record(str(tmp_path / "a.jpg"), OneClass("cat"))).size == (160, 320)
+
+
+def test_an_image_that_is_gone_is_one_line(tmp_path):
+    (tmp_path / "half.png").write_bytes(Path(grey(tmp_path / "a.png", (900, 900))).read_bytes()[:300])
+    for name in ("none.png", "half.png"):
+        with pytest.raises(UserError, match=r"the image .*(is not there|does not open)"):
+            picture(Record(str(tmp_path / name), OneClass("cat")))
+
+
+def test_a_caption_has_what_is_most_first():
+    names = ("dog", "cat", "cat")
+    assert caption(Boxes(tuple(Box(n, 0, 0, 1, 1) for n in names))) == "2 cat, dog"
+    assert caption(Boxes(())) == "nothing"
+
+
+# The page
+
+
+def page(tmp_path, *sets):
+    write_page(str(tmp_path / "x.html"), "Data <b>", "image-object-detection", sets, {"source": "s3://b & c"})
+    return (tmp_path / "x.html").read_text()
+
+
+def boxed(tmp_path, count=30, name="cat"):
+    records = draw_squares(tmp_path / "images", count)
+    overview = Overview(records)
+    return DataSet(name, overview.figures(), {}, overview.examples(PICTURES))
+
+
+def test_the_page_stands_alone_and_is_bounded(tmp_path):
+    text = page(tmp_path, boxed(tmp_path))
+    assert text.count("data:image/jpeg;base64,") == PICTURES
+    assert "<script" not in text and not re.search(r'(src|href)="(?!data:)', text) and "@import" not in text
+    assert "Data &lt;b&gt;" in text and "s3://b &amp; c" in text
+    assert "prefers-color-scheme: dark" in text
+    assert len(text) < 2_000_000
+    both = page(tmp_path, boxed(tmp_path, name="training"), boxed(tmp_path, name="validation"))
+    assert both.count("data:image/jpeg;base64,") == PICTURES
+    assert ">training</h2>" in both and ">validation</h2>" in both
+
+
+def test_the_page_has_the_findings_the_worst_first(tmp_path):
+    found = {
+        "repeated images": {"count": 9, "severity": "note", "first": []},
+        "boxes outside": {"count": 2, "severity": "warning", "first": ["x.xml"]},
+        "images <missing>": {"count": 12, "severity": "error", "first": [f"a.xml, box {i}" for i in range(10)]},
+        "flat boxes": {"count": 3, "severity": "warning", "first": []},
+    }
+    assert [what for what, _ in ordered(found)] == [
+        "images <missing>",
+        "flat boxes",
+        "boxes outside",
+        "repeated images",
+    ]
+    part = boxed(tmp_path)
+    text = page(tmp_path, DataSet("data", part.figures, found, ()))
+    places = [text.index(what) for what in ("images &lt;missing&gt;", "flat boxes", "boxes outside", "repeated images")]
+    assert places == sorted(places)
+    assert "a.xml, box 9" in text and "the first 10" in text and "No image could be drawn" in text
+
+
+def test_an_image_that_has_gone_is_counted_on_the_page(tmp_path):
+    part = boxed(tmp_path, 4)
+    (tmp_path / "images/001.png").unlink()
+    text = page(tmp_path, part)
+    assert text.count("data:image/jpeg") == 3 and "1 images could not be read for it" in text
+
+
+def test_many_classes_are_counted_where_they_are_not_listed(tmp_path):
+    grey(tmp_path / "a.png")
+    records = [Record(str(tmp_path / "a.png"), Classes((f"class{i:03d}", f"class{i:03d}x"))) for i in range(150)]
+    overview = Overview(records)
+    text = page(tmp_path, DataSet("data", overview.figures(), {}, overview.examples(PICTURES)))
+    assert "And 100 more classes" in text and "classes are on none of them" in text
+
+
+def test_the_page_has_names_of_any_script(tmp_path):
+    grey(tmp_path / "a.png")
+    overview = Overview([Record(str(tmp_path / "a.png"), Boxes((Box("кошка 猫", 0, 0, 0.5, 0.5),)), 120, 80)])
+    text = page(tmp_path, DataSet("data", overview.figures(), {}, overview.examples(1)))
+    assert "кошка 猫" in text and text.count("data:image/jpeg") == 1
+
+
+# inspect
+
+
+def test_a_person_sees_tables_without_being_on_a_terminal(tmp_path):
+    records = draw_squares(tmp_path / "JPEGImages", 6)
+    write_voc(tmp_path, records)
+    broken = tmp_path / "JPEGImages/000.png"
+    broken.write_bytes(b"\x89PNG\r\n")
+    done = inspect(tmp_path, "--html", tmp_path / "x.html")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].endswith("image-object-detection, voc") or lines[1].endswith("image-object-detection, voc")
+    assert all(len(line) <= 80 for line in lines)
+    text = " ".join(done.stdout.split())
+    assert "images 5" in text and "Findings error 1 " in text and "image width, pixels 64 64 64 64" in text
+    assert "data:image/jpeg" in (tmp_path / "x.html").read_text()
+    assert not list(tmp_path.glob("*.jsonl")), "nothing else is written"
+    wide = inspect(tmp_path, columns=140).stdout.splitlines()
+    assert max(map(len, wide)) <= 140
+
+
+def test_a_program_gets_json(tmp_path):
+    path = write_jsonl(tmp_path, draw_squares(tmp_path, 4))
+    done = inspect(path, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["task"], found["format"], found["images"]) == ("image-object-detection", "jsonl", 4)
+    assert list(found["findings"]) == ["a class with fewer than 10 examples"]
+    assert set(found["classes"]) == {"blue", "red"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["none"], "none: no such file or folder"),
+        (["."], r"is or holds no annotations"),
+        (["x.csv"], "fit image-classification, image-classification-multilabel; name one with --task"),
+        (["x.csv", "--task", "image-classify"], "no task is called 'image-classify'"),
+        (["x.csv", "--format", "cvs"], "format: 'cvs' is unknown; did you mean 'csv'"),
+        (["x.csv", "--task", "image-classification", "--format", "voc"], "voc holds boxes"),
+        (["gone.csv", "--task", "image-classification"], "has no image that can be used"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_one_line(tmp_path, monkeypatch, arguments, line):
+    monkeypatch.chdir(tmp_path)
+    if arguments[0].endswith(".csv"):
+        save_images(tmp_path, ["a.png", "b.png"])
+        (tmp_path / "x.csv").write_text("image,label\na.png,cat\nb.png,dog\n")
+        (tmp_path / "gone.csv").write_text("image,label\nc.png,cat\n")
+    with pytest.raises(UserError, match=line):
+        task, format = (
+            arguments[arguments.index(name) + 1] if name in arguments else default
+            for name, default in (("--task", None), ("--format", "auto"))
+        )
+        inspect_source(arguments[0], task, format=format)
+
+
+def test_the_command_ends_with_2_where_the_source_is_missing(tmp_path):
+    done = inspect(tmp_path / "none")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "no such file or folder" in done.stderr
+
+
+LABELS = {
+    "class": "cat",
+    "classes": ["cat", "dog"],
+    "boxes": [{"label": "cat", "topX": 0, "topY": 0, "bottomX": 1, "bottomY": 1}],
+    "polygons": [{"label": "cat", "polygon": [[0, 0, 1, 0, 1, 1]]}],
+    "mask": {"mask_url": "m.png"},
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_the_task_is_told_from_the_first_records(tmp_path, kind, capsys):
+    save_images(tmp_path, ["a.png", "m.png"])
+    (tmp_path / "x.jsonl").write_text(json.dumps({"image_url": "a.png", "label": LABELS[kind]}) + "\n")
+    assert guessed_task(Source(str(tmp_path / "x.jsonl"))) == KINDS[kind].task()
+    assert capsys.readouterr().err == ""
+
+
+def test_folders_that_sort_images_do_not_make_a_task(tmp_path):
+    records = draw_squares(tmp_path / "JPEGImages", 2)
+    write_voc(tmp_path, records)
+    assert guessed_task(Source(str(tmp_path))) == "image-object-detection"
+    save_images(tmp_path / "classes", ["cat/a.png", "dog/b.png"])
+    assert guessed_task(Source(str(tmp_path / "classes"))) == "image-classification"
+
+
+def test_a_source_of_several_formats_is_not_guessed(tmp_path):
+    records = draw_squares(tmp_path, 2)
+    write_coco(tmp_path, records)
+    write_jsonl(tmp_path, records)
+    with pytest.raises(UserError, match="could be jsonl or coco; set format"):
+        guessed_task(Source(str(tmp_path)))
+
+
+def test_counts_of_flaws_are_findings_until_there_are_richer_ones():
+    summary = {"images": 3, "boxes": 2, "classes": {}, "dropped_boxes": 2, "clipped_boxes": 0, "skipped_images": 1}
+    assert findings_of({**summary, "copied_images": 3, "repeated_images": 5}) == {
+        "dropped boxes": {"count": 2, "severity": "warning", "first": []},
+        "skipped images": {"count": 1, "severity": "error", "first": []},
+        "repeated images": {"count": 5, "severity": "note", "first": []},
+    }
+    rich = {"boxes outside": {"count": 2, "severity": "warning", "first": ["x.xml"]}, "none": {"count": 0}}
+    assert findings_of({**summary, "findings": rich}) == {"boxes outside": rich["boxes outside"]}
+
+
+def test_an_experiments_sets_are_on_one_page(tmp_path):
+    data, outs = {}, {}
+    for name, count in (("training", 8), ("test", 4)):
+        write_voc(tmp_path / name, draw_squares(tmp_path / name / "JPEGImages", count, seed=count))
+        data[name], outs[name] = {"source": str(tmp_path / name)}, str(tmp_path / f"{name}.jsonl")
+    outs["validation"] = str(tmp_path / "validation.jsonl")
+    task = "image-object-detection"
+    summaries = convert_data(task, data, outs)
+    write_data_report(str(tmp_path / "x.html"), "squares: data", task, outs, summaries)
+    text = (tmp_path / "x.html").read_text()
+    assert "squares: data" in text and ">test</h2>" in text and ">validation</h2>" not in text
+    assert text.count("data:image/jpeg") == 12
+
+
+def test_inspecting_is_light():
+    heavy = "{'torch', 'torchvision', 'lightning', 'matplotlib', 'pandas'} & set(sys.modules)"
+    code = f"import sys, automl_images.steps.inspect, automl_images.steps.export; print(sorted({heavy}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_records_of_convert_are_inspected_too(tmp_path):
+    record_file.write(draw_squares(tmp_path, 3), str(tmp_path / "r.jsonl"))
+    result, shown = inspect_source(str(tmp_path / "r.jsonl"))
+    assert result["images"] == shown.figures["images"] == 3
