@@ -56,6 +56,7 @@ OTHERS = {
     ("voc", "mask"): Mask("a.png", (("emu", 0), ("cat", 1), ("dog", 2)), (255,), ("emu", "cat", "dog")),
 }
 # by format and kind, what its writer cannot hold of LABELS, and what is left
+SUFFIXES = {"csv": ".csv"}
 LOST = {
     ("masks", "polygons"): (
         {"outlines (pixels are kept)": 1},
@@ -183,6 +184,9 @@ SAMPLES = {
     ("csv", "classes"): {"x.csv": "image,label\na.png,cat|dog\n"},
     ("voc", "polygons"): {"a.xml": VOC, "SegmentationObject/a.png": mask_of(1, 1)},
     ("voc", "mask"): {"SegmentationClass/a.png": mask_of(1, 2), "classes.txt": "emu\ncat\ndog\n"},
+    ("csv", "boxes"): {
+        "x.csv": "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,12,8,cat,3,4,9,8\n",
+    },
     ("yolo", "boxes"): {"a.txt": "1 0.5 0.75 0.5 0.5\n", "classes.txt": "emu\ncat\n"},
     ("yolo", "polygons"): {"a.txt": "1 0.25 0.5 0.75 0.5 0.75 1.0\n", "classes.txt": "emu\ncat\n"},
     ("labelme", "class"): {"a.json": labelme(flags={"cat": True, "dog": False})},
@@ -255,7 +259,7 @@ def test_what_a_format_writes_it_reads_back(tmp_path, name):
     format = formats.FORMATS[name]
     for kind in format.kinds:
         folder = tmp_path / kind.kind
-        out = str(folder / f"out_{kind.kind}") + ("" if format.folder else ".jsonl")
+        out = str(folder / f"out_{kind.kind}") + ("" if format.folder else SUFFIXES.get(name, ".jsonl"))
         images = Path(out, "images") if format.folder else folder
         save_images(images, ["a.png"])
         if kind is Mask:
@@ -265,8 +269,10 @@ def test_what_a_format_writes_it_reads_back(tmp_path, name):
         lost, kept = LOST.get((name, kind.kind), ({}, record.label))
         assert format.write([record], out, kind) == Written(1, lost)
         (found,) = formats.read(out, name, label=kind.kind, **options(name, folder))
-        assert name == "recordio" or found.image_url == record.image_url
-        assert storage.read_bytes(found.image_url) == (images / "a.png").read_bytes()
+        place = f"{out}/cat/a.png" if name == "folder" else record.image_url
+        assert name == "recordio" or found.image_url == place
+        kept_image = found.image_url if name == "folder" else str(images / "a.png")  # which is moved there
+        assert Path(kept_image).read_bytes() == storage.read_bytes(found.image_url)
         assert named(found.label) == named(kept)
 
 
