@@ -13,11 +13,15 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from automl_images import storage, store
 from automl_images.annotations.labels import kind_of, restored
 from automl_images.annotations.lines import opened
 from automl_images.annotations.records import Record
 from automl_images.errors import UserError
+
+_ENCODE, _DECODE = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
 
 
 def line_of(record: Record) -> str:
@@ -25,7 +29,10 @@ def line_of(record: Record) -> str:
     details = {name: getattr(record, name) for name in ("format", "width", "height", "digest")}
     known = {key: value for key, value in details.items() if value is not None}
     item = {"image_url": record.image_url, "image_details": known, "label": record.label.to_json()}
-    return json.dumps({key: value for key, value in item.items() if value != {}}, ensure_ascii=False) + "\n"
+    item = {key: value for key, value in item.items() if value != {}}
+    if record.label.kind == "polygons":  # without blanks, and several times as fast
+        return _ENCODE(item).decode() + "\n"
+    return json.dumps(item, ensure_ascii=False) + "\n"
 
 
 def write(records: Iterable[Record], url: str) -> int:
@@ -79,12 +86,12 @@ def read_records(url: str, kind: str | None = None) -> Iterator[Record]:
         for count, line in enumerate(lines, 1):
             where = f"{shown}, line {count}"
             try:
-                item = json.loads(line)
+                item = _DECODE(line)
                 details = item.get("image_details") or {}
                 image, label = item["image_url"], label_of(item["label"])
                 if not (image.startswith("/") or "://" in image):
                     raise ValueError(image)
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError):  # msgspec's errors are ValueErrors
                 raise UserError(f"{where}: is not as `automl-images convert{task}` writes; convert first") from None
             width, height, format = (details.get(name) for name in ("width", "height", "format"))
             yield Record(image, label, width, height, format, where, details.get("digest"))
