@@ -5,8 +5,8 @@
 A file of 118,000 images and 860,000 outlines is generated (``--quick``: a fiftieth). ``convert``: COCO to our records
 (JSON lines) and back, against what one writes in an afternoon: ``json.load``, dictionaries, ``json.dumps`` a line, and
 no check at all. ``boxes``: COCO to boxes and back, against globox too, which has no JSON lines and so goes the shorter
-way. No image is opened, and none is there: the names are mapped, ours by the image root and theirs by a prefix. The time
-is that of the processor, of processes of their own, interleaved; the median of the rounds. ``memory_ratio`` is the most
+way. No image is opened, and none is there: the names are mapped, ours by the image root and theirs by a prefix. The
+time is the processor's, of processes of their own, interleaved; the median of the rounds. ``memory_ratio`` is the most
 memory that reading takes, above that of the interpreter with its imports, over the size of the file.
 """
 
@@ -44,9 +44,7 @@ def generate(file: Path, images: int, objects: int) -> None:
             w, h = draw.uniform(5, 140), draw.uniform(5, 130)
             if i % 100:
                 points = draw.randint(4, 48)
-                flat = [
-                    round(v, 2) for _ in range(points) for v in (x + w * draw.random(), y + h * draw.random())
-                ]
+                flat = [round(v, 2) for _ in range(points) for v in (x + w * draw.random(), y + h * draw.random())]
                 shape: object = [flat]
                 left, top = min(flat[::2]), min(flat[1::2])
                 box = [left, top, round(max(flat[::2]) - left, 2), round(max(flat[1::2]) - top, 2)]

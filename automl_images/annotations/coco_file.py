@@ -11,6 +11,7 @@ import contextlib
 import gc
 import json
 import math
+import operator
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -97,6 +98,7 @@ class Content:
             if (key := id_of(image.id)) is not None:
                 self.names.setdefault(key, set()).add(str(image.file_name)[:200])
         self.classes = self._classes(content.categories or [])
+        self._by_number = {int(key): name for key, name in self.classes.items() if _is_number(key)}
         self.found: dict[str, list[int]] = {}
         for position, annotation in enumerate(self.annotations):
             key = id_of(annotation.image_id)
@@ -104,6 +106,17 @@ class Content:
                 broken(UserError(f"{self.shown}, {self.named(position)}: has no image_id"))
             else:
                 self.found.setdefault(key, []).append(position)
+
+    def name_of(self, category: Any) -> str:
+        """Return the name of the category of an id.
+
+        Raises:
+            UserError: there is none.
+        """
+        name = self._by_number.get(category) if type(category) is int else self.classes.get(id_of(category) or "")
+        if name is None:
+            raise UserError(f"its category_id {shown(category)} is that of no category")
+        return name
 
     def named(self, position: int) -> str:
         """Return how an error line calls an annotation."""
@@ -194,8 +207,8 @@ def _are_single(data: bytes, content: _File) -> bool:
     for kind, items in lists.items():
         for name in kind.__struct_fields__:
             nothing = _NOTHING if name in ("bbox", "segmentation") else None
-            there = sum([getattr(item, name) is not nothing for item in items or ()])
-            expected[name] = expected.get(name, 0) + there
+            values = list(map(operator.attrgetter(name), items or ()))
+            expected[name] = expected.get(name, 0) + len(values) - values.count(nothing)
     for name, count in expected.items():
         quoted = f'"{name}"'.encode()
         beside = sum(bytes(raw).count(quoted) for raw in (content.info, content.licenses))
@@ -211,6 +224,10 @@ def _numbers(value: Any) -> Iterator[float]:
                 yield one
             elif isinstance(one, list):
                 yield from (v for v in one if isinstance(v, int | float))
+
+
+def _is_number(key: str) -> bool:
+    return key.isdecimal() and key.isascii() and str(int(key[:18])) == key
 
 
 def _finite(text: str) -> float | str:

@@ -6,6 +6,7 @@ exports them, are known by the whole file: none of its numbers is above 1, and s
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 import sys
@@ -20,7 +21,7 @@ from automl_images.annotations import record_file
 from automl_images.annotations.coco_file import Annotation, Content, Image, id_of
 from automl_images.annotations.formats.base import Format, Written
 from automl_images.annotations.imageroot import folder_of, written_name
-from automl_images.annotations.labels import Box, Boxes, Instance, Label, Polygons
+from automl_images.annotations.labels import Box, Boxes, Instance, Label, Polygons, Rle
 from automl_images.annotations.records import Record, labelling, records_of
 from automl_images.annotations.shapes import area_of, box_of, rle
 from automl_images.annotations.source import Source
@@ -33,6 +34,7 @@ _LISTS = re.compile(rb'^\s*\{[\s\S]*"(images|annotations|categories)"\s*:\s*\[')
 _NUMBERS = msgspec.json.Decoder(list[list[float]])
 _FOUR = msgspec.json.Decoder(tuple[float, float, float, float])
 _ENCODE = msgspec.json.Encoder().encode
+Row = tuple[str, bool, float | None]  # of an annotation: its class, whether it is crowd, its area
 
 
 def candidates(source: Source) -> list[str]:
@@ -93,53 +95,71 @@ def _record(
 
         width, height = open_image(url, decode=False).shown
     size = (1, 1) if fractions else (width or 1, height or 1)
-    make: Any = _box if kind is Boxes else _instance
-    objects = []
+    rows, outlines = [], []
     for position in found:
         annotation = content.annotations[position]
         try:
-            name = content.classes.get(id_of(annotation.category_id) or "")
-            if name is None:
-                raise UserError(f"its category_id {shown(annotation.category_id)} is that of no category")
-            crowd = flag(annotation.iscrowd, "iscrowd")
-            area = None if annotation.area is None else number(annotation.area, "area")
-            objects.append(make(annotation, name, crowd, None if fractions else area, *size))  # no area in pixels
+            name, crowd, area = content.name_of(annotation.category_id), annotation.iscrowd, annotation.area
+            if type(crowd) is not int or crowd not in (0, 1):
+                crowd = flag(crowd, "iscrowd")
+            if type(area) is not float:
+                area = None if area is None else number(area, "area")
+            outlines.append(_four(annotation) if kind is Boxes else _outline(annotation))
+            rows.append((name, bool(crowd), None if fractions else area))  # fractions tell of no area in pixels
         except UserError as error:
             raise UserError(f"{content.named(position)}: {error}") from None
-    label = Boxes(tuple(objects)) if kind is Boxes else Polygons(tuple(objects))
+    label = _boxes(rows, outlines, *size) if kind is Boxes else _polygons(rows, outlines, *size)
     return Record(url, label, width, height, None, where)
 
 
-def _box(annotation: Annotation, label: str, crowd: bool, area: float | None, width: int, height: int) -> Box:
+def _boxes(rows: list[Row], corners: list[Any], width: int, height: int) -> Boxes:
+    boxes = []
+    for (name, crowd, area), (x, y, w, h) in zip(rows, corners, strict=True):
+        own = None if area == w * h else area
+        boxes.append(Box(name, x / width, y / height, (x + w) / width, (y + h) / height, crowd, own))
+    return Boxes(tuple(boxes))
+
+
+def _polygons(rows: list[Row], outlines: list[Any], width: int, height: int) -> Polygons:
+    flat = [v for parts in outlines if isinstance(parts, list) for part in parts for v in part]
+    values, start = (np.array(flat).reshape(-1, 2) / (width, height)).ravel().tolist(), 0
+    instances = []
+    for (name, crowd, area), parts in zip(rows, outlines, strict=True):
+        polygon = []
+        for part in parts if isinstance(parts, list) else ():
+            polygon.append(tuple(values[start : start + len(part)]))
+            start += len(part)
+        instances.append(Instance(name, tuple(polygon), crowd, None if polygon else parts, area))
+    return Polygons(tuple(instances))
+
+
+def _four(annotation: Annotation) -> tuple[float, float, float, float]:
+    """Return x, y, width and height."""
     try:
-        x, y, w, h = _FOUR.decode(annotation.bbox)
+        return _FOUR.decode(annotation.bbox)
     except msgspec.DecodeError:  # numbers as text, or something wrong
         bbox = msgspec.json.decode(annotation.bbox)
         if not isinstance(bbox, list) or len(bbox) != 4:
             raise UserError("has no bbox of four numbers") from None
         x, y, w, h = map(number, bbox, ("bbox[0]", "bbox[1]", "bbox[2]", "bbox[3]"))
-    area = None if area == w * h else area  # the box's own
-    return Box(label, x / width, y / height, (x + w) / width, (y + h) / height, crowd, area)
+        return x, y, w, h
 
 
-def _instance(annotation: Annotation, label: str, crowd: bool, area: float | None, width: int, height: int) -> Instance:
+def _outline(annotation: Annotation) -> list[list[float]] | Rle:
+    """Return the parts of a polygon as they stand, or a mask."""
     try:
         parts = _NUMBERS.decode(annotation.segmentation)
     except msgspec.DecodeError:  # a mask, numbers as text, or something wrong
         found = msgspec.json.decode(annotation.segmentation)
         if isinstance(found, dict):
-            return Instance(label, (), crowd, rle(found), area)
+            return rle(found)
         parts = _parts(found)
-    polygon = []
-    for part in parts:
+    for i, part in enumerate(parts, 1):
         if len(part) % 2:
-            raise UserError(f"part {len(polygon) + 1} of its segmentation has {len(part)} numbers; x and y alternate")
-        part[::2] = [x / width for x in part[::2]]
-        part[1::2] = [y / height for y in part[1::2]]
-        polygon.append(tuple(part))
-    if not polygon:
+            raise UserError(f"part {i} of its segmentation has {len(part)} numbers; x and y alternate")
+    if not parts:
         raise UserError(f"has no segmentation, which {Polygons.task()} needs; for boxes alone use {Boxes.task()}")
-    return Instance(label, tuple(polygon), crowd, None, area)
+    return parts
 
 
 def _parts(value: Any) -> list[list[float]]:
@@ -170,7 +190,7 @@ def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
                 width, height = open_image(record.image_url, decode=False).shown
             name = written_name(record.image_url, folder)
             images.append(_ENCODE({"id": len(images) + 1, "file_name": name, "width": width, "height": height}))
-            objects = record.label.boxes if isinstance(record.label, Boxes) else _drawn(record.label.instances, lost)
+            objects: Any = record.label.boxes if kind is Boxes else _drawn(record.label.instances, lost)
             shapes = (_boxed if kind is Boxes else _outlined)(objects, width, height)
             lines = []
             for found, shape in zip(objects, shapes, strict=True):
@@ -195,46 +215,49 @@ def _drawn(instances: Sequence[Instance], lost: dict[str, int]) -> list[Instance
 
 def _boxed(boxes: Sequence[Box], width: int, height: int) -> Iterator[dict[str, Any]]:
     corners = _in_pixels([v for b in boxes for v in (b.topX, b.topY, b.bottomX, b.bottomY)], width, height)
-    for i, box in enumerate(boxes):
-        left, top, right, bottom = corners[4 * i : 4 * i + 4]
-        w, h = _length(left, right), _length(top, bottom)
-        yield {"bbox": [left, top, w, h], "area": w * h if box.area is None else box.area}
-
-
-def _length(start: float, end: float) -> float:
-    """Return a length that, added to its start, gives the end: with few digits where these do."""
-    short = round(end - start, 3)
-    return short if start + short == end else end - start
+    for box, bbox in zip(boxes, _bboxes(corners[::2], corners[1::2]), strict=True):
+        yield {"bbox": bbox, "area": bbox[2] * bbox[3] if box.area is None else box.area}
 
 
 def _outlined(instances: Sequence[Instance], width: int, height: int) -> Iterator[dict[str, Any]]:
-    flat = [v for one in instances for part in one.polygon for v in part]
-    values, start = _in_pixels(flat, width, height), 0
-    for one in instances:
-        parts = []
-        for part in filter(None, one.polygon):
-            parts.append(values[start : start + len(part)])
+    drawn = [(one, list(filter(None, one.polygon))) for one in instances]
+    points = _in_pixels([v for _, parts in drawn for part in parts for v in part], width, height)
+    sizes = [sum(map(len, parts)) for _, parts in drawn]
+    starts = [start // 2 for start, size in zip(itertools.accumulate(sizes, initial=0), sizes, strict=False) if size]
+    bboxes: Iterator[list[float]] = iter(())
+    if starts:
+        bboxes = iter(_bboxes(np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)))
+    values, start = points.ravel().tolist(), 0
+    for one, parts in drawn:
+        segmentation: Any = []
+        for part in parts:
+            segmentation.append(values[start : start + len(part)])
             start += len(part)
         if one.rle:
-            left, top, right, bottom = (
-                float(v) * side for v, side in zip(box_of(one), (width, height) * 2, strict=True)
-            )
+            left, top, right, bottom = (v * side for v, side in zip(box_of(one), (width, height) * 2, strict=True))
+            bbox, segmentation = [float(v) for v in (left, top, right - left, bottom - top)], one.rle.to_json()
         else:
-            left, right = min(map(min, [p[::2] for p in parts])), max(map(max, [p[::2] for p in parts]))
-            top, bottom = min(map(min, [p[1::2] for p in parts])), max(map(max, [p[1::2] for p in parts]))
-        yield {
-            "bbox": [left, top, _length(left, right), _length(top, bottom)],
-            "area": area_of(one, width, height) if one.area is None else one.area,
-            "segmentation": one.rle.to_json() if one.rle else parts,
-        }
+            bbox = next(bboxes)
+        area = area_of(one, width, height) if one.area is None else one.area
+        yield {"bbox": bbox, "area": area, "segmentation": segmentation}
 
 
-def _in_pixels(fractions: list[float], width: int, height: int) -> list[float]:
-    """Return x, y, x, y, ... in pixels, with three decimals where these give the fraction back."""
+def _bboxes(starts: np.ndarray, ends: np.ndarray) -> list[list[float]]:
+    """Return x, y, width and height of boxes, each width such that x + width is the end: with few digits if these do.
+
+    ``starts`` and ``ends`` are their corners, an array of n x 2 each.
+    """
+    lengths = ends - starts
+    short = np.rint(lengths * 1000) / 1000
+    return np.hstack((starts, np.where(starts + short == ends, short, lengths))).tolist()
+
+
+def _in_pixels(fractions: list[float], width: int, height: int) -> np.ndarray:
+    """Return x, y, x, y, ... as points in pixels, n x 2, with three decimals where these give the fraction back."""
     wanted = np.array(fractions).reshape(-1, 2)
     exact = wanted * (width, height)
     short = np.rint(exact * 1000) / 1000
-    return np.where(short / (width, height) == wanted, short, exact).ravel().tolist()
+    return np.where(short / (width, height) == wanted, short, exact)
 
 
 FORMAT = Format("coco", "COCO (.json)", (Boxes, Polygons), candidates, read, write)
