@@ -70,16 +70,25 @@ LOST = {
         {"values of classes (indices are new)": 1},
         Mask("a.png", (("cat", 0), ("dog", 1)), (255,), ("cat", "dog")),
     ),
+    # an outline's area is stated as its pixels'
+    ("coco", "polygons"): ({}, Polygons((dataclasses.replace(LABELS["polygons"].instances[0], area=12.0),))),
     ("manifest", "mask"): ({"ignore": 1}, dataclasses.replace(LABELS["mask"], ignore=(255,))),
 }
 BOX = {"label": "cat", "topX": 0.25, "topY": 0.5, "bottomX": 0.75, "bottomY": 1.0}
 POLYGON = {"label": "cat", "polygon": [[0.25, 0.5, 0.75, 0.5, 0.75, 1.0]]}
 MASK = {"mask_url": "a_mask.png", "classes": {"cat": 1, "dog": 2}, "ignore": [0, 255]}
-COCO = {
-    "images": [{"id": 1, "file_name": "a.png", "width": 12, "height": 8}],
-    "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "bbox": [3, 4, 6, 4]}],
-    "categories": [{"id": 7, "name": "cat"}],
-}
+
+
+def coco(**annotation):
+    return json.dumps(
+        {
+            "images": [{"id": 1, "file_name": "a.png", "width": 12, "height": 8}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 7, **annotation}],
+            "categories": [{"id": 7, "name": "cat"}],
+        }
+    )
+
+
 VOC = """<annotation><filename>a.png</filename><size><width>12</width><height>8</height></size><object><name>cat</name>
 <bndbox><xmin>3</xmin><ymin>4</ymin><xmax>9</xmax><ymax>8</ymax></bndbox></object></annotation>"""
 
@@ -144,7 +153,8 @@ SAMPLES = {
         "x.jsonl": json.dumps({"image_url": "a.png", "label": MASK}),
         "a_mask.png": mask_of(1, 2),
     },
-    ("coco", "boxes"): {"x.json": json.dumps(COCO)},
+    ("coco", "boxes"): {"x.json": coco(bbox=[3, 4, 6, 4])},
+    ("coco", "polygons"): {"x.json": coco(segmentation=[[3, 4, 9, 4, 9, 8]])},
     ("voc", "boxes"): {"x.xml": VOC},
     ("manifest", "class"): {"x.manifest": json.dumps({"source-ref": "a.png", "animal": "cat"})},
     ("manifest", "classes"): {"x.manifest": json.dumps({"source-ref": "a.png", "animal": ["cat", "dog"]})},
