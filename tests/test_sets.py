@@ -1,6 +1,7 @@
 """Folders that hold training, validation and test: found by their names, taken whole, never merged."""
 
 import json
+import shutil
 
 import pytest
 
@@ -253,17 +254,19 @@ def test_a_label_map_above_the_sets_names_the_classes_of_each(tmp_path):
     assert [list(found["classes"]) for found in summary.values()] == [["cat"]] * 3
 
 
-def test_what_is_submitted_is_copied_set_by_set(tmp_path, monkeypatch):
+@pytest.mark.parametrize("source", ["x", "x.zip"])
+def test_what_is_submitted_is_copied_set_by_set(tmp_path, source):
     from pipelines.experiment import Experiment
     from pipelines.stage import stage
 
     lay(tmp_path / "x", CLASSES, {})
-    experiment = Experiment(
-        name="pets", task=TASKS["class"], data={"training": {"source": str(tmp_path / "x")}}, storage="memory://sets"
-    )
+    shutil.make_archive(str(tmp_path / "x"), "zip", tmp_path / "x")
+    data = {"training": {"source": str(tmp_path / source)}}
+    experiment = Experiment(name="pets", task=TASKS["class"], data=data, storage="memory://sets")
     data = stage(experiment).data
     found = {
         name: [r.image_url for r in read_records(getattr(data, name).source)]
         for name in ("training", "validation", "test")
     }
     assert {name: len(urls) for name, urls in found.items()} == dict.fromkeys(found, 4)
+    assert all(url.startswith("memory://sets/images/") for urls in found.values() for url in urls)
