@@ -135,6 +135,26 @@ MAPS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("images", "mask", "source", "place", "found"),
+    [
+        ("images/a.png", "masks/a.png", "", "", True),
+        ("images/a.png", "masks/a.png", "", "masks/", True),
+        ("d/images/a.png", "d/masks/a.png", "", "", True),
+        ("train/a.png", "trainannot/a.png", "train", "", True),
+        ("images/train/a.png", "annotations/train/a.png", "images/train", "", True),
+        ("s/a.png", "s/a_mask.png", "s", "s/", True),
+        ("s/a.png", "s/a_mask.png", "s", "", False),
+    ],
+)
+def test_a_label_map_lies_with_the_masks_or_above_them_but_not_above_the_source(
+    tmp_path, images, mask, source, place, found
+):
+    lay(tmp_path / "x", images, **{mask: plain(1), f"{place}classes.txt": "sky\ncat\n"})
+    (record,) = read(tmp_path / "x" / source)
+    assert record.label.classes == ((("sky", 0), ("cat", 1)) if found else ())
+
+
 @pytest.mark.parametrize(("name", "text", "classes"), MAPS.values(), ids=MAPS)
 def test_label_maps(tmp_path, name, text, classes):
     (tmp_path / name).write_text(text)
