@@ -125,7 +125,7 @@ def test_images_come_into_the_folder(tmp_path, stand, images):
     export_records(records, str(tmp_path / "out"), "stand", images=images)
     for name in ("0.png", "1.png"):
         image = tmp_path / "out/images" / name
-        assert image.is_symlink() == (images == "link")
+        assert not image.is_symlink() and image.samefile(tmp_path / "images" / name) == (images == "link")
         assert image.read_bytes() == (tmp_path / "images" / name).read_bytes()
     urls = [json.loads(line)[0] for line in (tmp_path / "out/all.txt").read_text().splitlines()]
     assert [url.rpartition("/images/")[2] for url in urls] == ["0.png", "1.png"]
@@ -145,9 +145,29 @@ def test_images_of_one_name_get_two(tmp_path, stand):
     files = sorted(str(p) for p in tmp_path.rglob("*.*g"))
     record_file.write([Record(file, Boxes((BOX,)), 12, 8) for file in files], str(tmp_path / "r.jsonl"))
     export_records(str(tmp_path / "r.jsonl"), str(tmp_path / "out"), "stand", images="link")
-    found = {p.name: str(p.resolve()) for p in (tmp_path / "out/images").iterdir()}
+    found = {p.name: next(f for f in files if p.samefile(f)) for p in (tmp_path / "out/images").iterdir()}
     assert sorted(found) == ["X-3.jpg", "my_cat.png", "x-2-2.png", "x-2.png", "x.png"]
     assert sorted(found.values()) == files
+
+
+def test_between_file_systems_links_are_symbolic(tmp_path, stand, monkeypatch):
+    def hardlink_to(self, target):
+        raise OSError(18, "Invalid cross-device link")
+
+    stand(folder=True)
+    monkeypatch.setattr(Path, "hardlink_to", hardlink_to)
+    export_records(records_of(tmp_path, Boxes((BOX,))), str(tmp_path / "out"), "stand")
+    link = tmp_path / "out/images/0.png"
+    assert link.is_symlink() and link.resolve() == tmp_path / "images/0.png"
+
+
+def test_an_image_to_link_that_is_gone_is_said(tmp_path, stand):
+    stand(folder=True)
+    records = records_of(tmp_path, Boxes((BOX,)))
+    (tmp_path / "images/0.png").unlink()
+    with pytest.raises(UserError, match=r"r.jsonl, line 1: the image .*0.png is not there"):
+        export_records(records, str(tmp_path / "out"), "stand")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_failure_leaves_nothing(tmp_path, stand):
