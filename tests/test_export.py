@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from automl_images import storage
 from automl_images.annotations import (
@@ -15,6 +16,7 @@ from automl_images.annotations import (
     Boxes,
     Classes,
     Instance,
+    Mask,
     OneClass,
     Polygons,
     Record,
@@ -23,9 +25,11 @@ from automl_images.annotations import (
     record_file,
 )
 from automl_images.annotations.formats.base import Format, Written
+from automl_images.annotations.labels import KINDS
 from automl_images.annotations.shapes import encoded
 from automl_images.errors import UserError
 from automl_images.reports import formats_table
+from automl_images.steps.convert import convert
 from automl_images.steps.export import export_records, kind_in, summary_lines, taken
 from tests.conftest import draw_squares, save_images
 
@@ -319,3 +323,36 @@ def test_the_table_of_formats_is_mended_and_keeps_what_is_said(tmp_path, monkeyp
     assert formats_table.main() == 0
     with pytest.raises(ValueError, match="no table"):
         formats_table.page_of("# Formats\n")
+
+
+SQUARE = ((0.25, 0.25, 0.75, 0.25, 0.75, 0.75, 0.25, 0.75),)
+LABELLED = {
+    "class": [OneClass("cat"), OneClass("dog"), OneClass("cat")],
+    "classes": [Classes(("cat", "dog")), Classes(("dog",)), Classes(("cat",))],
+    "boxes": [Boxes((BOX, dataclasses.replace(BOX, label="dog", topX=0.0))), Boxes(()), Boxes((BOX,))],
+    "polygons": [Polygons((Instance("cat", SQUARE),)), Polygons(()), Polygons((Instance("dog", SQUARE),))],
+}
+WRITTEN = [(name, kind.kind) for name, one in formats.FORMATS.items() if one.write for kind in one.kinds]
+SUFFIXES = {"coco": ".json"}
+
+
+@pytest.mark.parametrize(("name", "kind"), WRITTEN)
+def test_what_every_format_is_given_comes_back(tmp_path, name, kind):
+    one = formats.FORMATS[name]
+    if kind == "mask":
+        Image.fromarray(np.tile(np.array([0, 1, 255], np.uint8), (8, 4))).save(tmp_path / "m.png")
+        labels = [Mask(str(tmp_path / "m.png"), (("cat", 0), ("dog", 1)), (255,), ("cat", "dog"))]
+    else:
+        labels = LABELLED[kind]
+    records = records_of(tmp_path, *labels)
+    out = tmp_path / ("out" if one.folder else f"x{SUFFIXES.get(name, f'.{name}')}")
+    result = export_records(records, str(out), name)
+    assert result["images"] == len(labels) and result["kind"] == kind
+    back = str(tmp_path / "back.jsonl")
+    convert(str(out), back, KINDS[kind].task(), format=name)
+    found = {Path(r.image_url).stem: sorted(r.label.names()) for r in read_records(back, kind)}
+    assert found == {str(i): sorted(label.names()) for i, label in enumerate(labels)}
+    assert all(storage.exists(r.image_url) for r in read_records(back, kind))
+    if one.folder:
+        texts = [p.read_text() for p in out.rglob("*") if p.suffix in (".yaml", ".xml", ".txt")]
+        assert str(tmp_path) not in "".join(texts), "the folder may be moved"
