@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from automl_images.annotations import Box, Boxes, Classes, Mask, OneClass, Record, formats
+from automl_images import storage
+from automl_images.annotations import Box, Boxes, Classes, Mask, OneClass, Record, formats, record_file
 from automl_images.annotations.formats.base import Written
 from automl_images.annotations.labels import KINDS
 from automl_images.errors import UserError
 from automl_images.steps.convert import convert
+from automl_images.steps.export import export_records
 from tests.conftest import jsonl_lines, save_images
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=6).map(
@@ -277,6 +279,20 @@ def test_a_list_takes_the_ids_that_are_beside_it(tmp_path):
     with pytest.raises(UserError, match="cannot stand in a list: it has tabs"):
         lst.write([Record(str(tmp_path / "a\tb.png"), OneClass("cat"))], str(tmp_path / "x.lst"), OneClass)
     assert not (tmp_path / "x.lst").exists()
+
+
+@pytest.mark.parametrize("out", ["memory://lists/{}", "{}"])
+def test_lists_of_one_folder_have_one_list_of_names_wherever_they_are_written(tmp_path, out):
+    out = out.format(tmp_path / "lists")
+    save_images(tmp_path, ["a.png"])
+    for name, labels in (("train", ["cat", "dog"]), ("val", ["dog"])):
+        records = [Record(str(tmp_path / "a.png"), OneClass(label)) for label in labels]
+        record_file.write(records, str(tmp_path / "r"))
+        export_records(str(tmp_path / "r"), f"{out}/{name}.lst", "lst", task="image-classification")
+        found = formats.read(f"{out}/{name}.lst", images=str(tmp_path), label="class")
+        assert [record.label for record in found] == [OneClass(label) for label in labels]
+    assert storage.read_text(f"{out}/classes.txt") == "cat\ndog\n"
+    assert storage.read_text(f"{out}/val.lst").split("\t")[1] == "1"
 
 
 def test_boxes_of_an_image_without_a_size_are_not_written(tmp_path):

@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from automl_images import storage, store
 from automl_images.annotations import formats, read_records
 from automl_images.annotations.formats.base import Format
-from automl_images.annotations.imageroot import check_name
+from automl_images.annotations.imageroot import check_name, folder_of
 from automl_images.annotations.labels import Box, Boxes, Classes, Label, OneClass, Polygons, kind_of
 from automl_images.annotations.record_file import is_same
 from automl_images.annotations.records import Record
@@ -64,7 +64,7 @@ def export_records(
     if is_same(records, out):
         raise UserError(f"{storage.redact(out)}: is the file of records itself; name another")
     lost: Counter[str] = Counter()
-    with _replacing(out, written.folder) as fresh:
+    with _replacing(out, written.folder, written.beside) as fresh:
         rows: Generator[Record, None, None] = (changed(record, lost) for record in read_records(records, label))
         if how != "none":
             rows = placed(rows, Path(fresh, "images"), how)
@@ -219,10 +219,11 @@ def _images(format: Format, images: str | None, out: str) -> str:
 
 
 @contextlib.contextmanager
-def _replacing(out: str, folder: bool) -> Iterator[str]:
+def _replacing(out: str, folder: bool, beside: Sequence[str] = ()) -> Iterator[str]:
     """Yield where to write what takes the place of ``out`` when the block ends well, and only then.
 
-    It is beside ``out`` where that is local, so that what lies below it can be named relatively.
+    It is beside ``out`` where that is local, so that what lies below it can be named relatively. What is ``beside`` the
+    file on a store is there too, and goes back with it.
 
     Raises:
         UserError: ``out`` is a folder that is not empty, a file where a folder is to be, or the other way round.
@@ -238,7 +239,14 @@ def _replacing(out: str, folder: bool) -> Iterator[str]:
     if target is None or folder:
         with tempfile.TemporaryDirectory(prefix=".", dir=target and target.parent) as above:
             fresh = Path(above, name)
+            others = {} if target else {file: storage.join(folder_of(out), file) for file in beside}
+            for file, url in others.items():
+                with contextlib.suppress(FileNotFoundError):
+                    Path(above, file).write_bytes(storage.read_bytes(url))
             yield str(fresh)
+            for file, url in others.items():
+                if Path(above, file).exists():
+                    storage.write(url, Path(above, file).read_bytes())
             if target is None and folder:
                 storage.put_folder(fresh, out)
             elif target is None:

@@ -126,4 +126,4 @@ def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
     return Written(len(lines))
 
 
-FORMAT = Format("lst", "a list (.lst)", (OneClass, Classes), candidates, read, write)
+FORMAT = Format("lst", "a list (.lst)", (OneClass, Classes), candidates, read, write, beside=(NAMES,))
