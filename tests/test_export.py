@@ -8,7 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 from PIL import Image
+from scipy import ndimage
 
 from automl_images import storage
 from automl_images.annotations import (
@@ -26,7 +30,8 @@ from automl_images.annotations import (
 )
 from automl_images.annotations.formats.base import Format, Written
 from automl_images.annotations.labels import KINDS
-from automl_images.annotations.shapes import encoded
+from automl_images.annotations.shapes import encoded, mask_of
+from automl_images.annotations.tracing import traced
 from automl_images.errors import UserError
 from automl_images.reports import formats_table
 from automl_images.steps.convert import convert
@@ -356,3 +361,13 @@ def test_what_every_format_is_given_comes_back(tmp_path, name, kind):
     if one.folder:
         texts = [p.read_text() for p in out.rglob("*") if p.suffix in (".yaml", ".xml", ".txt")]
         assert str(tmp_path) not in "".join(texts), "the folder may be moved"
+
+
+@given(npst.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_a_traced_mask_is_the_mask_with_its_holes_filled(mask):
+    parts, holes = traced(encoded(mask))
+    filled = ndimage.binary_fill_holes(mask)  # what no path of side by side pixels reaches from outside
+    assert bool(parts) == mask.any() and (holes > 0) == bool((filled & ~mask).any())
+    if parts:
+        again = mask_of(Instance("cat", parts), mask.shape[1], mask.shape[0])
+        assert (again == filled).all()
