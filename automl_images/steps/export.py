@@ -43,8 +43,9 @@ def export_records(
         out: the file to write, or the folder, which is empty or not there; local or any fsspec URL.
         format: the format's name, of those that are written.
         task: the task's name; None: the one whose labels the records have.
-        images: of a format that makes a folder: ``link`` puts links to the images into it (local ones alone), ``copy``
-            copies; ``none`` leaves them where they are. None: ``link`` where it can be, else ``none``.
+        images: of a format that makes a folder: ``link`` puts links to the images into it (local ones alone; hard ones,
+            or between two file systems symbolic ones), ``copy`` copies; ``none`` leaves them where they are. None:
+            ``link`` where ``out`` is local, else ``none``.
 
     Returns:
         ``format``, ``out``, ``images`` (how many), ``kind`` of the labels as written, and ``lost``: what the records
@@ -166,7 +167,7 @@ def placed(records: Iterable[Record], folder: Path, how: str) -> Generator[Recor
             except FileNotFoundError:
                 raise UserError(f"{record.where}: the image {url} is not there") from None
         elif storage.is_local(record.image_url):
-            target.symlink_to(storage.local_path(record.image_url))
+            _link(storage.local_path(record.image_url), target, record)
         else:
             raise UserError(
                 f"{record.where}: the image {url} lies on a store, where no link leads; use --images copy or none"
@@ -178,6 +179,17 @@ def placed(records: Iterable[Record], folder: Path, how: str) -> Generator[Recor
         while batch := list(itertools.islice(rest, _AT_ONCE)):
             targets = [folder / _free(record.image_url, names) for record in batch]
             yield from pool.map(place, batch, targets)
+
+
+def _link(image: Path, target: Path, record: Record) -> None:
+    """Link a file: hard, so that the folder has all that it names, or where that cannot be, by its path."""
+    source = image.resolve()
+    try:
+        target.hardlink_to(source)
+    except FileNotFoundError:
+        raise UserError(f"{record.where}: the image {image} is not there") from None
+    except OSError:  # another file system, or not ours to link
+        target.symlink_to(source)
 
 
 def _free(url: str, taken: set[str]) -> str:
