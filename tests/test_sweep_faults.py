@@ -53,8 +53,8 @@ def lanes(tmp_path):
         environment["STAND_IN_PIDS"] = f"{ledger.url}/pids"
         running = [
             subprocess.Popen(
-                [sys.executable, str(STAND_IN), lane], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                start_new_session=True,
+                [sys.executable, str(STAND_IN), lane], env=environment, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, text=True, start_new_session=True,
             )
             for lane in planned
         ]  # fmt: skip
