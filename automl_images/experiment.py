@@ -29,7 +29,10 @@ class Source(Block):
     format: Literal["auto", *formats.NAMES] = Field(  # type: ignore[valid-type]
         "auto", description=f"What the source is: {formats.description()}."
     )
-    images: str | None = Field(None, description="The images' root, or PREFIX=URL; null: the source's folder.")
+    images: str | None = Field(
+        None,
+        description="The images' root, or PREFIX=URL; for RecordIO where to write them; null: the source's folder.",
+    )
 
 
 class Split(Block):
