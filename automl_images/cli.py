@@ -73,6 +73,10 @@ def convert(
     format: Annotated[str, typer.Option(help=f"auto, or {formats.description()}.")] = "auto",
     images: Annotated[str | None, typer.Option(help="The images' root, or PREFIX=URL.")] = None,
     on_error: Annotated[str, typer.Option(help="What to do with flawed records: fail, skip or fix.")] = "fail",
+    check: Annotated[
+        str,
+        typer.Option(help="full, or headers: an image's size alone; truncated and equal ones are not found."),
+    ] = "full",
     copy_to: Annotated[
         str | None, typer.Option(help="Copy this machine's images there; records name the copies.")
     ] = None,
@@ -93,6 +97,7 @@ def convert(
         classes=classes,
         copy_to=copy_to,
         trained=step.digests(classes_of) if classes_of else (),
+        check=check,
     )
     for line in findings.briefly(summary["findings"]):
         print(line, file=sys.stderr)

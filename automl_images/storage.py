@@ -104,9 +104,9 @@ def modified(url: str) -> float | None:
         return None
 
 
-def read_bytes(url: str) -> bytes:
-    """Return a file's bytes; raises FileNotFoundError if there is none."""
-    return ask(url, lambda fs, path: fs.cat_file(path))
+def read_bytes(url: str, most: int | None = None) -> bytes:
+    """Return a file's bytes, or the first ``most``; raises FileNotFoundError if there is none."""
+    return ask(url, lambda fs, path: fs.cat_file(path, start=None if most is None else 0, end=most))
 
 
 def read_text(url: str) -> str:

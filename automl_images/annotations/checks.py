@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -43,7 +43,7 @@ FLAWS: tuple[Flaw, ...] = (
     *((name, "kept", "kept", "kept") for name in (EQUAL, SHARED, LIKE)),
     *((name, "said", "said", "said") for name in (UNUSED, NEARLY, RARE)),
 )
-_AT_ONCE, _THREADS, _SHOWN, _FEW = 256, 16, 5, 10
+_AT_ONCE, _THREADS, _HEADERS, _SHOWN, _FEW = 256, 16, 64, 5, 10
 
 
 class Checker:
@@ -55,6 +55,8 @@ class Checker:
         classes: the classes that may occur; None for any.
         label: the task's kind of label, such as ``boxes``.
         trained: the digests of the images that train, where those checked are to score on.
+        decode: whether each image is read to its end; otherwise only its header is, and truncated images and images of
+            equal bytes are not found.
 
     Attributes:
         findings: what was found, as :class:`automl_images.annotations.findings.Findings`; whole when :meth:`check` is
@@ -71,6 +73,7 @@ class Checker:
         *,
         label: str,
         trained: Collection[str] = (),
+        decode: bool = True,
     ):
         if on_error not in POLICIES:
             raise UserError(f"on_error: '{on_error}' is no policy; {nearest(on_error, POLICIES)}")
@@ -81,7 +84,7 @@ class Checker:
         self.images = 0
         self.labels: Counter[str] = Counter()
         self.found = self.rules.found
-        self._trained = trained
+        self._trained, self._decode = trained, decode
         self._joins = self.kind.joined([], self.rules) is not None
         self._keys: dict[tuple[str, ...], int] = {}
         # by the hash of an image's address: what is said of it by its number, and the place that says so
@@ -117,23 +120,20 @@ class Checker:
         Raises:
             UserError: at the end, flaws were refused; it says how many of what, and where the first of each are.
         """
-        source = iter(records)
-        with ThreadPoolExecutor(_THREADS) as pool:
-            while batch := list(itertools.islice(source, _AT_ONCE)):
-                for record, (opened, read) in zip(batch, pool.map(_open, batch), strict=True):
-                    key = hash(record.image_url)
-                    self.rules.where, self.rules.read = record.where, read
-                    try:
-                        if self._repeats(record, key):
-                            continue
-                        checked = self._record(record, opened)
-                    except UserError as error:
-                        self._spoil(key)
-                        self.broken(placed(error, record.where))
-                        continue
-                    self._seen.setdefault(key, (self._number(record.label.key()), record.where))
-                    self._compare(checked)
-                    yield self._counted(checked)
+        for record, opened, read in open_images(records, self._decode):
+            key = hash(record.image_url)
+            self.rules.where, self.rules.read = record.where, read
+            try:
+                if self._repeats(record, key):
+                    continue
+                checked = self._record(record, opened)
+            except UserError as error:
+                self._spoil(key)
+                self.broken(placed(error, record.where))
+                continue
+            self._seen.setdefault(key, (self._number(record.label.key()), record.where))
+            self._compare(checked)
+            yield self._counted(checked)
         self._conclude()
 
     def _compare(self, record: Record) -> None:
@@ -295,15 +295,28 @@ def flaw_table() -> str:
 __doc__ = f"{__doc__}\n{flaw_table()}\n"
 
 
-def _open(record: Record) -> tuple[Opened | UserError, Any]:
-    """Return what an image file holds and what its label's files do, or the errors that say why not."""
+def open_images(records: Iterable[Record], decode: bool = True) -> Iterator[tuple[Record, Opened | UserError, Any]]:
+    """Yield each record, what the file of its image holds, and what its label reads; many are opened at once.
 
-    def tried(read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except (StoreError, DiskFullError):  # the machine's lack, and no flaw of the record
-            raise
-        except UserError as error:
-            return error
+    In the place of either is the error that says why it cannot be read. ``decode`` is as for :class:`Checker`.
+    """
 
-    return tried(lambda: open_image(record.image_url)), tried(record.label.read)
+    def found(some: Sequence[Record]) -> list[tuple[Record, Opened | UserError, Any]]:
+        return [(r, _tried(open_image, r.image_url, decode), _tried(r.label.read)) for r in some]
+
+    source = iter(records)
+    most, many = (_AT_ONCE, 1) if decode else (_THREADS * _HEADERS, _HEADERS)  # a header is read faster than handed on
+    with ThreadPoolExecutor(_THREADS) as pool:
+        while batch := list(itertools.islice(source, most)):
+            parts = [batch[i : i + many] for i in range(0, len(batch), many)]
+            yield from itertools.chain.from_iterable(pool.map(found, parts))
+
+
+def _tried(read: Callable[..., Any], *args: Any) -> Any:
+    """Return what a call returns, or the error that says what is wrong with a record."""
+    try:
+        return read(*args)
+    except (StoreError, DiskFullError):  # the machine's lack, and no flaw of the record
+        raise
+    except UserError as error:
+        return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import os
 import posixpath
@@ -18,7 +19,21 @@ from automl_images import storage
 from automl_images.annotations.values import MISSING, FlawError
 from automl_images.errors import UserError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+IMAGE_SUFFIXES: tuple[str, ...] = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".jpe",
+    ".jfif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".gif",
+    ".avif",
+)
+if importlib.util.find_spec("pillow_heif"):  # the extra heif
+    IMAGE_SUFFIXES += (".heic", ".heif")
 _STORES = {"s3", "s3a", "minio", "gs", "gcs", "az", "abfs", "abfss", "adl", "wasb", "wasbs"}
 _STORES |= {"oci", "oss", "hdfs", "webhdfs", "http", "https", "hf", "memory"}
 
