@@ -56,7 +56,12 @@ OTHERS = {
     ("voc", "mask"): Mask("a.png", (("emu", 0), ("cat", 1), ("dog", 2)), (255,), ("emu", "cat", "dog")),
 }
 # by format and kind, what its writer cannot hold of LABELS, and what is left
+SUFFIXES = {"csv": ".csv"}
 LOST = {
+    ("masks", "polygons"): (
+        {"outlines (pixels are kept)": 1},
+        Polygons((Instance("cat", rle=Rle(8, 12, "T1171O001O1c0")),)),
+    ),
     ("voc", "polygons"): (
         {"points of outlines (pixels are kept)": 1},
         Polygons((Instance("cat", rle=Rle(8, 12, "T1171O001O1c0")),)),
@@ -65,16 +70,25 @@ LOST = {
         {"values of classes (indices are new)": 1},
         Mask("a.png", (("cat", 0), ("dog", 1)), (255,), ("cat", "dog")),
     ),
+    # an outline's area is stated as its pixels'
+    ("coco", "polygons"): ({}, Polygons((dataclasses.replace(LABELS["polygons"].instances[0], area=12.0),))),
     ("manifest", "mask"): ({"ignore": 1}, dataclasses.replace(LABELS["mask"], ignore=(255,))),
 }
 BOX = {"label": "cat", "topX": 0.25, "topY": 0.5, "bottomX": 0.75, "bottomY": 1.0}
 POLYGON = {"label": "cat", "polygon": [[0.25, 0.5, 0.75, 0.5, 0.75, 1.0]]}
 MASK = {"mask_url": "a_mask.png", "classes": {"cat": 1, "dog": 2}, "ignore": [0, 255]}
-COCO = {
-    "images": [{"id": 1, "file_name": "a.png", "width": 12, "height": 8}],
-    "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "bbox": [3, 4, 6, 4]}],
-    "categories": [{"id": 7, "name": "cat"}],
-}
+
+
+def coco(**annotation):
+    return json.dumps(
+        {
+            "images": [{"id": 1, "file_name": "a.png", "width": 12, "height": 8}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 7, **annotation}],
+            "categories": [{"id": 7, "name": "cat"}],
+        }
+    )
+
+
 VOC = """<annotation><filename>a.png</filename><size><width>12</width><height>8</height></size><object><name>cat</name>
 <bndbox><xmin>3</xmin><ymin>4</ymin><xmax>9</xmax><ymax>8</ymax></bndbox></object></annotation>"""
 
@@ -139,7 +153,8 @@ SAMPLES = {
         "x.jsonl": json.dumps({"image_url": "a.png", "label": MASK}),
         "a_mask.png": mask_of(1, 2),
     },
-    ("coco", "boxes"): {"x.json": json.dumps(COCO)},
+    ("coco", "boxes"): {"x.json": coco(bbox=[3, 4, 6, 4])},
+    ("coco", "polygons"): {"x.json": coco(segmentation=[[3, 4, 9, 4, 9, 8]])},
     ("voc", "boxes"): {"x.xml": VOC},
     ("manifest", "class"): {"x.manifest": json.dumps({"source-ref": "a.png", "animal": "cat"})},
     ("manifest", "classes"): {"x.manifest": json.dumps({"source-ref": "a.png", "animal": ["cat", "dog"]})},
@@ -179,6 +194,9 @@ SAMPLES = {
     ("csv", "classes"): {"x.csv": "image,label\na.png,cat|dog\n"},
     ("voc", "polygons"): {"a.xml": VOC, "SegmentationObject/a.png": mask_of(1, 1)},
     ("voc", "mask"): {"SegmentationClass/a.png": mask_of(1, 2), "classes.txt": "emu\ncat\ndog\n"},
+    ("csv", "boxes"): {
+        "x.csv": "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,12,8,cat,3,4,9,8\n",
+    },
     ("yolo", "boxes"): {"a.txt": "1 0.5 0.75 0.5 0.5\n", "classes.txt": "emu\ncat\n"},
     ("yolo", "polygons"): {"a.txt": "1 0.25 0.5 0.75 0.5 0.75 1.0\n", "classes.txt": "emu\ncat\n"},
     ("labelme", "class"): {"a.json": labelme(flags={"cat": True, "dog": False})},
@@ -251,17 +269,21 @@ def test_what_a_format_writes_it_reads_back(tmp_path, name):
     format = formats.FORMATS[name]
     for kind in format.kinds:
         folder = tmp_path / kind.kind
-        out = str(folder / f"out_{kind.kind}") + ("" if format.folder else ".jsonl")
+        out = str(folder / f"out_{kind.kind}") + ("" if format.folder else SUFFIXES.get(name, ".jsonl"))
         images = Path(out, "images") if format.folder else folder
         save_images(images, ["a.png"])
         if kind is Mask:
-            (images / "a_mask.png").write_bytes(mask_of(1, 2))
-        label = LABELS[kind.kind].placed(lambda mask, folder=images: str(folder / mask))
+            (folder / "a_mask.png").write_bytes(mask_of(1, 2))
+        label = LABELS[kind.kind].placed(lambda mask, folder=folder: str(folder / mask))
         record = Record(str(images / "a.png"), label, 12, 8, "png")
-        lost, kept = LOST.get((name, kind.kind), ({}, LABELS[kind.kind]))
+        lost, kept = LOST.get((name, kind.kind), ({}, record.label))
         assert format.write([record], out, kind) == Written(1, lost)
-        (found,) = formats.read(out, name, label=kind.kind)
-        assert (found.image_url, named(found.label)) == (record.image_url, kept)
+        (found,) = formats.read(out, name, label=kind.kind, **options(name, folder))
+        place = f"{out}/cat/a.png" if name == "folder" else record.image_url
+        assert name == "recordio" or found.image_url == place
+        kept_image = found.image_url if name == "folder" else str(images / "a.png")  # which is moved there
+        assert Path(kept_image).read_bytes() == storage.read_bytes(found.image_url)
+        assert named(found.label) == named(kept)
 
 
 def test_a_file_is_one_row_of_the_table_and_bears_its_name():

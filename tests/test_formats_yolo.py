@@ -1,5 +1,6 @@
 """YOLO's text files: as Ultralytics, Roboflow and others lay them, and what is wrong in them."""
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from automl_images.annotations import Box, Boxes, Instance, Polygons, Record, Rle, formats
 from automl_images.annotations.formats import yolo
+from automl_images.annotations.shapes import encoded
 from automl_images.errors import UserError
 from automl_images.steps.convert import convert, convert_data
 from tests.conftest import save_images
@@ -232,6 +234,8 @@ def test_what_yolo_cannot_hold_is_counted(tmp_path):
         (
             Instance("cat", (triangle, triangle), isCrowd=True),
             Instance("emu", rle=Rle(1, 4, "04"), area=3.0),
+            Instance("emu", rle=encoded(np.pad(np.zeros((1, 1), bool), 1, constant_values=True))),
+            Instance("emu", rle=encoded(np.zeros((3, 3), bool))),
         )
     )
     written = yolo.write([Record("s3://b/a.png", label)], str(tmp_path / "out"), Polygons)
@@ -240,8 +244,11 @@ def test_what_yolo_cannot_hold_is_counted(tmp_path):
         "isCrowd": 1,
         "area": 1,
         "parts (each is an object)": 1,
-        "objects given as masks (left out)": 1,
+        "holes": 1,
+        "objects without a pixel": 1,
     }
-    assert (tmp_path / "out/labels/a.txt").read_text().count("\n") == 2
+    lines = (tmp_path / "out/labels/a.txt").read_text().splitlines()
+    corners = [float(v) for v in lines[2].split()[1:]]
+    assert len(lines) == 4 and sorted(zip(corners[::2], corners[1::2], strict=True)) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     with pytest.raises(UserError, match="two images are called a"):
         yolo.write([Record(f"s3://{b}/a.png", label) for b in "bc"], str(tmp_path / "two"), Polygons)

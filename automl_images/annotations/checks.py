@@ -308,7 +308,8 @@ def open_images(records: Iterable[Record], decode: bool = True) -> Iterator[tupl
     most, many = (_AT_ONCE, 1) if decode else (_THREADS * _HEADERS, _HEADERS)  # a header is read faster than handed on
     with ThreadPoolExecutor(_THREADS) as pool:
         while batch := list(itertools.islice(source, most)):
-            parts = [batch[i : i + many] for i in range(0, len(batch), many)]
+            size = many if all(storage.is_local(record.image_url) for record in batch) else 1
+            parts = [batch[i : i + size] for i in range(0, len(batch), size)]
             yield from itertools.chain.from_iterable(pool.map(found, parts))
 
 

@@ -59,18 +59,29 @@ class _Lane:
         self.deadline = time.monotonic() + left
         self.interruption = interruption
         self.others = Others(ledger, mine.run)
+        self.ended = bool(os.environ.get(STOP))
         self.done: dict[int, str] = {}
 
     def run(self) -> dict[int, str]:
         """Run what nobody else does, then wait for what other submissions run, and return what became of its trials."""
+        if os.environ.get(STOP):
+            self.ledger.stop_others(self.mine.run)
         elsewhere = [trial for trial in range(self.submission.iterations) if not self._settled(trial)]
         if elsewhere:
-            trials = ", ".join(map(str, elsewhere))
-            say(f"lane {self.mine.index}: another run of this experiment trains trial {trials}; waiting for it")
-        while elsewhere and time.monotonic() < self.deadline and not os.environ.get(STOP):
+            trials, last = ", ".join(map(str, elsewhere)), os.environ.get(STOP)
+            then = "which is its last, and not waited for (--stop-after-current)" if last else "waiting for it"
+            say(f"lane {self.mine.index}: another run of this experiment trains trial {trials}; {then}")
+        while elsewhere and time.monotonic() < self.deadline and not self._ends():
             time.sleep(POLL)
             elsewhere = [trial for trial in elsewhere if not self._settled(trial)]
         return self.done
+
+    def _ends(self) -> bool:
+        """Return whether no further trial is started: this run is to end the sweep, or another has ended this one."""
+        if not self.ended and (by := self.ledger.stopped_by(self.mine.run)):
+            say(f"lane {self.mine.index}: run {by} ends the sweep (--stop-after-current), so no further trial starts")
+            self.ended = True
+        return self.ended
 
     def _settled(self, trial: int) -> bool:
         """Run a trial if it is this lane's to run; return False as long as another submission runs it."""
@@ -83,7 +94,7 @@ class _Lane:
         run, lane = self.mine.run, self.mine.index
         if not (self.ledger.claim(run, trial, lane) if self.submission.claims else trial % self.mine.count == lane):
             return True
-        if os.environ.get(STOP):
+        if self._ends():
             self.done[trial] = end_early(self.ledger, trial)
             return True
         if time.monotonic() > self.deadline:

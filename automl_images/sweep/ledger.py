@@ -5,6 +5,7 @@
     weights/<file>                       what trials start from, if the experiment names a file
     runs/<id>.json                       one submission: its deadline, iterations, lanes
     runs/<id>/claims/0007                the lane that took trial 7 in that submission
+    runs/<id>/stop                       the submission that has ended this one: its lanes start no further trial
     trials/0007.json                     written by trial 7 alone (by its lane if it died): state, settings, best, ...
     trials/0007.2.json                   the same of its second attempt, created once; of several the last one counts
     trials/0007/                         models, checkpoints, a log; see `automl_images.sweep.artifacts`
@@ -107,6 +108,18 @@ class Ledger:
     def run(self, run: str) -> Submission:
         """Return one submission; raises UserError if there is none of that name."""
         return Submission.of_json({"run": run, **self._json("runs", f"{run}.json")})
+
+    def stop_others(self, run: str) -> None:
+        """Tell the lanes of all other submissions so far to start no further trial."""
+        for name in storage.names(self._at("runs")):
+            if name.endswith(".json") and name != f"{run}.json":
+                storage.create(self._at("runs", name.removesuffix(".json"), "stop"), run)
+
+    def stopped_by(self, run: str) -> str | None:
+        """Return the submission that has told this one's lanes to start no further trial, or None."""
+        with contextlib.suppress(FileNotFoundError):
+            return storage.read_text(self._at("runs", run, "stop"))
+        return None
 
     def can_claim(self, run: str) -> bool:
         """Return whether the store refuses to create an object twice, so that claims are exclusive."""

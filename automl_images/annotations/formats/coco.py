@@ -1,30 +1,40 @@
-"""COCO's ``instances.json``: boxes as x, y, width and height in pixels. Images without annotation are kept, empty.
+"""COCO's ``instances.json``: boxes as x, y, width and height in pixels, and outlines as polygons or run lengths.
 
-Boxes as fractions of the image, as Azure's labelling tool exports them, are known by the whole file: none of its
-numbers is above 1, and some are no whole numbers.
+Images without annotation are kept, empty. Boxes or polygons as fractions of the image, as Azure's labelling tool
+exports them, are known by the whole file: none of its numbers is above 1, and some are no whole numbers.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import posixpath
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from automl_images import storage, store
-from automl_images.annotations.formats.base import Format
-from automl_images.annotations.labels import Box, Boxes, Label
-from automl_images.annotations.lines import json_value
+import msgspec
+import numpy as np
+
+from automl_images import store
+from automl_images.annotations import record_file
+from automl_images.annotations.coco_file import Annotation, Content, Image, id_of
+from automl_images.annotations.formats.base import Format, Written
+from automl_images.annotations.imageroot import folder_of, written_name
+from automl_images.annotations.labels import Box, Boxes, Instance, Label, Polygons, Rle
 from automl_images.annotations.records import Record, labelling, records_of
+from automl_images.annotations.shapes import area_of, box_of, rle
 from automl_images.annotations.source import Source
-from automl_images.annotations.values import Broken, class_name, flag, number, pixels, shown
+from automl_images.annotations.values import Broken, flag, number, pixels, shown
 from automl_images.errors import UserError
 
 _HEAD = 64 * 1024
 _KEYS = re.compile(rb'^\s*\{\s*"(images|annotations|categories|info|licenses)"\s*:')
 _LISTS = re.compile(rb'^\s*\{[\s\S]*"(images|annotations|categories)"\s*:\s*\[')
+_NUMBERS = msgspec.json.Decoder(list[list[float]])
+_FOUR = msgspec.json.Decoder(tuple[float, float, float, float])
+_ENCODE = msgspec.json.Encoder().encode
+Row = tuple[str, bool, float | None]  # of an annotation: its class, whether it is crowd, its area
 
 
 def candidates(source: Source) -> list[str]:
@@ -46,145 +56,208 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
 
     An image is looked for beside the file, in the root, in ``images``, and in the folder that the file's name ends
     with, as ``instances_train2017.json`` does; where the source holds no image and no root is given, in those beside.
+    For boxes, outlines are passed over, and that is said; for polygons, each annotation needs its outline.
     """
     file = source.only(candidates(source), "COCO annotations (.json)") if source.is_folder else source.url
     subset = posixpath.splitext(posixpath.basename(file))[0].rpartition("_")[2]
     usual = [subset, f"images/{subset}", "images"]
     root = source.root_beside(usual)
-    content = _Content(file, broken)
+    content = Content(file, broken)
     places = [*source.places(file), *usual]
+    fractions = content.fractions("segmentation" if kind is Polygons else "bbox")
+    if kind is Boxes and any(len(bytes(a.segmentation)) > len("null") for a in content.annotations[:1]):
+        print(f"{content.shown}: its outlines are passed over; task {Polygons.task()} takes them", file=sys.stderr)
 
-    def record(image: Any, where: str) -> Record:
-        key = _id(image.get("id")) if isinstance(image, dict) else None
-        if key is None or not isinstance(image.get("file_name"), str):
+    def record(image: Image, where: str) -> Record:
+        key = id_of(image.id)
+        if key is None or not isinstance(image.file_name, str):
             raise UserError("is not an object with an id and a file_name")
-        found = content.annotations.pop(key, [])
+        found = content.found.pop(key, [])
         if len(content.names[key]) > 1:
             raise UserError(f"other images have the same id: {', '.join(sorted(content.names[key])[:3])}")
-        url = root.find(image["file_name"], places)
+        url = root.find(image.file_name, places)
         with labelling(url):
-            return _record(image, found, url, where, content)
+            return _record(image, found, url, where, content, kind, fractions)
 
-    items = ((_place(image, content.shown, i), image) for i, image in enumerate(content.images, 1))
+    items = ((content.place(image, i), image) for i, image in enumerate(content.images, 1))
     yield from records_of(items, record, broken)
-    for key, left in content.annotations.items():
+    for key, left in content.found.items():
         if key not in content.names:
-            broken(UserError(f"{content.shown}, {_named(*left[0])}: its image {key} is not among the images"))
+            broken(UserError(f"{content.shown}, {content.named(left[0])}: its image {key} is not among the images"))
 
 
-Annotation = tuple[int, dict]  # its position from 1, and its content
-
-
-class _Content:
-    """A whole file.
-
-    Attributes:
-        images: as they stand.
-        names: the names of the images' files by their ids; ambiguous where there are several.
-        classes: their names, by the categories' ids.
-        annotations: by the id of their image.
-        fractions: whether boxes are fractions of the image rather than pixels.
-    """
-
-    def __init__(self, file: str, broken: Broken):
-        self.shown = storage.redact(file)
-        try:
-            content = json_value(storage.read_bytes(file))
-        except FileNotFoundError:
-            raise UserError(f"{self.shown}: no such file") from None
-        except UserError as error:
-            raise UserError(f"{self.shown}: {error}") from None
-        if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("images", "categories")):
-            raise UserError(
-                f"{self.shown}: is not COCO's format: it needs the lists 'images', 'annotations' and 'categories'"
-            )
-        annotations = content.get("annotations") or []
-        if not isinstance(annotations, list):
-            raise UserError(f"{self.shown}: 'annotations' is {shown(annotations)}, which is no list")
-        self.images = content["images"]
-        self.names: dict[str, set[str]] = {}
-        for image in self.images:
-            if isinstance(image, dict) and (key := _id(image.get("id"))) is not None:
-                self.names.setdefault(key, set()).add(str(image.get("file_name"))[:200])
-        self.classes = self._classes(content["categories"])
-        self.annotations: dict[str, list[Annotation]] = {}
-        for position, annotation in enumerate(annotations, 1):
-            key = _id(annotation.get("image_id")) if isinstance(annotation, dict) else None
-            if key is None:
-                broken(UserError(f"{self.shown}, {_named(position, annotation)}: has no image_id"))
-            else:
-                self.annotations.setdefault(key, []).append((position, annotation))
-        self.fractions = _are_fractions(annotations)
-        if self.fractions:
-            print(f"{self.shown}: no number of its boxes is above 1: they are read as fractions", file=sys.stderr)
-
-    def _classes(self, categories: list) -> dict[str, str]:
-        """Return the classes' names by the categories' ids."""
-        classes: dict[str, str] = {}
-        for position, category in enumerate(categories, 1):
-            key = _id(category.get("id")) if isinstance(category, dict) else None
-            if key is None:
-                raise UserError(f"{self.shown}, category {position}: is not an object with an id and a name")
-            name = class_name(category.get("name"), f"{self.shown}, category {key}: its name")
-            if classes.setdefault(key, name) != name:
-                raise UserError(
-                    f"{self.shown}: the category id {key} is '{classes[key]}' and '{name}'; give each its own"
-                )
-        return classes
-
-
-def _id(value: Any) -> str | None:
-    """Return an id as text, as some tools write numbers so; None where there is none."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value)[:200] if isinstance(value, str | int) and not isinstance(value, bool) else None
-
-
-def _are_fractions(annotations: list) -> bool:
-    """Return whether all boxes that can be read are fractions of an image."""
-    boxes = [a["bbox"] for a in annotations if isinstance(a, dict) and isinstance(a.get("bbox"), list)]
-    numbers = [v for bbox in boxes for v in bbox if isinstance(v, int | float)]
-    return any(v % 1 for v in numbers if abs(v) <= 1) and all(-1 <= v <= 1 for v in numbers)
-
-
-def _place(image: Any, shown: str, position: int) -> str:
-    known = isinstance(image, dict) and _id(image.get("id")) is not None and isinstance(image.get("file_name"), str)
-    return f"{shown}, image {_id(image['id'])} ({image['file_name'][:200]})" if known else f"{shown}, image {position}"
-
-
-def _named(position: int, annotation: Any) -> str:
-    key = _id(annotation.get("id")) if isinstance(annotation, dict) else None
-    return f"annotation at position {position}" if key is None else f"annotation {key}"
-
-
-def _record(image: dict, found: Sequence[Annotation], url: str, where: str, content: _Content) -> Record:
-    width, height = pixels(image.get("width"), "width"), pixels(image.get("height"), "height")
-    if found and (width is None or height is None) and not content.fractions:
+def _record(
+    image: Image, found: Sequence[int], url: str, where: str, content: Content, kind: type[Label], fractions: bool
+) -> Record:
+    width, height = pixels(image.width, "width"), pixels(image.height, "height")
+    if found and (width is None or height is None) and not fractions:
         from automl_images.annotations.imaging import open_image
 
         width, height = open_image(url, decode=False).shown
-    size = (1, 1) if content.fractions else (width or 1, height or 1)
-    boxes = []
-    for position, annotation in found:
+    size = (1, 1) if fractions else (width or 1, height or 1)
+    rows, outlines = [], []
+    for position in found:
+        annotation = content.annotations[position]
         try:
-            category = annotation.get("category_id")
-            if (key := _id(category)) not in content.classes:
-                raise UserError(f"its category_id {shown(category)} is that of no category")
-            box = _box(annotation, content.classes[str(key)], *size)
-            boxes.append(dataclasses.replace(box, area=None) if content.fractions else box)  # none in pixels
+            name, crowd, area = content.name_of(annotation.category_id), annotation.iscrowd, annotation.area
+            if type(crowd) is not int or crowd not in (0, 1):
+                crowd = flag(crowd, "iscrowd")
+            if type(area) is not float:
+                area = None if area is None else number(area, "area")
+            outlines.append(_four(annotation) if kind is Boxes else _outline(annotation))
+            rows.append((name, bool(crowd), None if fractions else area))  # fractions tell of no area in pixels
         except UserError as error:
-            raise UserError(f"{_named(position, annotation)}: {error}") from None
-    return Record(url, Boxes(tuple(boxes)), width, height, None, where)
+            raise UserError(f"{content.named(position)}: {error}") from None
+    label = _boxes(rows, outlines, *size) if kind is Boxes else _polygons(rows, outlines, *size)
+    return Record(url, label, width, height, None, where)
 
 
-def _box(annotation: dict, label: str, width: int, height: int) -> Box:
-    bbox = annotation.get("bbox")
-    if not isinstance(bbox, list) or len(bbox) != 4:
-        raise UserError("has no bbox of four numbers")
-    x, y, w, h = map(number, bbox, ("bbox[0]", "bbox[1]", "bbox[2]", "bbox[3]"))
-    crowd = flag(annotation.get("iscrowd"), "iscrowd")
-    area = None if annotation.get("area") is None else number(annotation["area"], "area")
-    return Box(label, x / width, y / height, (x + w) / width, (y + h) / height, crowd, area)
+def _boxes(rows: list[Row], corners: list[Any], width: int, height: int) -> Boxes:
+    boxes = []
+    for (name, crowd, area), (x, y, w, h) in zip(rows, corners, strict=True):
+        own = None if area == w * h else area
+        boxes.append(Box(name, x / width, y / height, (x + w) / width, (y + h) / height, crowd, own))
+    return Boxes(tuple(boxes))
 
 
-FORMAT = Format("coco", "COCO (.json)", (Boxes,), candidates, read)
+def _polygons(rows: list[Row], outlines: list[Any], width: int, height: int) -> Polygons:
+    flat = [v for parts in outlines if isinstance(parts, list) for part in parts for v in part]
+    values, start = (np.array(flat).reshape(-1, 2) / (width, height)).ravel().tolist(), 0
+    instances = []
+    for (name, crowd, area), parts in zip(rows, outlines, strict=True):
+        polygon = []
+        for part in parts if isinstance(parts, list) else ():
+            polygon.append(tuple(values[start : start + len(part)]))
+            start += len(part)
+        instances.append(Instance(name, tuple(polygon), crowd, None if polygon else parts, area))
+    return Polygons(tuple(instances))
+
+
+def _four(annotation: Annotation) -> tuple[float, float, float, float]:
+    """Return x, y, width and height."""
+    try:
+        return _FOUR.decode(annotation.bbox)
+    except msgspec.DecodeError:  # numbers as text, or something wrong
+        bbox = msgspec.json.decode(annotation.bbox)
+        if not isinstance(bbox, list) or len(bbox) != 4:
+            raise UserError("has no bbox of four numbers") from None
+        x, y, w, h = map(number, bbox, ("bbox[0]", "bbox[1]", "bbox[2]", "bbox[3]"))
+        return x, y, w, h
+
+
+def _outline(annotation: Annotation) -> list[list[float]] | Rle:
+    """Return the parts of a polygon as they stand, or a mask."""
+    try:
+        parts = _NUMBERS.decode(annotation.segmentation)
+    except msgspec.DecodeError:  # a mask, numbers as text, or something wrong
+        found = msgspec.json.decode(annotation.segmentation)
+        if isinstance(found, dict):
+            return rle(found)
+        parts = _parts(found)
+    for i, part in enumerate(parts, 1):
+        if len(part) % 2:
+            raise UserError(f"part {i} of its segmentation has {len(part)} numbers; x and y alternate")
+    if not parts:
+        raise UserError(f"has no segmentation, which {Polygons.task()} needs; for boxes alone use {Boxes.task()}")
+    return parts
+
+
+def _parts(value: Any) -> list[list[float]]:
+    """Return the parts of a polygon: a list of lists, or one list of numbers for the only part."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise UserError(f"its segmentation is {shown(value)}, neither polygons nor run lengths")
+    parts = value if all(isinstance(part, list) for part in value) else [value]
+    return [[number(v, "segmentation") for v in part] for part in parts]
+
+
+def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
+    """Write one file; ids count from 1, categories in the order in which their names occur.
+
+    Pixels are written with three decimals where these give the fraction back, else with all digits, from which it comes
+    back but for its last bit. An area that is not stated is written as that of the pixels, or the box's own.
+    """
+    folder, images, classes, annotations = folder_of(url), list[bytes](), dict[str, int](), 0
+    lost: dict[str, int] = {}
+    with record_file.replacing(url) as fresh, fresh.open("xb") as file:
+        file.write(b'{"annotations": [')
+        for record in records:
+            width, height = record.width, record.height
+            if width is None or height is None:
+                from automl_images.annotations.imaging import open_image
+
+                width, height = open_image(record.image_url, decode=False).shown
+            name = written_name(record.image_url, folder)
+            images.append(_ENCODE({"id": len(images) + 1, "file_name": name, "width": width, "height": height}))
+            objects: Any = record.label.boxes if kind is Boxes else _drawn(record.label.instances, lost)
+            shapes = (_boxed if kind is Boxes else _outlined)(objects, width, height)
+            lines = []
+            for found, shape in zip(objects, shapes, strict=True):
+                annotations += 1
+                ids = {"id": annotations, "image_id": len(images)}
+                category = classes.setdefault(found.label, len(classes) + 1)
+                lines.append(_ENCODE({**ids, "category_id": category, **shape, "iscrowd": int(found.isCrowd)}))
+            if lines:
+                file.write((b"\n" if annotations == len(lines) else b",\n") + b",\n".join(lines))
+        file.write(b'\n], "images": [\n' + b",\n".join(images) + b'\n], "categories": ')
+        file.write(_ENCODE([{"id": key, "name": name} for name, key in classes.items()]) + b"}\n")
+    return Written(len(images), lost)
+
+
+def _drawn(instances: Sequence[Instance], lost: dict[str, int]) -> list[Instance]:
+    """Return the objects that have an outline."""
+    drawn = [one for one in instances if one.rle or any(one.polygon)]
+    if len(drawn) < len(instances):
+        lost["objects without outline"] = lost.get("objects without outline", 0) + len(instances) - len(drawn)
+    return drawn
+
+
+def _boxed(boxes: Sequence[Box], width: int, height: int) -> Iterator[dict[str, Any]]:
+    corners = _in_pixels([v for b in boxes for v in (b.topX, b.topY, b.bottomX, b.bottomY)], width, height)
+    for box, bbox in zip(boxes, _bboxes(corners[::2], corners[1::2]), strict=True):
+        yield {"bbox": bbox, "area": bbox[2] * bbox[3] if box.area is None else box.area}
+
+
+def _outlined(instances: Sequence[Instance], width: int, height: int) -> Iterator[dict[str, Any]]:
+    drawn = [(one, list(filter(None, one.polygon))) for one in instances]
+    points = _in_pixels([v for _, parts in drawn for part in parts for v in part], width, height)
+    sizes = [sum(map(len, parts)) for _, parts in drawn]
+    starts = [start // 2 for start, size in zip(itertools.accumulate(sizes, initial=0), sizes, strict=False) if size]
+    bboxes: Iterator[list[float]] = iter(())
+    if starts:
+        bboxes = iter(_bboxes(np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)))
+    values, start = points.ravel().tolist(), 0
+    for one, parts in drawn:
+        segmentation: Any = []
+        for part in parts:
+            segmentation.append(values[start : start + len(part)])
+            start += len(part)
+        if one.rle:
+            left, top, right, bottom = (v * side for v, side in zip(box_of(one), (width, height) * 2, strict=True))
+            bbox, segmentation = [float(v) for v in (left, top, right - left, bottom - top)], one.rle.to_json()
+        else:
+            bbox = next(bboxes)
+        area = area_of(one, width, height) if one.area is None else one.area
+        yield {"bbox": bbox, "area": area, "segmentation": segmentation}
+
+
+def _bboxes(starts: np.ndarray, ends: np.ndarray) -> list[list[float]]:
+    """Return x, y, width and height of boxes, each width such that x + width is the end: with few digits if these do.
+
+    ``starts`` and ``ends`` are their corners, an array of n x 2 each.
+    """
+    lengths = ends - starts
+    short = np.rint(lengths * 1000) / 1000
+    return np.hstack((starts, np.where(starts + short == ends, short, lengths))).tolist()
+
+
+def _in_pixels(fractions: list[float], width: int, height: int) -> np.ndarray:
+    """Return x, y, x, y, ... as points in pixels, n x 2, with three decimals where these give the fraction back."""
+    wanted = np.array(fractions).reshape(-1, 2)
+    exact = wanted * (width, height)
+    short = np.rint(exact * 1000) / 1000
+    return np.where(short / (width, height) == wanted, short, exact)
+
+
+FORMAT = Format("coco", "COCO (.json)", (Boxes, Polygons), candidates, read, write)

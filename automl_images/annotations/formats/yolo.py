@@ -22,6 +22,7 @@ from automl_images.annotations.labels import Box, Boxes, Instance, Label, Polygo
 from automl_images.annotations.lines import first_line
 from automl_images.annotations.records import Record, labelling, records_of
 from automl_images.annotations.source import Source
+from automl_images.annotations.tracing import traced
 from automl_images.annotations.values import Broken, number, shown
 from automl_images.annotations.yolo_names import is_data_yaml, names_of, sets_of
 from automl_images.errors import UserError
@@ -244,15 +245,15 @@ def _drawn(label: Label) -> Sequence[Any]:
 
 
 def _written(one: Box | Instance, lost: Counter[str]) -> list[str]:
-    """Return the numbers of an object's lines: YOLO has no object of several parts, and no mask."""
+    """Return the numbers of an object's lines: YOLO has no object of several parts; a mask is traced."""
     if isinstance(one, Box):
         width, height = one.bottomX - one.topX, one.bottomY - one.topY
         return [f"{one.topX + width / 2!r} {one.topY + height / 2!r} {width!r} {height!r}"]
-    if one.rle is not None:
-        lost["objects given as masks (left out)"] += 1
-        return []
-    lost["parts (each is an object)"] += len(one.polygon) - 1
-    return [" ".join(map(repr, part)) for part in one.polygon]
+    parts, holes = traced(one.rle) if one.rle is not None else (one.polygon, 0)
+    lost["holes"] += holes
+    lost["objects without a pixel"] += not parts
+    lost["parts (each is an object)"] += max(0, len(parts) - 1)
+    return [" ".join(map(repr, part)) for part in parts]
 
 
 FORMAT = Format("yolo", "YOLO (.txt)", (Boxes, Polygons), candidates, read, write, folder=True)

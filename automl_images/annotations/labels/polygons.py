@@ -103,6 +103,13 @@ class Polygons(Label):
         """Return the objects in Azure's schema, ``isCrowd`` as 0 or 1."""
         return [instance.to_json() for instance in self.instances]
 
+    @classmethod
+    def restored(cls, value: Any) -> Self:
+        """Return the label that :meth:`to_json` wrote."""
+        if not isinstance(value, list):
+            raise ValueError(value)
+        return cls(tuple([_restored(one) for one in value]))
+
     def names(self) -> list[str]:
         """Return the class of each object."""
         return [instance.label for instance in self.instances]
@@ -154,6 +161,16 @@ def _instance(value: Any, index: int) -> Instance:
         return Instance(class_name(value.get("label")), polygon, crowd, rle, area)
     except UserError as error:
         raise UserError(f"object {index}: {error}") from None
+
+
+def _restored(value: dict[str, Any]) -> Instance:
+    mask = value.get("rle")
+    if mask is None:
+        polygon = tuple([tuple(part) for part in value["polygon"]])
+        return Instance(value["label"], polygon, bool(value["isCrowd"]), None, value.get("area"))
+    height, width = mask["size"]
+    rle = Rle(height, width, mask["counts"])
+    return Instance(value["label"], (), bool(value["isCrowd"]), rle, value.get("area"))
 
 
 def _parts(value: Any) -> tuple[tuple[float, ...], ...]:
