@@ -80,6 +80,7 @@ def convert(
     copy_to: Annotated[
         str | None, typer.Option(help="Copy this machine's images there; records name the copies.")
     ] = None,
+    near_duplicates: Annotated[bool, typer.Option(help="Say which images look alike; each is opened again.")] = False,
     classes_of: Annotated[str | None, typer.Option(help="Refuse a class that these records (JSONL) lack.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -98,6 +99,7 @@ def convert(
         copy_to=copy_to,
         trained=step.digests(classes_of) if classes_of else (),
         check=check,
+        near_duplicates=near_duplicates,
     )
     for line in findings.briefly(summary["findings"]):
         print(line, file=sys.stderr)

@@ -36,11 +36,12 @@ from automl_images.annotations.values import LIKE, MISSING, UNREADABLE, UNUSED, 
 from automl_images.errors import DiskFullError, StoreError, UserError, nearest
 
 POLICIES = ("fail", "skip", "fix")
-EQUAL, SHARED = "an image with the bytes of another", "an image that also trains"
+EQUAL, ALIKE = "an image with the bytes of another", "an image that looks like another"
+SHARED = "an image that also trains"
 NEARLY, RARE = "class names that are nearly equal", "a class with fewer than 10 examples"
 FLAWS: tuple[Flaw, ...] = (
     *((name, "refused", "image left out", "image left out") for name in (MISSING, UNOPENED, TRUNCATED, UNREADABLE)),
-    *((name, "kept", "kept", "kept") for name in (EQUAL, SHARED, LIKE)),
+    *((name, "kept", "kept", "kept") for name in (EQUAL, ALIKE, SHARED, LIKE)),
     *((name, "said", "said", "said") for name in (UNUSED, NEARLY, RARE)),
 )
 _AT_ONCE, _THREADS, _HEADERS, _SHOWN, _FEW = 256, 16, 64, 5, 10
@@ -102,9 +103,11 @@ class Checker:
         Under ``fail``, :meth:`check` raises at its end what was taken here.
         """
         flaw = error.flaw if isinstance(error, FlawError) else UNREADABLE
-        self.findings.add(flaw, str(error))
         if self.findings.is_note(flaw):
+            if flaw != UNUSED or self.rules.classes is None:  # a set to score on need not have every class
+                self.findings.add(flaw, str(error))
             return
+        self.findings.add(flaw, str(error))
         if isinstance(error, LabelError):
             self._spoil(hash(error.image))
         if self.on_error == "fail":
@@ -214,6 +217,17 @@ class Checker:
         self.labels.update(record.label.names())
         self._crowds += record.label.crowds()
         return record
+
+    def look(self, records: Iterable[Record]) -> None:
+        """Say which of the records' images look like another, by their perceptual hashes; each is opened."""
+        from automl_images.annotations.duplicates import alike
+
+        some = {record.image_url: record for record in records}
+        first: dict[int, Record] = {}
+        for (url, record), number in zip(some.items(), alike(list(some)), strict=True):
+            other = first.setdefault(number, record)
+            if other is not record and (record.digest is None or record.digest != other.digest):
+                self.findings.add(ALIKE, f"{storage.redact(url)}: looks like {storage.redact(other.image_url)}")
 
     def _mended(self, record: Record) -> Record:
         return dataclasses.replace(record, label=record.label.as_objects()) if self._all_crowd else record

@@ -34,6 +34,7 @@ def convert(
     copy_to: str | None = None,
     trained: Collection[str] = (),
     check: str = "full",
+    near_duplicates: bool = False,
 ) -> dict[str, Any]:
     """Read a source, check every record and its image, and write JSONL; ``out`` is written whole or not at all.
 
@@ -48,6 +49,7 @@ def convert(
         trained: the digests of the images that train; one that is here too is said.
         check: ``full``, each image is read to its end; or ``headers``, for its size alone, so that truncated images and
             images of equal bytes are not found.
+        near_duplicates: whether it is said which images look alike; each is opened once more.
 
     Returns:
         ``images``, ``boxes`` or ``labels``, ``classes`` ({name: how many}), the counts of flaws, and ``findings``, as
@@ -78,6 +80,8 @@ def convert(
         if not checker.images:
             left_out = checker.found["skipped_images"]
             raise UserError(f"{storage.redact(source)}: has no image that can be used ({left_out} were left out)")
+        if near_duplicates:
+            checker.look(read_records(str(fresh), label))
     summary = checker.summary()
     if copy_to:
         summary |= {f"{what}_images": count for what, count in counts.items()}
