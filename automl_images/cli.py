@@ -73,9 +73,14 @@ def convert(
     format: Annotated[str, typer.Option(help=f"auto, or {formats.description()}.")] = "auto",
     images: Annotated[str | None, typer.Option(help="The images' root, or PREFIX=URL.")] = None,
     on_error: Annotated[str, typer.Option(help="What to do with flawed records: fail, skip or fix.")] = "fail",
+    check: Annotated[
+        str,
+        typer.Option(help="full, or headers: an image's size alone; truncated and equal ones are not found."),
+    ] = "full",
     copy_to: Annotated[
         str | None, typer.Option(help="Copy this machine's images there; records name the copies.")
     ] = None,
+    near_duplicates: Annotated[bool, typer.Option(help="Say which images look alike; each is opened again.")] = False,
     classes_of: Annotated[str | None, typer.Option(help="Refuse a class that these records (JSONL) lack.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -93,6 +98,8 @@ def convert(
         classes=classes,
         copy_to=copy_to,
         trained=step.digests(classes_of) if classes_of else (),
+        check=check,
+        near_duplicates=near_duplicates,
     )
     for line in findings.briefly(summary["findings"]):
         print(line, file=sys.stderr)

@@ -58,6 +58,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     usual = [subset, f"images/{subset}", "images"]
     root = source.root_beside(usual)
     content = Content(file, broken)
+    source.named.update(content.classes.values())
     places = [*source.places(file), *usual]
     fractions = content.fractions("segmentation" if kind is Polygons else "bbox")
     if kind is Boxes and any(len(bytes(a.segmentation)) > len("null") for a in content.annotations[:1]):
