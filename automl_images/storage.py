@@ -104,8 +104,19 @@ def modified(url: str) -> float | None:
         return None
 
 
+def check_regular(url: str) -> None:
+    """Refuse a local pipe, socket or device, which reading would wait for.
+
+    Raises:
+        UserError: it is one.
+    """
+    if is_local(url) and (path := local_path(url)).exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{redact(url)}: is no regular file")
+
+
 def read_bytes(url: str) -> bytes:
-    """Return a file's bytes; raises FileNotFoundError if there is none."""
+    """Return a file's bytes; raises FileNotFoundError if there is none, UserError as :func:`check_regular`."""
+    check_regular(url)
     return ask(url, lambda fs, path: fs.cat_file(path))
 
 
@@ -122,6 +133,7 @@ def open_text(url: str, mode: str = "r") -> Any:
             fs.makedirs(fs._parent(path), exist_ok=True)
         return fs.open(path, mode, encoding="utf-8-sig" if mode == "r" else "utf-8", newline="")
 
+    check_regular(url)
     return ask(url, opened)
 
 

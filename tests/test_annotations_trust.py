@@ -668,3 +668,15 @@ def test_the_digest_of_an_image_is_in_its_record(tmp_path):
     assert record.digest == digest_of((tmp_path / "a.png").read_bytes())
     record_file.write([Record("/a.png", Boxes(()), 12, 8, "png")], str(tmp_path / "before"))
     assert next(read_records(str(tmp_path / "before"))).digest is None
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "xml", "manifest", "lst", "rec", "txt", "yaml", "zip"])
+@pytest.mark.parametrize("whole", [True, False], ids=["file", "folder"])
+@pytest.mark.timeout(60)
+def test_a_named_pipe_is_not_waited_for(tmp_path, suffix, whole):
+    os.mkfifo(tmp_path / f"x.{suffix}")
+    source = tmp_path / f"x.{suffix}" if whole else tmp_path
+    for name in ("auto", *formats.NAMES):
+        for kind in ("class", "boxes", "polygons", "mask"):
+            with pytest.raises(UserError):
+                list(formats.read(str(source), name, label=kind))

@@ -140,7 +140,7 @@ def _record(annotation: Any, kind: type[Label], url: str, where: str, passed: Co
         width, height = open_image(url, decode=False).shown
     outlines, classes = [], []
     for i, one in enumerate(results, 1):
-        type_, value = one.get("type"), one.get("value")
+        type_, value = str(one.get("type")), one.get("value")
         try:
             if type_ == "choices":
                 classes += _labels(value, "choices")
