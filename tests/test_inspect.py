@@ -329,6 +329,8 @@ def test_folders_that_sort_images_do_not_make_a_task(tmp_path):
     records = draw_squares(tmp_path / "JPEGImages", 2)
     write_voc(tmp_path, records)
     assert guessed_task(Source(str(tmp_path))) == "image-object-detection"
+    save_images(tmp_path / "objects", ["a/images/a.png", "a/masks/1.png", "b/images/b.png", "b/masks/1.png"])
+    assert guessed_task(Source(str(tmp_path / "objects"))) == "image-instance-segmentation"
     save_images(tmp_path / "classes", ["cat/a.png", "dog/b.png"])
     assert guessed_task(Source(str(tmp_path / "classes"))) == "image-classification"
 
