@@ -52,9 +52,16 @@ LABELS = {
 OTHERS = {
     ("masks", "polygons"): Polygons((Instance("cat", rle=Rle(8, 12, "0170`2")),)),
 }
+OTHERS["voc", "polygons"] = OTHERS["masks", "polygons"]
 # by format and kind, what its writer cannot hold of LABELS, and what is left
 LOST = {
     # an outline's area is stated as its pixels'
+    # outlines become pixels
+    ("voc", "polygons"): (
+        {"outlines (pixels are kept)": 1},
+        Polygons((Instance("cat", rle=Rle(8, 12, "T1171O001O1c0")),)),
+    ),
+    ("voc", "mask"): ({}, dataclasses.replace(LABELS["mask"], mask_url="a.png")),
     ("coco", "polygons"): ({}, Polygons((dataclasses.replace(LABELS["polygons"].instances[0], area=12.0),))),
     ("manifest", "mask"): ({"ignore": 1}, dataclasses.replace(LABELS["mask"], ignore=(255,))),
 }
@@ -140,6 +147,12 @@ SAMPLES = {
     ("coco", "boxes"): {"x.json": coco(bbox=[3, 4, 6, 4])},
     ("coco", "polygons"): {"x.json": coco(segmentation=[[3, 4, 9, 4, 9, 8]])},
     ("voc", "boxes"): {"x.xml": VOC},
+    ("voc", "polygons"): {"Annotations/a.xml": VOC, "SegmentationObject/a.png": mask_of(1, 1)},
+    ("voc", "mask"): {
+        "SegmentationClass/a_mask.png": mask_of(1, 2),
+        "Annotations/a_mask.xml": VOC,
+        "label_map.json": json.dumps({"classes": MASK["classes"], "ignore": [0, 255]}),
+    },
     ("manifest", "class"): {"x.manifest": json.dumps({"source-ref": "a.png", "animal": "cat"})},
     ("manifest", "classes"): {"x.manifest": json.dumps({"source-ref": "a.png", "animal": ["cat", "dog"]})},
     ("manifest", "boxes"): {
@@ -248,11 +261,13 @@ def test_what_a_format_writes_it_reads_back(tmp_path, name):
         folder = tmp_path / kind.kind
         save_images(folder, ["a.png"])
         (folder / "a_mask.png").write_bytes(mask_of(1, 2))
-        record = Record(str(folder / "a.png"), LABELS[kind.kind], 12, 8, "png")
+        label = LABELS[kind.kind]
+        record = Record(str(folder / "a.png"), label.placed(lambda mask: str(folder / mask)), 12, 8, "png")  # noqa: B023
         out = str(folder / f"out_{kind.kind}") + ("" if format.folder else ".jsonl")
-        lost, kept = LOST.get((name, kind.kind), ({}, record.label))
+        lost, kept = LOST.get((name, kind.kind), ({}, label))
         assert format.write([record], out, kind) == Written(1, lost)
-        (found,) = formats.read(out, name, label=kind.kind)
+        root = str(folder) if format.folder else None
+        (found,) = formats.read(out, name, root, label=kind.kind)
         assert (found.image_url, named(found.label)) == (record.image_url, kept)
 
 
