@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from automl_images import __version__, storage
-from automl_images.annotations import formats, read_records
+from automl_images.annotations import findings, formats, read_records
 from automl_images.cli_data import AsJson
 from automl_images.cli_data import app as data_commands
 from automl_images.errors import UserError
@@ -84,8 +84,18 @@ def convert(
 
     classes = sorted({c for r in read_records(classes_of) for c in r.label.names()}) if classes_of else None
     summary = step.convert(
-        source, out, task, format=format, images=images, on_error=on_error, classes=classes, copy_to=copy_to
+        source,
+        out,
+        task,
+        format=format,
+        images=images,
+        on_error=on_error,
+        classes=classes,
+        copy_to=copy_to,
+        trained=step.digests(classes_of) if classes_of else (),
     )
+    for line in findings.briefly(summary["findings"]):
+        print(line, file=sys.stderr)
     _print(summary, as_json, json.dumps(summary))
 
 
@@ -97,12 +107,38 @@ def split(
     split_ratio: Annotated[float, typer.Option(min=0, max=1, help="The share that validates.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Equal seeds split equally, on any machine.")] = 0,
     given: Annotated[str | None, typer.Option(help="Records that validate; if it has any, none are split off.")] = None,
+    by: Annotated[str, typer.Option(help="random, stratified (by class), group or list.")] = "random",
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="By group: a regular expression that matches the group in an image's name."),
+    ] = None,
+    near_duplicates: Annotated[bool, typer.Option(help="Keep images that look alike together too.")] = False,
+    validation_list: Annotated[str | None, typer.Option(help="By list: the names of images that validate.")] = None,
+    test_list: Annotated[str | None, typer.Option(help="By list: the names of images to test on.")] = None,
+    test: Annotated[str | None, typer.Option(help="The JSONL file to write for the test set.")] = None,
+    test_ratio: Annotated[float, typer.Option(min=0, max=1, help="The share that is the test set.")] = 0.0,
+    tested: Annotated[str | None, typer.Option(help="Records to test on; if it has any, none are split off.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Split records into training and validation."""
+    """Split records into training, validation and test."""
     from automl_images.steps.split import split_data
 
-    summary = split_data(data, given, training, validation, ratio=split_ratio, seed=seed)
+    summary = split_data(
+        data,
+        given,
+        training,
+        validation,
+        ratio=split_ratio,
+        seed=seed,
+        by=by,
+        pattern=pattern,
+        near_duplicates=near_duplicates,
+        validation_list=validation_list,
+        test_list=test_list,
+        test_out=test,
+        test_ratio=test_ratio,
+        tested=tested,
+    )
     _print(summary, as_json, json.dumps(summary))
 
 

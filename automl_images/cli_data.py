@@ -30,7 +30,9 @@ def inspect(
     result, shown = inspect_source(source, task, format=format, images=images, html=html)
     if as_json:
         return print(json.dumps(result, indent=1))
-    print_tables(f"{result['source']}: {result['task']}, {result['format']}", shown)
+    for part in shown:
+        found = result["sets"][part.name]
+        print_tables(f"{found['source']}: {result['task']}, {found['format']}", part)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from automl_images.annotations import formats
 from automl_images.errors import UserError, nearest
@@ -25,7 +25,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 class Source(Block):
     """One set of labelled images."""
 
-    source: str = Field(description="A folder or file, local or any fsspec URL.")
+    source: str = Field(description="A folder, file or .zip, local or any fsspec URL.")
     format: Literal["auto", *formats.NAMES] = Field(  # type: ignore[valid-type]
         "auto", description=f"What the source is: {formats.description()}."
     )
@@ -33,21 +33,52 @@ class Source(Block):
 
 
 class Split(Block):
-    """How validation is split off training."""
+    """How validation, and a test set, are split off training."""
 
-    by: Literal["random"] = "random"
+    by: Literal["random", "stratified", "group", "list"] = Field(
+        "random",
+        description="stratified: each class in the same ratio; group: a group's images together; list: as lists say.",
+    )
     seed: Whole = 0
+    pattern: str | None = Field(
+        None,
+        description="By group: a regular expression that matches, as its first group, the group in an image's name.",
+    )
+    near_duplicates: bool = Field(False, description="Keep images that look alike together too; each is opened.")
+    validation_list: str | None = Field(None, description="By list: a file of the names of images that validate.")
+    test_list: str | None = Field(None, description="By list: a file of the names of images to test on.")
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        if (self.by == "group") != (self.pattern is not None):
+            raise ValueError("by: group needs a pattern, and a pattern is for by: group alone")
+        if (self.by == "list") != bool(self.validation_list or self.test_list):
+            raise ValueError("by: list needs a list, and validation_list and test_list are for by: list alone")
+        return self
 
 
 class Data(Block):
     """The labelled images."""
 
     training: Source
-    validation: Source | None = Field(None, description="null: split off training.")
+    validation: Source | None = Field(
+        None, description="null: that of training's folder, if it holds several sets; else split off training."
+    )
     test: Source | None = Field(None, description="The best model is evaluated here; null: on validation.")
     split_ratio: Real = Field(0.2, gt=0, lt=1, description="The share of training that validates.")
+    test_ratio: Real = Field(0, ge=0, lt=1, description="The share of training that is the test set.")
     split: Split = Split()
     on_error: Literal["fail", "skip", "fix"] = Field("fail", description="What happens to a flawed record.")
+
+    @model_validator(mode="after")
+    def _splits_what_is_not_given(self) -> Self:
+        if self.split_ratio + self.test_ratio >= 1:
+            raise ValueError("split_ratio and test_ratio leave no share that trains")
+        if self.test and (self.test_ratio or self.split.test_list):
+            raise ValueError("test is given, and test_ratio or split.test_list gives another; give one of the two")
+        if self.validation and self.split.validation_list:
+            raise ValueError("validation is given, and split.validation_list gives another; give one of the two")
+        return self
 
 
 class Weights(Block):

@@ -259,8 +259,11 @@ def _parallel(work: Callable[[str], T], items: list[str]) -> list[T]:
         return list(pool.map(patiently, items))
 
 
-def put_folder(local: Path, url: str) -> None:
-    """Copy a local folder to ``url``, replacing what is there. On this machine the change is one rename."""
+def put_folder(local: Path, url: str, last: str | None = None) -> None:
+    """Copy a local folder to ``url``, replacing what is there. On this machine the change is one rename.
+
+    On a store the file named ``last``, if there is one, is written when all others are there.
+    """
     if is_local(url):
         target = local_path(url)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -274,7 +277,9 @@ def put_folder(local: Path, url: str) -> None:
         ask(join(url, name), lambda fs, path: fs.put_file(str(local / name), path))
 
     remove(url)
-    _parallel(put, [str(f.relative_to(local)) for f in sorted(local.rglob("*")) if f.is_file()])
+    files = [str(f.relative_to(local)) for f in sorted(local.rglob("*")) if f.is_file()]
+    _parallel(put, [f for f in files if f != last])
+    _parallel(put, [f for f in files if f == last])
 
 
 def get_folder(url: str, local: Path) -> Path:

@@ -93,7 +93,8 @@ def manifest(label: Any) -> str:
 
 
 NAMES = ["cat", "dog"]
-SOURCES: dict[tuple[str, str], dict[str, str]] = {
+TEXTS = (".jsonl", ".json", ".manifest", ".lst", ".csv", ".xml", ".txt", ".yaml", ".html")
+SOURCES: dict[tuple[str, str], dict[str, Any]] = {
     ("jsonl", "class"): {"x.jsonl": lines([{"image_url": n, "label": NAMES[i % 2]} for i, n in enumerate(IMAGES)])},
     ("jsonl", "classes"): {"x.jsonl": lines([{"image_url": n, "label": NAMES} for n in IMAGES])},
     ("jsonl", "boxes"): {
@@ -117,6 +118,16 @@ SOURCES: dict[tuple[str, str], dict[str, str]] = {
     ("csv", "classes"): {"x.csv": "image,labels\n" + "".join(f"{n},cat|dog\n" for n in IMAGES)},
     ("folder", "class"): {},
 }
+
+
+def sources() -> dict[tuple[str, str], dict[str, Any]]:
+    """Return good sources by format and kind of label: those here, and the tests' samples, which have every format.
+
+    A file's content is text or bytes, or None for an image.
+    """
+    from tests.test_formats import SAMPLES
+
+    return SOURCES | {pair: {"a.png": None} | files for pair, files in SAMPLES.items() if pair not in SOURCES}
 
 
 def as_text(value: Any) -> str:
@@ -187,20 +198,26 @@ def damaged(text: str, name: str, rng: random.Random) -> bytes:
     return mark.join(parts).encode(errors="surrogatepass")
 
 
-def lay(root: Path, format: str, kind: str, rng: random.Random) -> None:
+def lay(root: Path, format: str, kind: str, rng: random.Random, given: dict[str, Any]) -> None:
     """Write a damaged source of a format: its images, and files whose names or content are changed."""
     (root.parent / "outside.png").write_bytes(PICTURE)
     (root / "out").symlink_to(root.parent)
     (root / "loop").symlink_to(root / "loop")
-    for i, name in enumerate(IMAGES):
+    images = IMAGES if (format, kind) in SOURCES else [name for name, content in given.items() if content is None]
+    for i, name in enumerate(images):
         place = root / NAMES[i % 2] / name if format == "folder" else root / name
-        place.parent.mkdir(exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(damaged_bytes(PICTURE, rng) if rng.random() < 0.03 else PICTURE)
-    files = {name: text.encode() for name, text in SOURCES[format, kind].items()}
+    texts = {name: content for name, content in given.items() if content is not None}
+    files = {name: text if isinstance(text, bytes) else text.encode() for name, text in texts.items()}
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         if files:
             name = rng.choice(list(files))
-            files[name] = damaged(files[name].decode(errors="surrogateescape"), name, rng)
+            content = files[name]
+            if name.endswith(TEXTS):
+                files[name] = damaged(content.decode(errors="surrogateescape"), name, rng)
+            else:
+                files[name] = damaged_bytes(content, rng)
         if not files or rng.random() < 0.1:
             name = as_text(rng.choice(EVIL))[:200]
             with contextlib.suppress(OSError, ValueError):  # not all of them are names of files
@@ -210,15 +227,18 @@ def lay(root: Path, format: str, kind: str, rng: random.Random) -> None:
                 )
                 (place / "a.png").write_bytes(PICTURE)
     for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
 
 
-def one(root: Path, out: Path, format: str, kind: str, rng: random.Random) -> str | None:
-    """Convert a damaged source; return what went wrong, if anything."""
-    lay(root, format, kind, rng)
-    source = root if rng.random() < 0.5 or not SOURCES[format, kind] else root / next(iter(SOURCES[format, kind]))
-    source = source if format != "voc" else root
+def one(root: Path, out: Path, format: str, kind: str, rng: random.Random, given: dict[str, Any]) -> str | None:
+    """Convert a damaged source, of such files; return what went wrong, if anything."""
+    lay(root, format, kind, rng, given)
+    files = [name for name, content in given.items() if content is not None]
+    source = root if rng.random() < 0.5 or not files else root / files[0]
+    source = source if format not in ("voc", "masks") else root
     images = as_text(rng.choice(EVIL)) if rng.random() < 0.05 else None
+    images = str(root / "images") if format == "recordio" else images  # where its images are written
     out.write_text("before")
     try:
         convert(
@@ -267,7 +287,8 @@ def at_most(seconds: int) -> Iterator[None]:
 def annotations(count: int, seed: int, show: Callable[[str], object] = lambda _: None) -> dict[str, int]:
     """Return how often each of ``COUNTS`` happened in so many damaged sources; ``show`` is told of the first few."""
     counts = Counter(dict.fromkeys(COUNTS, 0))
-    pairs = list(SOURCES)
+    given = sources()
+    pairs = list(given)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "written", "out.jsonl")
         out.parent.mkdir()
@@ -277,7 +298,7 @@ def annotations(count: int, seed: int, show: Callable[[str], object] = lambda _:
             said, why = io.StringIO(), ""
             try:
                 with at_most(SECONDS), contextlib.redirect_stderr(said):
-                    wrong = one(root, out, *pairs[i % len(pairs)], rng)
+                    wrong = one(root, out, *pairs[i % len(pairs)], rng, given[pairs[i % len(pairs)]])
             except TimeoutError:
                 wrong, why = "hangs", traceback.format_exc()
             except Exception:

@@ -66,7 +66,7 @@ def trial(url, run, index, attempt):
                 return EXIT_SUPERSEDED
         journal.close()
     best = {{"metric": "m", "value": epoch / 10, "epoch": epoch}}
-    url = ledger.model_url(index, started.attempt)
+    url = ledger.artifacts(index).model(started.attempt)
     ledger.end_trial(started, State.COMPLETED, journal.last, best=best, model=url)
     return 0
 

@@ -6,7 +6,8 @@
 - Limits of a task are not passed on, /dev/shm has 64 MiB: both are the experiment's ``resources`` here, for the steps
   that have them on a cluster.
 - The images' entry point takes a step's name; kfp's commands are whole.
-- Containers write as the user who started them, who also removes them if the run is stopped.
+- Containers write as the user who started them, who also removes them if the run is stopped; those of a run that was
+  killed the next run of its root removes.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -26,10 +29,14 @@ from kfp.local import docker_task_handler
 from kubernetes.utils.quantity import parse_quantity
 
 from automl_images.environment import CREDENTIALS, IMAGE
-from automl_images.errors import UserError
+from automl_images.errors import UserError, say
 from automl_images.steps import HEAVY
 from automl_images.steps.repeat import store_is_here
+from automl_images.sweep.liveness import died_here, identity
 from pipelines.local import Runner, Task, replaced
+
+# labels of a container: its run's folder, and the process that waits for it
+RUN, PROCESS = "automl-images.run", "automl-images.process"
 
 
 class Containers(Runner):
@@ -42,6 +49,22 @@ class Containers(Runner):
     def __init__(self, *arguments: Any, **more: Any):
         super().__init__(*arguments, **more)
         self._client = engine()
+        self._remove_orphans()
+
+    def _remove_orphans(self) -> None:
+        """Remove what runs of the same root have left that were killed, and could end nothing.
+
+        They would train on, for nobody, and on what the trials of this run need.
+        """
+        root, removed = self.folder.parents[1], Counter[str]()
+        for container in self._client.containers.list(all=True, filters={"label": PROCESS}, ignore_removed=True):
+            run = container.labels.get(RUN, "")
+            if Path(run).is_relative_to(root) and died_here(container.labels[PROCESS]):
+                with contextlib.suppress(APIError):
+                    container.remove(force=True)
+                    removed[run] += 1
+        for run, count in removed.items():
+            say(f"{run}: was killed; what it left running in Docker is removed ({count} containers)")
 
     def _kfp(self) -> Any:
         return kfp.local.DockerRunner()
@@ -90,7 +113,7 @@ class Containers(Runner):
             "security_opt": ["no-new-privileges"],
             "init": True,  # passes signals on, and ends what a trial leaves behind
             "network_mode": "host" if store_is_here() else None,
-            "labels": {"automl-images.run": str(self.folder), "automl-images.step": step},
+            "labels": {RUN: str(self.folder), PROCESS: identity(), "automl-images.step": step},
         }
         if step not in HEAVY:
             return options

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from automl_images import storage
-from automl_images.annotations import Mask, formats
+from automl_images.annotations import formats
 from automl_images.errors import UserError
 from automl_images.experiment import Source
 from automl_images.tasks import get_task
@@ -43,14 +43,11 @@ def _folder(address: str) -> Path:
 
 
 def _beside(part: Source, label: str) -> list[Path]:
-    """Return the folder of the first image: of VOC's Annotations it is the one beside them; and that above its mask."""
+    """Return the folder of the first image: of VOC's Annotations it is the one beside them."""
     if part.images or not storage.is_local(part.source):
         return []
     try:
         record = next(formats.read(part.source, part.format, None, lambda *_: None, label=label), None)
     except UserError:  # convert says what is wrong with it
         return []
-    if not record or not storage.is_local(record.image_url):
-        return []
-    above = [storage.local_path(record.label.mask_url).parent.parent] if isinstance(record.label, Mask) else []
-    return [storage.local_path(record.image_url).parent, *above]
+    return [storage.local_path(record.image_url).parent] if record and storage.is_local(record.image_url) else []

@@ -70,10 +70,11 @@ def build(experiment: Experiment, *, here: int | None = None, keyed: bool = Fals
     ):
         converted = place(convert(task=task, data=data, storage=storage, copy_images=copy_images, digest=digest))
         converted.set_caching_options(keyed)
-        records, given, test = (converted.outputs[name] for name in ("training", "validation", "test"))
-        parts = place(split(data=data, converted=converted.outputs["Output"], records=records, given=given))
+        records, given, tested = (converted.outputs[name] for name in ("training", "validation", "test"))
+        sets = {"records": records, "given": given, "tested": tested}
+        parts = place(split(data=data, converted=converted.outputs["Output"], **sets))
         parts.set_caching_options(True)
-        training, validation = parts.outputs["training"], parts.outputs["validation"]
+        training, validation, test = (parts.outputs[name] for name in ("training", "validation", "test"))
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         sweep = {"experiment": experiment_json, "storage": storage, "run": run, "fresh": fresh}
         lanes = place(plan(**sweep, training=training, validation=validation)).outputs["Output"]

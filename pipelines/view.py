@@ -20,7 +20,9 @@ from automl_images.sweep.trial import Trial
 from pipelines.local import Runner, Task
 
 _TAIL = 20
-_PROGRESS = re.compile(r"trial \d+: epoch \d+/\d+: loss .* images/s")  # training.progress's
+# of a lane's log: training.progress's lines; the baseline, once; what the lane itself says
+_PROGRESS = re.compile(r"trial \d+: epoch \d+/\d+: loss .* images/s|lane \d+: ")
+_BASELINE = re.compile(r"trial \d+: (baseline: .*)")
 _LONGEST = 15.0  # seconds between two listings of a ledger, however slow its store
 
 
@@ -92,15 +94,19 @@ class View:
         self._trials = trials
 
     def _show_progress(self) -> None:
-        """Print what trials have said of epochs without an evaluation since the last look at the lanes' logs."""
+        """Print what a person is to read of what lanes and trials have said since the last look at their logs."""
         for task in [t for t in self.runner.tasks if t.step == "train" and t.log.is_file()]:
             with task.log.open("rb") as log:
                 log.seek(self._read.get(task.log, 0))
                 whole = log.read().rpartition(b"\n")[0]
             self._read[task.log] = self._read.get(task.log, 0) + len(whole)
             for line in whole.decode(errors="replace").splitlines():
+                simplest = _BASELINE.match(line)
                 if _PROGRESS.match(line):
                     self._print(f"  {line}")
+                elif simplest and simplest[1] not in self._said:
+                    self._said.add(simplest[1])
+                    self._print(f"  {simplest[1]}")
 
     @property
     def trained(self) -> bool:

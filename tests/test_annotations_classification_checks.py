@@ -180,6 +180,7 @@ def test_a_class_without_an_image_in_validation_is_said(tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "training: 3 images, 3 classes",
+        "training: note: 3 x a class with fewer than 10 examples (said); first 'cat' has 1",
         "validation: 1 images, 1 classes",
         "validation: 1 images also train, by their bytes",
         "validation: no image has the class cat, emu; the metrics of each such class are absent",

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from automl_images import steps
 from automl_images.environment import CREDENTIALS, IMAGE, MOUNTS
 from automl_images.errors import UserError
 from automl_images.experiment import Resources
+from automl_images.sweep.liveness import identity
 from pipelines import containers
 from pipelines.experiment import Experiment
 from pipelines.local import Runner
@@ -61,10 +63,15 @@ class Engine:
     def __init__(self):
         self.output, self.code, self.refusal, self.forever, self.made, self.known = [], 0, None, False, [], set()
         self.containers = self.images = self
+        self.left = []
 
     def create(self, image, command, **options):
         self.made.append(Container(self, image, command, options))
         return self.made[-1]
+
+    def list(self, all, filters, ignore_removed):
+        assert all and ignore_removed
+        return [c for c in self.left if filters["label"] in c.labels]
 
     def get(self, image):
         if image not in self.known:
@@ -162,6 +169,40 @@ def test_stopping_kills_what_runs_and_starts_no_more(engine, tmp_path):
     assert "SIGTERM" in engine.made[0].calls, "which the container's init passes on to the lane"
     assert runner.execute(task("select", tmp_path), {IMAGE: "light:1"}) == 1
     assert len(engine.made) == 1
+
+
+def test_what_a_killed_run_of_the_same_root_left_running_is_removed_and_said(engine, tmp_path, capsys):
+    def left(run, process):
+        container = Container(engine, "gpu:1", [], {})
+        container.labels = {containers.RUN: str(tmp_path / run), containers.PROCESS: process}
+        engine.left.append(container)
+        return container
+
+    def other():
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        return child, identity(child.pid)
+
+    (dead, dead_id), (stopped, stopped_id) = other(), other()
+    dead.communicate(b"\n")
+    stopped.send_signal(signal.SIGSTOP)
+    removed = [left("runs/cells/1", dead_id), left("runs/cells/1", dead_id)]
+    kept = [
+        left("runs/cells/2", identity()),
+        left("runs/cells/3", stopped_id),
+        left("runs/cells/4", f"elsewhere {dead_id.partition(' ')[2]}"),
+        left("others/cells/1", dead_id),
+    ]
+    try:
+        runner = place(tmp_path / "runs/other/5", 1)
+        assert [c.calls for c in removed + kept] == [["remove"]] * 2 + [[]] * 4
+    finally:
+        stopped.kill()
+        stopped.wait()
+    said = f"{tmp_path}/runs/cells/1: was killed; what it left running in Docker is removed (2 containers)"
+    assert capsys.readouterr().err.splitlines() == [said]
+    runner.execute(task("convert", tmp_path), {IMAGE: "light:1"})
+    labels = engine.made[0].options["labels"]
+    assert labels[containers.RUN] == str(runner.folder) and labels[containers.PROCESS] == identity()
 
 
 def test_an_image_that_is_not_here_and_an_engine_that_does_not_answer_are_lines(engine, monkeypatch):

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from PIL import Image
+from scipy import ndimage
 
 from automl_images import storage
 from automl_images.annotations import (
@@ -15,6 +20,7 @@ from automl_images.annotations import (
     Boxes,
     Classes,
     Instance,
+    Mask,
     OneClass,
     Polygons,
     Record,
@@ -23,8 +29,12 @@ from automl_images.annotations import (
     record_file,
 )
 from automl_images.annotations.formats.base import Format, Written
-from automl_images.annotations.shapes import encoded
+from automl_images.annotations.labels import KINDS
+from automl_images.annotations.shapes import encoded, mask_of
+from automl_images.annotations.tracing import traced
 from automl_images.errors import UserError
+from automl_images.reports import formats_table
+from automl_images.steps.convert import convert
 from automl_images.steps.export import export_records, kind_in, summary_lines, taken
 from tests.conftest import draw_squares, save_images
 
@@ -124,7 +134,7 @@ def test_images_come_into_the_folder(tmp_path, stand, images):
     export_records(records, str(tmp_path / "out"), "stand", images=images)
     for name in ("0.png", "1.png"):
         image = tmp_path / "out/images" / name
-        assert image.is_symlink() == (images == "link")
+        assert not image.is_symlink() and image.samefile(tmp_path / "images" / name) == (images == "link")
         assert image.read_bytes() == (tmp_path / "images" / name).read_bytes()
     urls = [json.loads(line)[0] for line in (tmp_path / "out/all.txt").read_text().splitlines()]
     assert [url.rpartition("/images/")[2] for url in urls] == ["0.png", "1.png"]
@@ -144,9 +154,29 @@ def test_images_of_one_name_get_two(tmp_path, stand):
     files = sorted(str(p) for p in tmp_path.rglob("*.*g"))
     record_file.write([Record(file, Boxes((BOX,)), 12, 8) for file in files], str(tmp_path / "r.jsonl"))
     export_records(str(tmp_path / "r.jsonl"), str(tmp_path / "out"), "stand", images="link")
-    found = {p.name: str(p.resolve()) for p in (tmp_path / "out/images").iterdir()}
+    found = {p.name: next(f for f in files if p.samefile(f)) for p in (tmp_path / "out/images").iterdir()}
     assert sorted(found) == ["X-3.jpg", "my_cat.png", "x-2-2.png", "x-2.png", "x.png"]
     assert sorted(found.values()) == files
+
+
+def test_between_file_systems_links_are_symbolic(tmp_path, stand, monkeypatch):
+    def hardlink_to(self, target):
+        raise OSError(18, "Invalid cross-device link")
+
+    stand(folder=True)
+    monkeypatch.setattr(Path, "hardlink_to", hardlink_to)
+    export_records(records_of(tmp_path, Boxes((BOX,))), str(tmp_path / "out"), "stand")
+    link = tmp_path / "out/images/0.png"
+    assert link.is_symlink() and link.resolve() == tmp_path / "images/0.png"
+
+
+def test_an_image_to_link_that_is_gone_is_said(tmp_path, stand):
+    stand(folder=True)
+    records = records_of(tmp_path, Boxes((BOX,)))
+    (tmp_path / "images/0.png").unlink()
+    with pytest.raises(UserError, match=r"r.jsonl, line 1: the image .*0.png is not there"):
+        export_records(records, str(tmp_path / "out"), "stand")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_failure_leaves_nothing(tmp_path, stand):
@@ -271,3 +301,73 @@ def test_squares_go_out_and_come_back(tmp_path):
     export_records(str(tmp_path / "r.jsonl"), str(tmp_path / "x.jsonl"), "jsonl")
     back = list(formats.read(str(tmp_path / "x.jsonl"), label="boxes"))
     assert back == list(read_records(str(tmp_path / "r.jsonl")))
+
+
+def test_the_table_of_formats_is_current():
+    page = formats_table.PAGE.read_text()
+    assert page == formats_table.page_of(page), "run python -m automl_images.reports.formats_table"
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in page.splitlines() if line.startswith("| ")}
+    for name, one in formats.FORMATS.items():
+        assert rows[name].split(" | ")[2] == (("a folder" if one.folder else "a file") if one.write else "")
+
+
+def test_the_table_of_formats_is_mended_and_keeps_what_is_said(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "annotations.md"
+    rows = ["| format | labels | |", "| --- | --- | --- |", r"| coco | x | `a\|b` ids |", "| gone | y | z |"]
+    page.write_text("\n".join(["# Formats", "", *rows, "", "End", ""]))
+    monkeypatch.setattr(formats_table, "PAGE", page)
+    monkeypatch.setattr(sys, "argv", ["formats_table", "--check"])
+    assert formats_table.main() == 1 and "is stale" in capsys.readouterr().err and "gone" in page.read_text()
+    monkeypatch.setattr(sys, "argv", ["formats_table"])
+    assert formats_table.main() == 0
+    text = page.read_text()
+    assert r"`a\|b` ids |" in text and "gone" not in text
+    assert text.startswith("# Formats\n\n| format") and text.endswith("|\n\nEnd\n")
+    assert all(f"\n| {name} | " in text for name in formats.NAMES) and "| A folder per class: `SOURCE/" in text
+    monkeypatch.setattr(sys, "argv", ["formats_table", "--check"])
+    assert formats_table.main() == 0
+    with pytest.raises(ValueError, match="no table"):
+        formats_table.page_of("# Formats\n")
+
+
+SQUARE = ((0.25, 0.25, 0.75, 0.25, 0.75, 0.75, 0.25, 0.75),)
+LABELLED = {
+    "class": [OneClass("cat"), OneClass("dog"), OneClass("cat")],
+    "classes": [Classes(("cat", "dog")), Classes(("dog",)), Classes(("cat",))],
+    "boxes": [Boxes((BOX, dataclasses.replace(BOX, label="dog", topX=0.0))), Boxes(()), Boxes((BOX,))],
+    "polygons": [Polygons((Instance("cat", SQUARE),)), Polygons(()), Polygons((Instance("dog", SQUARE),))],
+}
+WRITTEN = [(name, kind.kind) for name, one in formats.FORMATS.items() if one.write for kind in one.kinds]
+SUFFIXES = {"coco": ".json"}
+
+
+@pytest.mark.parametrize(("name", "kind"), WRITTEN)
+def test_what_every_format_is_given_comes_back(tmp_path, name, kind):
+    one = formats.FORMATS[name]
+    if kind == "mask":
+        Image.fromarray(np.tile(np.array([0, 1, 255], np.uint8), (8, 4))).save(tmp_path / "m.png")
+        labels = [Mask(str(tmp_path / "m.png"), (("cat", 0), ("dog", 1)), (255,), ("cat", "dog"))]
+    else:
+        labels = LABELLED[kind]
+    records = records_of(tmp_path, *labels)
+    out = tmp_path / ("out" if one.folder else f"x{SUFFIXES.get(name, f'.{name}')}")
+    result = export_records(records, str(out), name)
+    assert result["images"] == len(labels) and result["kind"] == kind
+    back = str(tmp_path / "back.jsonl")
+    convert(str(out), back, KINDS[kind].task(), format=name)
+    found = {Path(r.image_url).stem: sorted(r.label.names()) for r in read_records(back, kind)}
+    assert found == {str(i): sorted(label.names()) for i, label in enumerate(labels)}
+    assert all(storage.exists(r.image_url) for r in read_records(back, kind))
+    if one.folder:
+        texts = [p.read_text() for p in out.rglob("*") if p.suffix in (".yaml", ".xml", ".txt")]
+        assert str(tmp_path) not in "".join(texts), "the folder may be moved"
+
+
+@given(npst.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_a_traced_mask_is_the_mask_with_its_holes_filled(mask):
+    parts, holes = traced(encoded(mask))
+    filled = ndimage.binary_fill_holes(mask)  # what no path of side by side pixels reaches from outside
+    assert bool(parts) == mask.any() and (holes > 0) == bool((filled & ~mask).any())
+    if parts:
+        again = mask_of(Instance("cat", parts), mask.shape[1], mask.shape[0])
+        assert (again == filled).all()

@@ -9,6 +9,7 @@ import pickle
 import pkgutil
 import posixpath
 import struct
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -51,17 +52,25 @@ LABELS = {
 # by format and kind, where a format cannot hold that label
 OTHERS = {
     ("masks", "polygons"): Polygons((Instance("cat", rle=Rle(8, 12, "0170`2")),)),
+    ("voc", "polygons"): Polygons((Instance("cat", rle=Rle(8, 12, "0170`2")),)),
+    ("voc", "mask"): Mask("a.png", (("emu", 0), ("cat", 1), ("dog", 2)), (255,), ("emu", "cat", "dog")),
 }
-OTHERS["voc", "polygons"] = OTHERS["masks", "polygons"]
 # by format and kind, what its writer cannot hold of LABELS, and what is left
+SUFFIXES = {"csv": ".csv"}
 LOST = {
-    # an outline's area is stated as its pixels'
-    # outlines become pixels
-    ("voc", "polygons"): (
+    ("masks", "polygons"): (
         {"outlines (pixels are kept)": 1},
         Polygons((Instance("cat", rle=Rle(8, 12, "T1171O001O1c0")),)),
     ),
-    ("voc", "mask"): ({}, dataclasses.replace(LABELS["mask"], mask_url="a.png")),
+    ("voc", "polygons"): (
+        {"points of outlines (pixels are kept)": 1},
+        Polygons((Instance("cat", rle=Rle(8, 12, "T1171O001O1c0")),)),
+    ),
+    ("voc", "mask"): (
+        {"values of classes (indices are new)": 1},
+        Mask("a.png", (("cat", 0), ("dog", 1)), (255,), ("cat", "dog")),
+    ),
+    # an outline's area is stated as its pixels'
     ("coco", "polygons"): ({}, Polygons((dataclasses.replace(LABELS["polygons"].instances[0], area=12.0),))),
     ("manifest", "mask"): ({"ignore": 1}, dataclasses.replace(LABELS["mask"], ignore=(255,))),
 }
@@ -147,12 +156,6 @@ SAMPLES = {
     ("coco", "boxes"): {"x.json": coco(bbox=[3, 4, 6, 4])},
     ("coco", "polygons"): {"x.json": coco(segmentation=[[3, 4, 9, 4, 9, 8]])},
     ("voc", "boxes"): {"x.xml": VOC},
-    ("voc", "polygons"): {"Annotations/a.xml": VOC, "SegmentationObject/a.png": mask_of(1, 1)},
-    ("voc", "mask"): {
-        "SegmentationClass/a_mask.png": mask_of(1, 2),
-        "Annotations/a_mask.xml": VOC,
-        "label_map.json": json.dumps({"classes": MASK["classes"], "ignore": [0, 255]}),
-    },
     ("manifest", "class"): {"x.manifest": json.dumps({"source-ref": "a.png", "animal": "cat"})},
     ("manifest", "classes"): {"x.manifest": json.dumps({"source-ref": "a.png", "animal": ["cat", "dog"]})},
     ("manifest", "boxes"): {
@@ -189,6 +192,13 @@ SAMPLES = {
     ("masks", "polygons"): {"images/a.png": None, "masks/a/1.png": mask_of(255, 255), "classes.txt": "cat\n"},
     ("csv", "class"): {"x.csv": "image,label\na.png,cat\n"},
     ("csv", "classes"): {"x.csv": "image,label\na.png,cat|dog\n"},
+    ("voc", "polygons"): {"a.xml": VOC, "SegmentationObject/a.png": mask_of(1, 1)},
+    ("voc", "mask"): {"SegmentationClass/a.png": mask_of(1, 2), "classes.txt": "emu\ncat\ndog\n"},
+    ("csv", "boxes"): {
+        "x.csv": "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,12,8,cat,3,4,9,8\n",
+    },
+    ("yolo", "boxes"): {"a.txt": "1 0.5 0.75 0.5 0.5\n", "classes.txt": "emu\ncat\n"},
+    ("yolo", "polygons"): {"a.txt": "1 0.25 0.5 0.75 0.5 0.75 1.0\n", "classes.txt": "emu\ncat\n"},
     ("labelme", "class"): {"a.json": labelme(flags={"cat": True, "dog": False})},
     ("labelme", "classes"): {"a.json": labelme(flags={"cat": True, "dog": True})},
     ("labelme", "boxes"): {"a.json": labelme(shapes=[labelme_shape("rectangle", [[3, 4], [9, 8]])])},
@@ -259,16 +269,21 @@ def test_what_a_format_writes_it_reads_back(tmp_path, name):
     format = formats.FORMATS[name]
     for kind in format.kinds:
         folder = tmp_path / kind.kind
-        save_images(folder, ["a.png"])
-        (folder / "a_mask.png").write_bytes(mask_of(1, 2))
-        label = LABELS[kind.kind]
-        record = Record(str(folder / "a.png"), label.placed(lambda mask: str(folder / mask)), 12, 8, "png")  # noqa: B023
-        out = str(folder / f"out_{kind.kind}") + ("" if format.folder else ".jsonl")
-        lost, kept = LOST.get((name, kind.kind), ({}, label))
+        out = str(folder / f"out_{kind.kind}") + ("" if format.folder else SUFFIXES.get(name, ".jsonl"))
+        images = Path(out, "images") if format.folder else folder
+        save_images(images, ["a.png"])
+        if kind is Mask:
+            (folder / "a_mask.png").write_bytes(mask_of(1, 2))
+        label = LABELS[kind.kind].placed(lambda mask, folder=folder: str(folder / mask))
+        record = Record(str(images / "a.png"), label, 12, 8, "png")
+        lost, kept = LOST.get((name, kind.kind), ({}, record.label))
         assert format.write([record], out, kind) == Written(1, lost)
-        root = str(folder) if format.folder else None
-        (found,) = formats.read(out, name, root, label=kind.kind)
-        assert (found.image_url, named(found.label)) == (record.image_url, kept)
+        (found,) = formats.read(out, name, label=kind.kind, **options(name, folder))
+        place = f"{out}/cat/a.png" if name == "folder" else record.image_url
+        assert name == "recordio" or found.image_url == place
+        kept_image = found.image_url if name == "folder" else str(images / "a.png")  # which is moved there
+        assert Path(kept_image).read_bytes() == storage.read_bytes(found.image_url)
+        assert named(found.label) == named(kept)
 
 
 def test_a_file_is_one_row_of_the_table_and_bears_its_name():
@@ -356,7 +371,5 @@ def test_a_link_out_of_a_folder_whose_other_images_are_taken_is_refused(tmp_path
 
 
 def test_the_page_on_annotations_has_every_format():
-    from pathlib import Path
-
     page = (Path(__file__).parents[1] / "docs/annotations.md").read_text()
     assert [line.split(" ")[1] for line in page.splitlines() if line.startswith("| ")][2:] == list(formats.NAMES)

@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from automl_images.annotations import Box, Boxes, Classes, Mask, OneClass, Record, formats
+from automl_images import storage
+from automl_images.annotations import Box, Boxes, Classes, Mask, OneClass, Record, formats, record_file
 from automl_images.annotations.formats.base import Written
 from automl_images.annotations.labels import KINDS
 from automl_images.errors import UserError
 from automl_images.steps.convert import convert
+from automl_images.steps.export import export_records
 from tests.conftest import jsonl_lines, save_images
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=6).map(
@@ -279,6 +281,20 @@ def test_a_list_takes_the_ids_that_are_beside_it(tmp_path):
     assert not (tmp_path / "x.lst").exists()
 
 
+@pytest.mark.parametrize("out", ["memory://lists/{}", "{}"])
+def test_lists_of_one_folder_have_one_list_of_names_wherever_they_are_written(tmp_path, out):
+    out = out.format(tmp_path / "lists")
+    save_images(tmp_path, ["a.png"])
+    for name, labels in (("train", ["cat", "dog"]), ("val", ["dog"])):
+        records = [Record(str(tmp_path / "a.png"), OneClass(label)) for label in labels]
+        record_file.write(records, str(tmp_path / "r"))
+        export_records(str(tmp_path / "r"), f"{out}/{name}.lst", "lst", task="image-classification")
+        found = formats.read(f"{out}/{name}.lst", images=str(tmp_path), label="class")
+        assert [record.label for record in found] == [OneClass(label) for label in labels]
+    assert storage.read_text(f"{out}/classes.txt") == "cat\ndog\n"
+    assert storage.read_text(f"{out}/val.lst").split("\t")[1] == "1"
+
+
 def test_boxes_of_an_image_without_a_size_are_not_written(tmp_path):
     with pytest.raises(UserError, match="^here: has no size, which boxes in pixels need"):
         formats.FORMATS["manifest"].write(
@@ -406,6 +422,61 @@ def test_a_recordio_file_without_a_folder_for_its_images_is_refused(tmp_path):
     for images in (None, f"s3://bucket/={tmp_path}"):
         with pytest.raises(UserError, match="x.rec: holds its images itself.*images: FOLDER"):
             list(formats.read(str(tmp_path / "x.rec"), images=images, label="class"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), names=UNIQUE, kind=st.sampled_from(["class", "classes", "boxes"]))
+def test_recordio_is_read_back_but_for_what_is_said_to_be_lost(tmp_path_factory, data, names, kind):
+    folder = tmp_path_factory.mktemp("recordio")
+    side = st.floats(0, 1)
+    box = st.builds(Box, st.sampled_from(names), side, side, side, side, st.booleans(), st.none() | st.just(2.0))
+    label = {
+        "class": st.builds(OneClass, st.sampled_from(names)),
+        "classes": st.builds(lambda found: Classes(tuple(found)), st.lists(st.sampled_from(names), unique=True)),
+        "boxes": st.builds(lambda found: Boxes(tuple(found)), st.lists(box, max_size=4)),
+    }[kind]
+    labels = data.draw(st.lists(label, min_size=1, max_size=5))
+    records = []
+    for i, one in enumerate(labels):
+        magic = data.draw(st.lists(st.sampled_from([b"x", struct.pack("<I", MAGIC)]), max_size=6))
+        (folder / f"{i}.png").write_bytes(image_bytes(colour=i) + b"".join(magic))
+        records.append(Record(str(folder / f"{i}.png"), one))
+    used = {name for one in labels for name in one.names()}
+    if kind == "classes" and len(used) < 2:
+        with pytest.raises(UserError, match="one column would be read as class ids"):
+            formats.FORMATS["recordio"].write(records, str(folder / "x.rec"), Classes)
+        return
+    written = formats.FORMATS["recordio"].write(records, str(folder / "x.rec"), KINDS[kind])
+    found = list(formats.read(str(folder / "x.rec"), "recordio", images=str(folder / "out"), label=kind))
+    assert written.images == len(found) == len(records)
+    for after, before in zip(found, records, strict=True):
+        assert Path(after.image_url).read_bytes() == Path(before.image_url).read_bytes()
+    if kind != "boxes":
+        assert written.lost == {}
+        assert [set(r.label.names()) for r in found] == [set(one.names()) for one in labels]
+        return
+    boxes, kept = ([b for one in group for b in one.boxes] for group in (labels, [r.label for r in found]))
+    single = [tuple(map(float, np.float32((b.topX, b.topY, b.bottomX, b.bottomY)))) for b in boxes]
+    assert [(b.label, (b.topX, b.topY, b.bottomX, b.bottomY)) for b in kept] == list(
+        zip([b.label for b in boxes], single, strict=True)
+    )
+    expected = {
+        "isCrowd": sum(b.isCrowd for b in boxes),
+        "area": sum(b.area is not None for b in boxes),
+        "digits of corners (32 bits are kept)": sum(
+            (b.topX, b.topY, b.bottomX, b.bottomY) != s for b, s in zip(boxes, single, strict=True)
+        ),
+    }
+    assert written.lost == {what: count for what, count in expected.items() if count}
+
+
+def test_an_image_that_recordio_does_not_take_is_refused(tmp_path):
+    write(tmp_path, {"a.bmp": image_bytes("bmp")})
+    for name, said in (("a.bmp", "is neither JPEG nor PNG"), ("none.png", "is not there")):
+        with pytest.raises(UserError, match=f"^here: the image .*{name} {said}"):
+            records = [Record(str(tmp_path / name), OneClass("cat"), where="here")]
+            formats.FORMATS["recordio"].write(records, str(tmp_path / "x.rec"), OneClass)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bmp"]
 
 
 def test_manifests_are_json(folder):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,15 +23,17 @@ from automl_images.annotations import (
     Record,
     record_file,
 )
+from automl_images.annotations.checks import SHARED
+from automl_images.annotations.findings import Findings
 from automl_images.annotations.labels import KINDS
 from automl_images.annotations.overview import Overview, pixels_by_class
 from automl_images.annotations.shapes import encoded
 from automl_images.annotations.source import Source
 from automl_images.errors import UserError
 from automl_images.reports.annotated import DRAWN, caption, picture
-from automl_images.reports.data import PICTURES, DataSet, ordered, write_page
+from automl_images.reports.data import PICTURES, DataSet, write_page
 from automl_images.steps.convert import convert_data
-from automl_images.steps.inspect import findings_of, guessed_task, inspect_source, write_data_report
+from automl_images.steps.inspect import guessed_task, inspect_source, write_data_report
 from tests.conftest import draw_squares, save_images, write_coco, write_jsonl, write_voc
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -207,23 +210,17 @@ def test_the_page_stands_alone_and_is_bounded(tmp_path):
 
 
 def test_the_page_has_the_findings_the_worst_first(tmp_path):
-    found = {
-        "repeated images": {"count": 9, "severity": "note", "first": []},
-        "boxes outside": {"count": 2, "severity": "warning", "first": ["x.xml"]},
-        "images <missing>": {"count": 12, "severity": "error", "first": [f"a.xml, box {i}" for i in range(10)]},
-        "flat boxes": {"count": 3, "severity": "warning", "first": []},
-    }
-    assert [what for what, _ in ordered(found)] == [
-        "images <missing>",
-        "flat boxes",
-        "boxes outside",
-        "repeated images",
-    ]
+    table = {"images <missing>": ("refused", "image left out"), "flat": ("dropped",) * 2, "repeated": ("kept",) * 2}
+    found = Findings(table)
+    for flaw, count in (("repeated", 9), ("flat", 2), ("images <missing>", 12)):
+        for i in range(count):
+            found.add(flaw, f"{flaw[:4]}.xml, box {i}")
     part = boxed(tmp_path)
-    text = page(tmp_path, DataSet("data", part.figures, found, ()))
-    places = [text.index(what) for what in ("images &lt;missing&gt;", "flat boxes", "boxes outside", "repeated images")]
+    text = page(tmp_path, DataSet("data", part.figures, found.to_json(), ()))
+    places = [text.index(what) for what in ("12 x images &lt;missing&gt;", "2 x flat", "9 x repeated")]
     assert places == sorted(places)
-    assert "a.xml, box 9" in text and "the first 10" in text and "No image could be drawn" in text
+    assert "imag.xml, box 9<" in text and "imag.xml, box 10" not in text and "the first 10" in text
+    assert "(image left out)" in text and "No image could be drawn" in text
 
 
 def test_an_image_that_has_gone_is_counted_on_the_page(tmp_path):
@@ -262,7 +259,7 @@ def test_a_person_sees_tables_without_being_on_a_terminal(tmp_path):
     assert lines[0].endswith("image-object-detection, voc") or lines[1].endswith("image-object-detection, voc")
     assert all(len(line) <= 80 for line in lines)
     text = " ".join(done.stdout.split())
-    assert "images 5" in text and "Findings error 1 " in text and "image width, pixels 64 64 64 64" in text
+    assert "images 5" in text and "Findings error 1 x " in text and "image width, pixels 64 64 64 64" in text
     assert "data:image/jpeg" in (tmp_path / "x.html").read_text()
     assert not list(tmp_path.glob("*.jsonl")), "nothing else is written"
     wide = inspect(tmp_path, columns=140).stdout.splitlines()
@@ -274,8 +271,10 @@ def test_a_program_gets_json(tmp_path):
     done = inspect(path, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert (found["task"], found["format"], found["images"]) == ("image-object-detection", "jsonl", 4)
-    assert found["findings"] == {} and set(found["classes"]) == {"blue", "red"}
+    assert found["task"] == "image-object-detection" and set(found["sets"]) == {"data"}
+    one = found["sets"]["data"]
+    assert (one["format"], one["images"]) == ("jsonl", 4) and set(one["classes"]) == {"blue", "red"}
+    assert list(one["findings"]) == ["a class with fewer than 10 examples"]
 
 
 @pytest.mark.parametrize(
@@ -342,15 +341,11 @@ def test_a_source_of_several_formats_is_not_guessed(tmp_path):
         guessed_task(Source(str(tmp_path)))
 
 
-def test_counts_of_flaws_are_findings_until_there_are_richer_ones():
-    summary = {"images": 3, "boxes": 2, "classes": {}, "dropped_boxes": 2, "clipped_boxes": 0, "skipped_images": 1}
-    assert findings_of({**summary, "copied_images": 3, "repeated_images": 5}) == {
-        "dropped boxes": {"count": 2, "severity": "warning", "first": []},
-        "skipped images": {"count": 1, "severity": "error", "first": []},
-        "repeated images": {"count": 5, "severity": "note", "first": []},
-    }
-    rich = {"boxes outside": {"count": 2, "severity": "warning", "first": ["x.xml"]}, "none": {"count": 0}}
-    assert findings_of({**summary, "findings": rich}) == {"boxes outside": rich["boxes outside"]}
+def test_a_fault_that_no_task_is_without_is_said(tmp_path):
+    save_images(tmp_path, ["a.png", "root/b.png"])
+    (tmp_path / "root/x.jsonl").write_text('{"image_url": "/outside/a.png", "label": "cat"}\n')
+    with pytest.raises(UserError, match=r"x.jsonl, line 1: .*/outside/a.png"):
+        guessed_task(Source(str(tmp_path / "root/x.jsonl")))
 
 
 def test_an_experiments_sets_are_on_one_page(tmp_path):
@@ -376,5 +371,20 @@ def test_inspecting_is_light():
 
 def test_records_of_convert_are_inspected_too(tmp_path):
     record_file.write(draw_squares(tmp_path, 3), str(tmp_path / "r.jsonl"))
-    result, shown = inspect_source(str(tmp_path / "r.jsonl"))
-    assert result["images"] == shown.figures["images"] == 3
+    result, (shown,) = inspect_source(str(tmp_path / "r.jsonl"))
+    assert result["sets"]["data"]["images"] == shown.figures["images"] == 3
+
+
+def test_a_folder_of_sets_is_shown_set_by_set(tmp_path):
+    for name, count in (("train", 6), ("valid", 4)):
+        write_coco(tmp_path / name, draw_squares(tmp_path / name, count, seed=count))
+        (tmp_path / name / "instances.json").rename(tmp_path / name / "_annotations.coco.json")
+    shutil.copy(tmp_path / "train/000.png", tmp_path / "valid/000.png")
+    result, shown = inspect_source(str(tmp_path), html=str(tmp_path / "x.html"))
+    assert result["task"] == "image-object-detection"
+    assert [(p.name, p.figures["images"]) for p in shown] == [("training", 6), ("validation", 4)]
+    assert result["sets"]["training"]["format"] == "coco" and SHARED not in result["sets"]["training"]["findings"]
+    shared = result["sets"]["validation"]["findings"][SHARED]
+    assert shared["count"] == 1 and "000.png" in shared["first"][0]
+    text = (tmp_path / "x.html").read_text()
+    assert text.count("data:image/jpeg") == 10 and ">validation</h2>" in text and f"1 x {SHARED}" in text

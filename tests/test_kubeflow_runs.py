@@ -104,10 +104,10 @@ def instant(monkeypatch):
         )
         for name in ("model.pt", "settings.json", "labels.json"):
             storage.write(
-                storage.join(shared.model_url(trial, attempt), name), json.dumps({"task": "image-classification"})
+                storage.join(shared.artifacts(trial).model(attempt), name), json.dumps({"task": "image-classification"})
             )
         best = {"metric": "accuracy", "value": 0.5, "epoch": 1}
-        shared.end_trial(content, State.COMPLETED, best=best, model=shared.model_url(trial, attempt))
+        shared.end_trial(content, State.COMPLETED, best=best, model=shared.artifacts(trial).model(attempt))
         return State.COMPLETED.value
 
     monkeypatch.setattr(train, "_run", run)

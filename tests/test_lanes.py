@@ -41,7 +41,7 @@ class Popen:
             begun.write(f"{trial} {content.attempt} {sys.argv[2]}\\n")
         time.sleep(float(os.environ["PAUSE"]))
         ledger.end_trial(content, State.COMPLETED, Score(1, 1, 0.5, 0.5, 0.5),
-                         best={"metric": "m", "value": 0.5, "epoch": 1}, model=ledger.model_url(trial))
+                         best={"metric": "m", "value": 0.5, "epoch": 1}, model=ledger.artifacts(trial).model(1))
         return self
     def __exit__(self, *_):
         pass

@@ -93,7 +93,7 @@ if index == 0:
 else:
     (group / "memory.current").write_text(str(200 << 20))
 best = {"metric": "m", "value": 0.5, "epoch": 1}
-ledger.end_trial(content, State.COMPLETED, best=best, model=ledger.model_url(index))
+ledger.end_trial(content, State.COMPLETED, best=best, model=ledger.artifacts(index).model(1))
 """
 
 

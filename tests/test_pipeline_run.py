@@ -98,7 +98,7 @@ def test_what_a_run_leaves(first, workplace):
     assert found["registered"]["version"] == 1
     assert set(found["evaluation"]["per_label_metrics"]) == {"blue", "red"}
     assert found["evaluation"]["coco"]["map"] is not None
-    for part in ("report", "leaderboard"):
+    for part in ("report", "leaderboard", "data"):
         assert Path(found[part]).parent == Path(found["folder"])
         assert "<html" in Path(found[part]).read_text()
     model = Path(found["model"])

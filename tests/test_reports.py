@@ -210,5 +210,4 @@ def test_class_names_of_any_script_are_drawn(capsys):
     for name in names[:3]:
         for _, font in fonts.runs(name, 20):
             absent = bytes(font.getmask("\uffff"))
-            drawable = any("DejaVu" in str(path) for path in fonts._installed())
-            assert not drawable or all(bytes(font.getmask(c)) != absent for c in name)
+            assert all(bytes(font.getmask(c)) != absent for c in name)

@@ -77,6 +77,18 @@ LAYOUTS = {
         },
         {"training": "annotations/instances_train2017.json", "validation": "annotations/instances_val2017.json"},
     ),
+    "voc's lists": (
+        "boxes",
+        [f"VOC/JPEGImages/{name}.png" for name in "abc"],
+        {f"VOC/Annotations/{name}.xml": VOC.replace("a.png", f"{name}.png") for name in "abc"}
+        | {f"VOC/ImageSets/Main/{set}.txt": f"{name}\n" for set, name in (("train", "a"), ("val", "b"), ("test", "c"))}
+        | {"VOC/ImageSets/Main/trainval.txt": "a\nb\n", "README.md": ""},
+        {
+            "training": "VOC/ImageSets/Main/train.txt",
+            "validation": "VOC/ImageSets/Main/val.txt",
+            "test": "VOC/ImageSets/Main/test.txt",
+        },
+    ),
     "jsonl": (
         "class",
         ["p/a.png", "p/b.png", "p/c.png"],
@@ -140,7 +152,7 @@ def test_the_sets_of_an_export_fill_training_validation_and_test(tmp_path, capsy
     every = [url for found in urls.values() for url in found]
     assert len(every) == len(set(every)) == len(images), "no image is in two sets, and none is left out"
     for name, found_urls in urls.items():
-        if name in expected and len(found_urls) == 1 and not expected[name].endswith(("n", ".csv")):
+        if name in expected and len(found_urls) == 1 and not expected[name].endswith(("n", ".csv", ".txt")):
             assert f"/{expected[name].partition('_lst')[0]}" in found_urls[0] or "annotations" in expected[name]
 
 

@@ -61,7 +61,8 @@ def trial(url, run, index, attempt):
         if journal.evaluated(Score(epoch, epoch, epoch / 10, epoch / 10, epoch / 20)):
             sys.exit(EXIT_SUPERSEDED)
     best = {{"metric": "m", "value": epoch / 10, "epoch": epoch}}
-    ledger.end_trial(content, State.COMPLETED, journal.last, best=best, model=ledger.model_url(index, content.attempt))
+    model = ledger.artifacts(index).model(content.attempt)
+    ledger.end_trial(content, State.COMPLETED, journal.last, best=best, model=model)
 
 if __name__ == "__main__":
     if len(sys.argv) == 2:

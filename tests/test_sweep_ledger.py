@@ -10,7 +10,7 @@ from automl_images.errors import UserError
 from automl_images.sweep.fingerprint import fingerprint
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.score import Evaluation, Score
-from automl_images.sweep.trial import State, Trial
+from automl_images.sweep.trial import State
 
 SETTINGS = {"model_name": "yolov5", "number_of_epochs": 3}
 
@@ -56,6 +56,36 @@ def test_of_two_attempts_the_later_counts_and_the_earlier_sees_it(ledger):
     assert ledger.trials()[0].evaluations == ((1, 0.6),)
 
 
+def test_what_a_superseded_attempt_writes_late_is_no_evaluation(ledger):
+    def evaluate(trial, attempt, number):
+        return ledger.evaluate(Evaluation(trial, attempt, Score(number, number, attempt / 10, attempt / 10, 0.1)))[0]
+
+    ledger.start_trial(0, SETTINGS, [])
+    for number in (1, 2, 3):
+        evaluate(0, 1, number)
+    ledger.start_trial(0, SETTINGS, [], resumed=2)
+    ledger.report(Evaluation(0, 1, Score(4, 4, 0.9, 0.9, 0.9)))  # it had looked before, and wakes between the two
+    assert [list(evaluate(1, 1, number)) for number in (1, 2, 3, 4)] == [[0], [0], [], []]
+    assert ledger.trials()[0].evaluations == ((1, 0.1), (2, 0.1))
+    evaluate(0, 2, 3)
+    assert {trial: s.value for trial, s in evaluate(1, 1, 3).items()} == {0: 0.2}
+    assert ledger.trials()[0].evaluations == ((1, 0.1), (2, 0.1), (3, 0.2))
+
+    ledger.start_trial(0, SETTINGS, [])  # starts over
+    assert [list(evaluate(1, 1, number)) for number in (1, 2, 3)] == [[], [], []]
+    assert ledger.trials()[0].evaluations == ()
+
+
+def test_what_an_attempt_said_last_counts_up_to_where_the_next_goes_on(ledger):
+    content = ledger.start_trial(0, SETTINGS, [])
+    ledger.evaluate(Evaluation(0, 1, Score(1, 2, 0.9, 0.9, 0.9)))
+    ledger.end_trial(content, State.FAILED, resumes=True, error="killed by SIGKILL")
+    other = Evaluation(1, 1, Score(2, 4, 0.1, 0.1, 0.1))
+    assert list(ledger.evaluate(other)[0]) == [0]
+    ledger.start_trial(0, SETTINGS, [])
+    assert list(ledger.evaluate(other)[0]) == []
+
+
 def test_each_trial_is_claimed_by_one_lane(ledger):
     assert ledger.can_claim("r")
     with ThreadPoolExecutor(8) as pool:
@@ -71,16 +101,16 @@ def test_a_new_checkpoint_takes_the_place_of_the_old(ledger, tmp_path):
     local = tmp_path / "c"
     local.mkdir()
     (local / "trainer.ckpt").write_bytes(b"1")
-    assert ledger.checkpoint(0) is None
-    ledger.write_checkpoint(0, 1, 1, local)
+    assert ledger.artifacts(0).checkpoint() is None
+    ledger.artifacts(0).write_checkpoint(1, 1, local)
     (local / "trainer.ckpt").write_bytes(b"2")
-    ledger.write_checkpoint(0, 1, 2, local)
-    folder = ledger.trial_folder(0)
-    assert ledger.checkpoint(0) == "checkpoint-1-2"
+    ledger.artifacts(0).write_checkpoint(1, 2, local)
+    folder = ledger.artifacts(0).url
+    assert ledger.artifacts(0).checkpoint() == "checkpoint-1-2"
     assert storage.read_bytes(f"{folder}/checkpoint-1-2/trainer.ckpt") == b"2"
     assert not storage.exists(f"{folder}/checkpoint-1-1")
-    ledger.remove_scratch(Trial(0, State.COMPLETED, attempt=1))
-    assert ledger.checkpoint(0) is None
+    ledger.artifacts(0).clear(1)
+    assert ledger.artifacts(0).checkpoint() is None
 
 
 def test_trials_are_read_by_programs_as_they_stand(ledger):

@@ -63,7 +63,7 @@ def instant(monkeypatch):
             score = Score(1, 1, 0.5, 0.5, 0.5)
             ledger.evaluate(Evaluation(trial, started.attempt, score))
             best = {"metric": "mean_average_precision", "value": 0.5, "epoch": 1}
-            ledger.end_trial(started, State.COMPLETED, score, best=best, model=ledger.model_url(trial))
+            ledger.end_trial(started, State.COMPLETED, score, best=best, model=ledger.artifacts(trial).model(1))
             return self
 
         def __exit__(self, *_):

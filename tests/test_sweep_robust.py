@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from automl_images import storage, store
+from automl_images.environment import STOP
 from automl_images.errors import StoreError
 from automl_images.steps import train
 from automl_images.steps.select import select_trial
@@ -110,6 +111,32 @@ def test_what_another_submission_trains_is_left_to_it_and_waited_for(ledger, mon
     assert trained == [(1, 1), (0, 2)] and begun.attempt == 1, "what its process leaves is taken over"
 
 
+def test_what_ends_a_sweep_ends_that_of_another_run_too_after_what_it_trains(ledger, monkeypatch, capsys):
+    first, trained = submitted(ledger, "first", 3), []
+
+    def run(shared, run, trial, attempt, *_):
+        trained.append(trial)
+        begun = shared.start_trial(trial, SETTINGS, [], attempt=attempt, run=run, process=identity())
+        if trial == 1:
+            monkeypatch.setenv(STOP, "1")
+            assert json.loads(train.train_lane(submitted(ledger, "second", 3).to_json()))["trials"] == {"2": "skipped"}
+            monkeypatch.delenv(STOP)
+        shared.end_trial(begun, State.COMPLETED)
+        return "completed"
+
+    monkeypatch.setattr(train, "_run", run)
+    done = json.loads(train.train_lane(first.to_json()))["trials"]
+    assert done == {"0": "completed", "1": "completed", "2": "skipped"} and trained == [0, 1]
+    said = capsys.readouterr().err
+    assert "trains trial 1; which is its last, and not waited for (--stop-after-current)" in said
+    assert "lane 0: run second ends the sweep (--stop-after-current), so no further trial starts" in said
+    assert ledger.trial(2).reason.startswith("--stop-after-current: the sweep was ended")
+    assert ledger.stopped_by("second") is None
+
+    json.loads(train.train_lane(submitted(ledger, "third", 3).to_json()))
+    assert trained == [0, 1, 2], "a further run goes on"
+
+
 def test_a_process_of_another_machine_is_dead_when_its_beats_end(ledger, monkeypatch):
     trial = ledger.start_trial(0, SETTINGS, [], run="first", process="elsewhere pid:[1] 7 1")
     others, now = Others(ledger, "second"), time.monotonic()
@@ -140,10 +167,10 @@ def away(monkeypatch):
     event, write, put = threading.Event(), storage.write, storage.put_folder
 
     def failing(call):
-        def called(*arguments):
+        def called(*arguments, **options):
             if event.is_set():
                 raise StoreError("the store gives no answer")
-            return call(*arguments)
+            return call(*arguments, **options)
 
         return called
 
@@ -169,8 +196,8 @@ def test_training_goes_on_while_a_store_is_away_and_all_arrives_afterwards(ledge
     assert time.monotonic() - start < 2 and not (tmp_path / "1").exists(), "nothing waits"
     away.clear()
     one.close()
-    assert storage.read_text(f"{ledger.model_url(0)}/metrics.json") == "2"
-    assert ledger.checkpoint(0) == "checkpoint-1-2" and len(ledger.evaluations()) == 2
+    assert storage.read_text(f"{ledger.artifacts(0).model(1)}/metrics.json") == "2"
+    assert ledger.artifacts(0).checkpoint() == "checkpoint-1-2" and len(ledger.evaluations()) == 2
     assert "the store gives no answer; going on" in capsys.readouterr().err
 
 

@@ -15,7 +15,7 @@ from automl_images.errors import UserError
 from automl_images.registry import Registry
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.score import Evaluation, Score
-from automl_images.sweep.trial import State, Trial
+from automl_images.sweep.trial import State
 from benchmarks.ledger_scale import CREDENTIALS, counted_requests, s3_server, weed
 
 pytest.importorskip("s3fs")
@@ -238,21 +238,38 @@ def folder(path, **files):
 
 
 def test_folders_replace_folders_and_go(ledger, tmp_path):
-    model = ledger.model_url(0)
+    model = ledger.artifacts(0).model(1)
     storage.put_folder(folder(tmp_path / "first", model="1", gone="1"), model)
     storage.put_folder(folder(tmp_path / "second", model="2"), model)
     assert storage.files_below(model) == ["model"]
     assert storage.read_text(f"{model}/model") == "2"
 
-    assert ledger.checkpoint(0) is None
-    ledger.write_checkpoint(0, 1, 1, tmp_path / "first")
-    ledger.write_checkpoint(0, 1, 2, tmp_path / "second")
-    assert ledger.checkpoint(0) == "checkpoint-1-2"
-    assert storage.files_below(ledger.trial_folder(0)) == ["checkpoint-1-2/model", "checkpoint.1", "model-1/model"]
-    fetched = storage.get_folder(f"{ledger.trial_folder(0)}/checkpoint-1-2", tmp_path / "fetched")
+    assert ledger.artifacts(0).checkpoint() is None
+    ledger.artifacts(0).write_checkpoint(1, 1, tmp_path / "first")
+    ledger.artifacts(0).write_checkpoint(1, 2, tmp_path / "second")
+    assert ledger.artifacts(0).checkpoint() == "checkpoint-1-2"
+    assert storage.files_below(ledger.artifacts(0).url) == ["checkpoint-1-2/model", "checkpoint.1", "model-1/model"]
+    fetched = storage.get_folder(f"{ledger.artifacts(0).url}/checkpoint-1-2", tmp_path / "fetched")
     assert (fetched / "model").read_text() == "2"
-    ledger.remove_scratch(Trial(0, State.COMPLETED, attempt=1))
-    assert storage.files_below(ledger.trial_folder(0)) == ["model-1/model"]
+    ledger.artifacts(0).clear(1)
+    assert storage.files_below(ledger.artifacts(0).url) == ["model-1/model"]
+
+
+def test_a_model_that_is_cut_short_has_no_metrics(ledger, tmp_path, monkeypatch):
+    artifacts, files = ledger.artifacts(0), {"metrics.json": "{}", "model.pt": "1", "settings.json": "{}"}
+    artifacts.write_model(1, folder(tmp_path / "whole", **files))
+    assert artifacts.metrics(1) == b"{}" and storage.names(artifacts.model(1)) == sorted(files)
+    ask = storage.ask
+
+    def dies(url, work):
+        if url.endswith("settings.json"):
+            raise KeyboardInterrupt
+        return ask(url, work)
+
+    monkeypatch.setattr(storage, "ask", dies)
+    with pytest.raises(KeyboardInterrupt):
+        artifacts.write_model(1, folder(tmp_path / "better", **files))
+    assert artifacts.metrics(1) is None and not artifacts.adopt_model(2, "checkpoint-1-3")
 
 
 def test_models_are_registered_once_and_numbered_without_gaps(bucket, tmp_path):

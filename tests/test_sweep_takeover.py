@@ -60,7 +60,7 @@ def interrupted(sweep, number):
     """Start the lane, and return it when its trial has been evaluated so often and has a checkpoint."""
     plan, start, ledger = sweep
     process = start(plan())
-    wait(lambda: len(ledger.evaluations()) >= number and ledger.checkpoint(0), process)
+    wait(lambda: len(ledger.evaluations()) >= number and ledger.artifacts(0).checkpoint(), process)
     return process
 
 
@@ -83,7 +83,7 @@ def test_a_stopped_trial_that_is_taken_over_and_woken_changes_nothing(sweep, eva
     assert first.returncode == 0 and "taken trial 0 over" in printed
     assert ledger.trial(0) == taken
     assert {name: storage.read_bytes(f"{taken.model}/{name}") for name in before} == before
-    assert select_trial(ledger.url) == selected and selected["model"] == ledger.model_url(0, 2)
+    assert select_trial(ledger.url) == selected and selected["model"] == ledger.artifacts(0).model(2)
     metrics = json.loads(before["metrics.json"])
     assert (metrics["epoch"], metrics["accuracy"]) == (selected["epoch"], pytest.approx(selected["value"], abs=1e-6))
     assert [epoch for epoch, _ in ledger.trials()[0].evaluations] == list(range(1, EPOCHS + 1))
@@ -118,7 +118,7 @@ def test_a_damaged_checkpoint_is_one_line_and_the_trial_starts_over(sweep, how):
     first = interrupted(sweep, 2)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
-    damage(how, Path(ledger.trial_folder(0), ledger.checkpoint(0)))
+    damage(how, Path(ledger.artifacts(0).url, ledger.artifacts(0).checkpoint()))
     second = start(plan())
     printed, _ = second.communicate(timeout=300)
     assert second.returncode == 0 and "Traceback" not in printed, printed
@@ -126,3 +126,17 @@ def test_a_damaged_checkpoint_is_one_line_and_the_trial_starts_over(sweep, how):
     assert "resuming from its beginning (attempt 2)" in printed
     trial = ledger.trial(0)
     assert (trial.state, trial.attempt, trial.resumed) == (State.COMPLETED, 2, None)
+
+
+def test_a_checkpoint_without_its_model_starts_over_at_once(sweep):
+    plan, start, ledger = sweep
+    first = interrupted(sweep, 2)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    storage.remove(ledger.artifacts(0).model(1))
+    second = start(plan())
+    printed, _ = second.communicate(timeout=300)
+    assert second.returncode == 0 and "its model has changed or is lost, so the trial starts over" in printed, printed
+    trial = ledger.trial(0)
+    assert (trial.state, trial.attempt, trial.resumed) == (State.COMPLETED, 2, None)
+    assert {"model.pt", "metrics.json"} <= set(storage.names(trial.model))

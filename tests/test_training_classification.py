@@ -112,7 +112,7 @@ def test_a_whole_vit_resumes_too(data, tmp_path, monkeypatch):
     assert furthest(*last) <= 1e-6
 
 
-def test_several_labels_are_learned(tmp_path):
+def test_several_labels_are_learned(tmp_path, capsys):
     several = [[], ["blue"], ["green"], ["red"], ["blue", "red"], ["green", "red"]]
     drawn = draw_classes(tmp_path / "images", several * 4)
     given = {**SMALL, "number_of_epochs": 10, "learning_rate": 0.05, "training_batch_size": 6}
@@ -122,6 +122,12 @@ def test_several_labels_are_learned(tmp_path):
     assert values[0] < 0.8
     assert fitted.best["value"] > 0.95
     assert fitted.best["metrics"]["iou"] == fitted.best["value"]
+    # no label is on more than half of the images, so that none is predicted: right of the one image without any
+    assert fitted.best["metrics"]["baseline"]["iou"] == pytest.approx(1 / 6)
+    said = "baseline: iou 0.1667, which a model reaches that looks at no image"
+    assert capsys.readouterr().err.splitlines().count(said) == 1
+    card = (tmp_path / "model/README.md").read_text()
+    assert f"| iou | {fitted.best['value']:.4f} | 0.1667 |" in card
     assert json.loads((tmp_path / "model/labels.json").read_text()) == ["blue", "green", "red"]
 
 

@@ -89,6 +89,7 @@ def test_the_metric_is_the_one_asked_for(train, given, value, coco, recall):
     assert fitted.best["value"] == journal.evaluations[0][1] == pytest.approx(value)
     assert ("coco" in fitted.best["metrics"]) is coco
     assert fitted.best["metrics"]["recall"] == pytest.approx(recall)
+    assert fitted.best["metrics"]["baseline"] == {"mean_average_precision": 0.0}
 
 
 def test_without_a_metric_the_last_epoch_is_kept(train):

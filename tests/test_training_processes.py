@@ -91,7 +91,7 @@ def test_two_processes_do_what_one_does_with_half_of_each_batch(lane, images, al
     for name in ("accuracy", "log_loss"):
         assert trial.best["metrics"][name] == pytest.approx(alone.best["metrics"][name], rel=1e-4)
     assert furthest(model_of(ledger), alone.model) < 1e-4
-    log = (Path(ledger.trial_folder(0)) / "log").read_text()
+    log = (Path(ledger.artifacts(0).url) / "log").read_text()
     assert "on 2 cpu processes" in log
     assert log.count("epoch 1/3") == 1, "one process reports"
 
@@ -122,7 +122,7 @@ def test_a_trial_that_finds_the_disk_full_says_so_and_may_resume(lane, images):
     ledger, trial, _ = lane(images, FROZEN, "0 disk full", processes=1)
     assert (trial.state, trial.resumes) == ("failed", True)
     assert trial.error.startswith("no space left on the disk; free some")
-    log = (Path(ledger.trial_folder(0)) / "log").read_text()
+    log = (Path(ledger.artifacts(0).url) / "log").read_text()
     assert "Traceback" not in log
     assert log.count("error: no space left") == 1
 
@@ -141,7 +141,7 @@ def test_what_one_process_fails_by_ends_both_with_one_line(lane, images, fault, 
     assert trial.state == "failed"
     assert not trial.resumes, "what is a person's to mend is not tried again"
     assert line in trial.error
-    log = (Path(ledger.trial_folder(0)) / "log").read_text().splitlines()
+    log = (Path(ledger.artifacts(0).url) / "log").read_text().splitlines()
     assert len([text for text in log if text.startswith("error: ")]) == 1
     assert ("Traceback (most recent call last):" in log) is ("ours" in fault)
     assert seconds < 90, "no process waits for another's"

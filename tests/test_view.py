@@ -91,8 +91,20 @@ def test_what_an_epoch_came_to_is_shown_once_its_line_is_whole(ledger, shown, tm
     assert look() == []
 
 
+def test_the_baseline_and_what_a_lane_says_are_shown_and_the_baseline_once(ledger, shown, tmp_path):
+    ledger.write_run(Submission("r", 2, time.time() + 999, started=time.time()))
+    _, look = shown
+    baseline = "baseline: accuracy 0.3333, which a model reaches that looks at no image"
+    lane = "lane 0: another run of this experiment trains trial 1; waiting for it"
+    (tmp_path / "train-0.log").write_text(f"trial 0: {baseline}\n{lane}\ntrial 1: {baseline}\n")
+    assert look() == [baseline, lane]
+    with (tmp_path / "train-0.log").open("a") as log:
+        log.write(f"trial 2: {baseline}\n")
+    assert look() == []
+
+
 class Trainer:
-    is_global_zero, max_epochs, current_epoch = True, 9, 0
+    is_global_zero = True
 
 
 def test_an_epoch_without_an_evaluation_says_its_loss_its_pace_and_what_is_left(monkeypatch, capsys):
@@ -103,14 +115,27 @@ def test_an_epoch_without_an_evaluation_says_its_loss_its_pace_and_what_is_left(
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     module = Module.__new__(Module)
     monkeypatch.setattr(Module, "losses", lambda _: {"box": 0.25, "class": 0.5})
-    said, trainer = Progress(images=120, frequency=4), Trainer()
-    for epoch in range(9):
-        trainer.current_epoch = epoch
-        said.on_train_epoch_start(trainer, module)
-        clock[0] += 6.0
-        said.on_train_epoch_end(trainer, module)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == [
-        "epoch 2/9: loss 0.750, 20.0 images/s, about 42 s left",
+
+    def said(epochs, frequency, seconds):
+        """Return the lines of a training."""
+        progressing, trainer = Progress(images=120, frequency=frequency), Trainer()
+        trainer.max_epochs = epochs
+        for epoch in range(epochs):
+            trainer.current_epoch = epoch
+            progressing.on_train_epoch_start(trainer, module)
+            clock[0] += seconds
+            progressing.on_train_epoch_end(trainer, module)
+        return capsys.readouterr().err.splitlines()
+
+    assert said(9, 4, 6.0) == [
+        "epoch 1/9: loss 0.750, 20.0 images/s, about 48 s left",
+        "epoch 3/9: loss 0.750, 20.0 images/s, about 36 s left",
         "epoch 6/9: loss 0.750, 20.0 images/s, about 18 s left",
     ]
+
+    def epochs(lines):
+        return [int(line.split()[1].partition("/")[0]) for line in lines]
+
+    assert epochs(said(50, 50, 20.0)) == list(range(1, 50, 5)), "a line a tenth of the epochs"
+    assert epochs(said(50, 0, 0.5)) == [1, 21, 41], "a line every ten seconds"
+    assert epochs(said(50, 0, 200.0))[:4] == [1, 3, 5, 7], "none waits longer than five minutes for one"

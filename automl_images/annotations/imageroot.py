@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from automl_images import storage
+from automl_images.annotations.values import MISSING, FlawError
 from automl_images.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
@@ -153,10 +154,11 @@ class ImageRoot:
                 return found[0] if found is fitting[1] else self._guess(path, found[0])
         if places and not storage.is_local(self.root) and storage.exists(self._below.join(places[0])):  # if hidden
             return places[0]
-        raise UserError(
+        raise FlawError(
             f"the image '{path}' is not there: below {storage.redact(self.root)} no image has this name, nor does one "
             "when it is percent-decoded, in another Unicode form or case, or without its folders; name the folder with "
-            "images: FOLDER, or what begins such paths with images: 'PREFIX=FOLDER'"
+            "images: FOLDER, or what begins such paths with images: 'PREFIX=FOLDER'",
+            MISSING,
         )
 
     def _guess(self, path: str, file: str) -> str:

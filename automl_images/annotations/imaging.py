@@ -13,8 +13,10 @@ from typing import NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from automl_images import storage
+from automl_images.annotations.values import MISSING, FlawError
 from automl_images.errors import UserError
 
+UNOPENED, TRUNCATED = "an image that does not open", "a truncated image"
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -72,19 +74,22 @@ def opened(url: str) -> Iterator[tuple[Image.Image, bytes]]:
         UserError: it is missing, is not an image, or not a whole one; by its header it has more pixels than Pillow
             takes, or is more than 200 times as long as wide.
     """
-    data = None
+    data, flaw = None, UNOPENED
     try:
         if storage.is_local(url) and (path := storage.local_path(url)).exists() and not path.is_file():
-            raise UserError(f"the image {storage.redact(url)} is no regular file")  # a pipe would be waited for
+            raise FlawError(
+                f"the image {storage.redact(url)} is no regular file", UNOPENED
+            )  # a pipe would be waited for
         data = storage.read_bytes(url)
         with Image.open(io.BytesIO(data)) as image:
             if max(image.size) > _RATIO * min(image.size):
                 raise ValueError(f"its {image.size[0]} x {image.size[1]} pixels are no picture's shape")
             if reason := without_range(image):
                 raise ValueError(reason)
+            flaw = TRUNCATED
             yield image, data
     except FileNotFoundError:
-        raise UserError(f"the image {storage.redact(url)} is not there") from None
+        raise FlawError(f"the image {storage.redact(url)} is not there", MISSING) from None
     except UserError:
         raise
     except Exception as error:  # Pillow's readers raise whatever their parsing meets
@@ -94,7 +99,7 @@ def opened(url: str) -> Iterator[tuple[Image.Image, bytes]]:
         if isinstance(error, UnidentifiedImageError):
             reason = "it is no image that Pillow knows" if data else "the file is empty"
         what = "cannot be read" if data is None else "does not open"
-        raise UserError(f"the image {storage.redact(url)} {what}: {reason[:100]}") from None
+        raise FlawError(f"the image {storage.redact(url)} {what}: {reason[:100]}", flaw) from None
 
 
 def without_range(image: Image.Image) -> str | None:

@@ -35,9 +35,10 @@ def beside(folders: Iterable[str], *more: str) -> LabelMap:
     """Return the label map in the first of some folders that has one; ``more`` are names that go before the usual.
 
     ``label_map.json`` is SageMaker's, ``{"map": {label: pixel value}}`` or ``{"scale": step}``, whose labels a list of
-    names names; or ``{"classes": {name: value}, "ignore": [value]}``; or ``{name: value}``, or ``{index: name}``. A
-    value is an index, ``#rrggbb`` or ``[red, green, blue]``. ``labelmap.txt`` is CVAT's, ``_classes.csv`` Roboflow's,
-    ``class_dict.csv`` has name,r,g,b; ``classes.txt`` and ``codes.txt`` have the name of index 0 on their first line.
+    names names; or ``{"classes": {name: value}, "ignore": [value]}``, with no name where indices name the classes; or
+    ``{name: value}``, or ``{index: name}``. A value is an index, ``#rrggbb`` or ``[red, green, blue]``.
+    ``labelmap.txt`` is CVAT's, ``_classes.csv`` Roboflow's, ``class_dict.csv`` has name,r,g,b; ``classes.txt`` and
+    ``codes.txt`` have the name of index 0 on their first line.
 
     Raises:
         UserError: it cannot be read; the line says where.
@@ -119,6 +120,8 @@ def _json(file: str, names: list[str]) -> LabelMap:
         classes, ignore = content["classes"], content.get("ignore", [_IGNORED])
         if not isinstance(classes, dict) or not isinstance(ignore, list) or content.keys() - {"classes", "ignore"}:
             raise UserError('has classes, and is not {"classes": {name: value}, "ignore": [value, ...]}')
+        if not classes:  # their indices name them
+            return LabelMap((), tuple(map(value_of, ignore)))
         return _map(((value, name) for name, value in classes.items()), ignore)
     if content.keys() <= {"map", "scale"}:
         return _sagemaker(content, names)

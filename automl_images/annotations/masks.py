@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+from PIL import Image
 
 from automl_images import storage
 from automl_images.annotations.imaging import opened
@@ -67,6 +70,22 @@ def instance_of(url: str) -> Rle:
             "beside 0"
         )
     return encoded(inside)
+
+
+def is_empty(url: str) -> bool:
+    """Return whether all pixels of a mask are 0.
+
+    Raises:
+        UserError: as :func:`pixels_of`.
+    """
+    return not pixels_of(url).any()
+
+
+def png_of(mask: np.ndarray) -> bytes:
+    """Return a mask, a bool array of height x width, as a PNG of 0 and 255."""
+    file = io.BytesIO()
+    Image.fromarray(mask.astype(np.uint8) * 255).save(file, "png")
+    return file.getvalue()
 
 
 def _packed(colours: np.ndarray) -> np.ndarray:

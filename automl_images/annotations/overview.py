@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -68,8 +68,8 @@ class Overview:
 
         Returns:
             ``images``; ``counted`` (what objects are called) and ``objects``; ``classes``, the most frequent first,
-            each with its ``images``, ``objects`` and share of all objects; ``imbalance``, how many times the most
-            frequent class has the objects of the least frequent (None with fewer than two classes);
+            each with its ``images``, ``objects`` and share of all objects; ``imbalance``, how many times
+            the most frequent class has the objects, of masks the pixels, of the least frequent (None with one class);
             ``without_objects`` (images); ``formats``; ``sizes`` (width, height in pixels: least, median, greatest, and
             the most frequent); ``shapes`` (images by width : height); ``per_image`` (objects an image). Boxes and
             polygons have ``object_sizes``, by the pixels of their boxes as COCO cuts them, ``object_sides`` (the
@@ -87,7 +87,7 @@ class Overview:
             "counted": getattr(self._kind, "counted", "labels"),
             "objects": total,
             "classes": classes,
-            "imbalance": round(ordered[0][1] / ordered[-1][1], 2) if len(ordered) > 1 else None,
+            "imbalance": _ratio(self.objects.values()),
             "without_objects": self.empty,
             "formats": dict(self._formats.most_common()),
             "sizes": self._shown_sizes(),
@@ -100,6 +100,7 @@ class Overview:
             found["crowds"] = self.crowds
         if self._kind is Mask:
             found["pixels"] = self._pixels()
+            found["imbalance"] = _ratio([share for share in found["pixels"]["classes"].values() if share])
         return found
 
     def examples(self, count: int) -> list[Record]:
@@ -113,11 +114,15 @@ class Overview:
                 record = max(self._of_class[name], key=lambda r: len(set(r.label.names()) - seen))
                 chosen[record.image_url] = record
                 seen.update(record.label.names())
-        for record in self._some:
+        for record in self._shuffled():
             if len(chosen) == count:
                 break
             chosen.setdefault(record.image_url, record)
         return list(chosen.values())
+
+    def _shuffled(self) -> list[Record]:
+        """Return the records kept, of any class, in an order that is the same each time."""
+        return random.Random(0).sample(self._some, len(self._some))
 
     def _measure(self, record: Record) -> None:
         """Count the sizes of a record's objects."""
@@ -147,7 +152,7 @@ class Overview:
         return found
 
     def _pixels(self) -> dict[str, Any]:
-        chosen = [record.label for record in self._some[:_MASKS]]
+        chosen = [record.label for record in self._shuffled()[:_MASKS]]
         with ThreadPoolExecutor(_THREADS) as pool:
             counted = list(pool.map(pixels_by_class, chosen))
         sums = sum(counted, Counter())
@@ -214,6 +219,11 @@ def _spread(counts: Counter[Any]) -> dict[str, Any]:
         middle += [value for place in ((total - 1) // 2, total // 2) if before <= place < seen]
     mean = sum(value * count for value, count in counts.items()) / total
     return {"least": values[0], "median": statistics.mean(middle), "mean": round(mean, 4), "greatest": values[-1]}
+
+
+def _ratio(counts: Collection[float]) -> float | None:
+    """Return how many times the least of several counts the greatest is."""
+    return round(max(counts) / min(counts), 2) if len(counts) > 1 else None
 
 
 def _powers(counts: Counter[int]) -> dict[str, int]:

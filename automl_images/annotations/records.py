@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from automl_images.annotations.labels import Label
-from automl_images.annotations.values import Broken, LabelError
+from automl_images.annotations.values import UNREADABLE, Broken, FlawError, LabelError, placed
 from automl_images.errors import DiskFullError, StoreError, UserError
 
 L = TypeVar("L", bound=Label)
@@ -48,11 +48,8 @@ def records_of(items: Iterable[tuple[str, T]], make: Callable[[T, str], Record],
             record = make(item, where)
         except (StoreError, DiskFullError):  # the machine's lack, and no flaw of the record
             raise
-        except LabelError as error:
-            broken(LabelError(f"{where}: {error}", error.image))
-            continue
         except UserError as error:
-            broken(UserError(f"{where}: {error}"))
+            broken(placed(error, where))
             continue
         yield record
 
@@ -69,4 +66,5 @@ def labelling(image: str) -> Iterator[None]:
     except (StoreError, DiskFullError):
         raise
     except UserError as error:
-        raise LabelError(str(error), image) from None
+        flaw = error.flaw if isinstance(error, FlawError) else UNREADABLE
+        raise LabelError(str(error), image, flaw) from None

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from automl_images import storage
 from automl_images.annotations.imageroot import explained
-from automl_images.annotations.labels import Label, Mask, OneClass, Polygons
+from automl_images.annotations.labels import Boxes, Label, Mask, OneClass, Polygons
 from automl_images.annotations.source import Source
 from automl_images.errors import UserError
 
@@ -28,6 +28,7 @@ _SET = {name: set for set, names in NAMES.items() for name in names}
 _FILE = re.compile(rf"(^|.*[_.-])({'|'.join(_SET)})((?:\d{{4}})?(?:[_.-]annotations?)?)", re.IGNORECASE)
 _SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".manifest", ".lst", ".rec")
 _LISTS = re.compile(r"(?:^|.*/)ImageSets/(Main|Segmentation|Layout)/(train|val|test)\.txt")
+_FEW = 5  # names beside which a folder may be the only one
 _FIRST = ("instances", "")  # COCO has other annotations of the same images too
 
 
@@ -44,8 +45,15 @@ def sets_of(source: Source, kind: type[Label]) -> dict[str, Part]:
     Raises:
         UserError: a set is there twice.
     """
+    from automl_images.annotations.formats import yolo
+    from automl_images.annotations.yolo_names import is_data_yaml
+    from automl_images.annotations.yolo_names import sets_of as named_sets
+
     if not source.is_folder:
-        return {}
+        if kind not in yolo.FORMAT.kinds or not is_data_yaml(source.url):
+            return {}
+        named = {name: Part(_one(source, name, places)) for name, places in named_sets(source.url).items()}
+        return named if len(named) > 1 else {}
     for find in (_files, _lists, _folders):
         found = find(source, kind)
         if "training" in found and len(found) > 1:
@@ -82,7 +90,7 @@ def filled(data: Mapping[str, Any], kind: type[Label], say: bool = False) -> dic
         return dict(data)
     with explained(training["source"]):
         source = Source(training["source"], training.get("images"))
-        found = sets_of(source, kind) if source.is_folder and _may_hold(source) else {}
+        found = sets_of(source, kind) if not source.is_folder or _may_hold(source) else {}
     taken = {name: part for name, part in found.items() if name == "training" or not data.get(name)}
     if say and taken:
         parts = [storage.redact(part.source).removeprefix(f"{source.shown}/") for part in taken.values()]
@@ -97,9 +105,12 @@ def filled(data: Mapping[str, Any], kind: type[Label], say: bool = False) -> dic
 
 def _may_hold(source: Source) -> bool:
     """Return whether the names in a folder let it hold sets, before all that lies below it is listed."""
-    names = [posixpath.splitext(name)[0].lower() for name in storage.names(source.url)]
-    usual = {*_SET, "imagesets", "annotations", "images"}
-    return len(names) == 1 or any(name in usual or _FILE.fullmatch(name) for name in names)
+    found = storage.names(source.url)
+    names = [posixpath.splitext(name)[0].lower() for name in found]
+    if any(name in (*_SET, "imagesets", "annotations", "images") or _FILE.fullmatch(name) for name in names):
+        return True
+    plain = [name for name in found if "." not in name][:_FEW]
+    return len(plain) < _FEW and sum(storage.is_dir(storage.join(source.url, name)) for name in plain) == 1
 
 
 def _files(source: Source, kind: type[Label]) -> dict[str, Part]:
@@ -134,14 +145,18 @@ def _files(source: Source, kind: type[Label]) -> dict[str, Part]:
 
 
 def _lists(source: Source, kind: type[Label]) -> dict[str, Part]:
-    """Return the sets of VOC's lists."""
+    """Return the sets of VOC's lists, if they can be read for a kind of label."""
+    from automl_images.annotations.formats import of_kind
+
     lists: dict[str, dict[str, list[str]]] = {}
     for file in source.listed:
         if found := _LISTS.fullmatch(file):
             lists.setdefault(found[1], {}).setdefault(_SET[found[2]], []).append(file)
     wanted = ("Segmentation", "Main") if kind in (Polygons, Mask) else ("Main",)
     chosen = next((lists[name] for name in wanted if name in lists), {})
-    return {name: Part(storage.join(source.url, _one(source, name, files))) for name, files in chosen.items()}
+    parts = {name: Part(storage.join(source.url, _one(source, name, files))) for name, files in chosen.items()}
+    first = next((Source(part.source) for part in parts.values()), None)
+    return parts if first and any(format.candidates(first) for format in of_kind(kind)) else {}
 
 
 def _folders(source: Source, kind: type[Label]) -> dict[str, Part]:
@@ -156,7 +171,7 @@ def _folders(source: Source, kind: type[Label]) -> dict[str, Part]:
         files = [file.partition("/")[2] for file in files]
     found: dict[str, list[str]] = {}
     places = [*tops]
-    if kind is Mask:
+    if kind in (Mask, Boxes, Polygons):
         places += {"/".join(file.split("/")[:2]) for file in files if file.lower().startswith("images/")}
     for place in sorted(places):
         name = _SET.get(posixpath.basename(place).lower())
@@ -166,6 +181,7 @@ def _folders(source: Source, kind: type[Label]) -> dict[str, Part]:
         return {}
     whole = [storage.join(source.url, posixpath.join(above, place)) for places in found.values() for place in places]
     inside = tuple(f"{folder}{end}/" for folder in whole for end in ("", "_lst"))
+    inside += tuple(folder.replace("/images/", "/labels/") for folder in inside if "/images/" in folder)
     for format in of_kind(kind):
         # a file above the folders labels what is in them
         if not format.last and any(not file.startswith(inside) for file in format.candidates(source)):

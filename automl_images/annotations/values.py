@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,11 +15,24 @@ from automl_images.errors import UserError
 Broken = Callable[[UserError], None]
 
 
-class LabelError(UserError):
+UNREADABLE, MISSING = "a record that cannot be read", "an image that is missing"
+LIKE, UNUSED = "an image found by a name that is like the one written", "a class that is named and never used"
+SAID = (LIKE, UNUSED)  # what a reader says and goes on
+
+
+class FlawError(UserError):
+    """A flaw of the table of flaws; where nothing refuses it, it is only said."""
+
+    def __init__(self, text: str, flaw: str = UNREADABLE):
+        super().__init__(text)
+        self.flaw = flaw
+
+
+class LabelError(FlawError):
     """What is said of an image cannot be read: with what else is said of it, it would be half labelled."""
 
-    def __init__(self, text: str, image: str):
-        super().__init__(text)
+    def __init__(self, text: str, image: str, flaw: str = UNREADABLE):
+        super().__init__(text, flaw)
         self.image = image
 
 
@@ -28,8 +42,18 @@ _FALSE = ("", "0", "0.0", "false", "no", "none", "null")
 
 
 def refuse(error: UserError) -> None:
-    """Raise the error: what a reader does with a record it cannot read, unless told otherwise."""
-    raise error
+    """Raise the error, unless it is only said: what a reader does with a flaw, unless told otherwise."""
+    if getattr(error, "flaw", None) not in SAID:
+        raise error
+    print(error, file=sys.stderr)
+
+
+def placed(error: UserError, where: str) -> UserError:
+    """Return the error with its place before it."""
+    text = f"{where}: {error}"
+    if isinstance(error, LabelError):
+        return LabelError(text, error.image, error.flaw)
+    return FlawError(text, error.flaw if isinstance(error, FlawError) else UNREADABLE)
 
 
 def shown(value: Any) -> str:

@@ -1,144 +1,137 @@
-"""Pascal VOC's masks: what the pixels of ``SegmentationClass`` and ``SegmentationObject`` are called and show."""
+"""Pascal VOC's masks: of classes (``SegmentationClass``) and of objects (``SegmentationObject``)."""
 
 from __future__ import annotations
 
+import posixpath
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from automl_images import storage
-from automl_images.annotations.imaging import opened
+from automl_images.annotations import shapes
+from automl_images.annotations.imageroot import is_image
 from automl_images.annotations.labelmaps import LabelMap, beside
-from automl_images.annotations.labels import Instance
-from automl_images.annotations.labels.mask import Value
+from automl_images.annotations.labels import Instance, Mask, Polygons
 from automl_images.annotations.masks import pixels_of
-from automl_images.annotations.shapes import encoded
+from automl_images.annotations.records import Record, labelling, records_of
+from automl_images.annotations.source import Source
+from automl_images.annotations.values import Broken
 from automl_images.errors import UserError
 
-CLASSES = (
+CLASSES, OBJECTS = "SegmentationClass", "SegmentationObject"
+# the order of Pascal VOC's own indices; 0 is the background
+NAMES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-VOID, VOID_COLOUR = 255, "#e0e0c0"
+_BORDER = 255
+Named = tuple[str, str]  # a place for error lines, and the name of an image without its suffix
+Objects = Callable[[str], Sequence[tuple[str, bool]] | None]  # class and difficult of each, by an image's name
 
 
-def palette() -> list[tuple[int, int, int]]:
-    """Return VOC's 256 colours: each three bits of an index are one of red, green and blue, from the highest."""
-    colours = []
-    for index in range(256):
-        channels = [0, 0, 0]
-        for step in range(8):
-            for channel in range(3):
-                channels[channel] |= (index >> (3 * step + channel) & 1) << (7 - step)
-        colours.append((channels[0], channels[1], channels[2]))
-    return colours
+def files_in(source: Source, folder: str) -> dict[str, str]:
+    """Return the masks in a folder of the source, by their names without suffix, as paths relative to it."""
+    found = [f for f in source.listed if posixpath.basename(posixpath.dirname(f)) == folder and is_image(f)]
+    return {posixpath.splitext(posixpath.basename(file))[0]: file for file in found}
 
 
-class Named(NamedTuple):
-    """An object as an image's XML has it."""
+def read_masks(source: Source, named: Sequence[Named] | None, known: set[str], broken: Broken) -> Iterator[Record]:
+    """Yield a record for each image with a mask of classes; ``known`` are classes that annotations of objects have.
 
-    name: str
-    crowd: bool
-
-
-def names_of(folder: str, masks: Sequence[str], named: Sequence[str]) -> LabelMap:
-    """Return the classes of the masks in ``SegmentationClass``.
-
-    They are those of a label map in VOC's folder or that of the masks. VOC's own 20 are taken where the palette is
-    VOC's, and all names of objects in the XML files of these images (``named``) are among them: other tools use the
-    palette too.
-
-    Raises:
-        UserError: the label map cannot be read.
+    A label map in the folder names the classes. Without one they are VOC's own 20 where the annotations have no others,
+    else each is called by its index, and that is said.
     """
-    found = beside([folder, storage.join(folder, "SegmentationClass")])
-    if found.file:
-        if (
-            any(isinstance(value, str) for _, value in found.classes)
-            and VOID_COLOUR not in dict(found.classes).values()
-        ):
-            found = found._replace(ignore=tuple(dict.fromkeys([*found.ignore, VOID_COLOUR])))
-        return found
-    if named and set(named) <= set(CLASSES[1:]) and all(map(_has_palette, masks)):
-        print(f"{storage.redact(folder)}: its palette and names are VOC's: so are its classes", file=sys.stderr)
-        return LabelMap(tuple((name, i) for i, name in enumerate(CLASSES)), (VOID,))
-    return LabelMap()
+    files = files_in(source, CLASSES)
+    classes = _classes(source)
+    if not classes.classes and known and known <= set(NAMES):
+        classes = LabelMap(tuple((name, value) for value, name in enumerate(NAMES)))
+    elif not classes.classes:
+        print(f"{source.shown}: nothing names the classes of its masks: each is called by its index", file=sys.stderr)
+
+    def record(name: str, where: str) -> Record:
+        url = _image(source, name)
+        with labelling(url):
+            file = storage.join(source.url, _one(files, name, CLASSES))
+            return Record(url, Mask(file, classes.classes, classes.ignore), None, None, None, where)
+
+    yield from records_of(_named(source, named, files), record, broken)
 
 
-def _has_palette(mask: str) -> bool:
-    with opened(mask) as (image, _):
-        colours = image.getpalette() if image.mode == "P" else None
-    wanted = [v for colour in palette()[: len(CLASSES)] for v in colour]
-    return colours is not None and colours[: len(wanted)] == wanted
+def read_instances(source: Source, named: Sequence[Named] | None, objects: Objects, broken: Broken) -> Iterator[Record]:
+    """Yield a record for each image with a mask of objects.
 
-
-def instances(objects: str, classes: str | None, known: LabelMap, named: Sequence[Named]) -> list[Instance]:
-    """Return the objects of an image, each the pixels of one value, in the order of the values.
-
-    Args:
-        objects: the image's mask in ``SegmentationObject``; 0 and 255 are no object.
-        classes: its mask in ``SegmentationClass``, or None.
-        known: the names of the values in ``classes``; none: the objects' names are ``named``.
-        named: the objects of its XML, in their order.
-
-    Raises:
-        UserError: a mask cannot be read, they differ in size, or the class of an object is not told.
+    Each value but 0 and 255 is an object. Its class is that of its pixels in the mask of classes, where a label map
+    names them, else of the object at its place in the annotation, which has as many.
     """
-    pixels = _indices(objects)
-    values = [int(value) for value in np.unique(pixels) if value not in (0, VOID)]
-    where = storage.redact(objects)
-    if known.classes and classes:
-        by_value = {value: name for name, value in known.classes}
-        coloured = isinstance(known.classes[0][1], str)
-        of_pixels = pixels_of(classes, coloured)
-        if of_pixels.shape[:2] != pixels.shape:
-            raise UserError(f"the mask {storage.redact(classes)} has another size than {where}")
-        names = [_named(of_pixels[pixels == value], by_value, known.ignore, value, where) for value in values]
-    elif len(named) == len(values):
-        names = [one.name for one in named]
-    else:
-        raise UserError(
-            f"the mask {where} has {len(values)} objects, and its XML {len(named)}; a label map in VOC's folder "
-            "(labelmap.txt) names the values of SegmentationClass"
-        )
-    crowds = [len(named) == len(values) and named[i].name == name and named[i].crowd for i, name in enumerate(names)]
-    return [
-        Instance(name, rle=encoded(pixels == value), isCrowd=crowd)
-        for name, value, crowd in zip(names, values, crowds, strict=True)
-    ]
+    files, of_classes, classes = files_in(source, OBJECTS), files_in(source, CLASSES), _classes(source)
+
+    def record(name: str, where: str) -> Record:
+        url = _image(source, name)
+        with labelling(url):
+            pixels = _flat(pixels_of(storage.join(source.url, _one(files, name, OBJECTS))))
+            values = [value for value in np.unique(pixels).tolist() if value not in (0, _BORDER, _WHITE)]
+            annotated = objects(name)
+            if classes.classes and name in of_classes:
+                labels = _by_pixels(storage.join(source.url, of_classes[name]), classes, pixels, values)
+                found = [(label, False) for label in labels]
+            elif annotated is not None and len(annotated) == len(values) and pixels.max(initial=0) <= _BORDER:
+                found = list(annotated)
+            else:
+                there = "no annotation" if annotated is None else f"{len(annotated)} objects in its annotation"
+                raise UserError(
+                    f"its mask has {len(values)} objects, and there is {there} and no label map to name them"
+                )
+            instances = [
+                Instance(label, isCrowd=difficult, rle=shapes.encoded(pixels == value))
+                for value, (label, difficult) in zip(values, found, strict=True)
+            ]
+            height, width = pixels.shape
+            return Record(url, Polygons(tuple(instances)), width, height, None, where)
+
+    yield from records_of(_named(source, named, files), record, broken)
 
 
-def _indices(objects: str) -> np.ndarray:
-    """Return the numbers of objects, height x width; colours are those of VOC's palette."""
-    pixels = pixels_of(objects)
-    if pixels.ndim == 2:
-        return pixels
-    weights = np.array([1 << 16, 1 << 8, 1], np.uint32)
-    packed, numbers = pixels.astype(np.uint32) @ weights, {}
-    for index, colour in enumerate(palette()):
-        numbers[int(np.array(colour, np.uint32) @ weights)] = index
-    found, places = np.unique(packed, return_inverse=True)
-    unknown = [value for value in found.tolist() if value not in numbers]
-    if unknown:
-        raise UserError(
-            f"the mask {storage.redact(objects)} has the colour #{unknown[0]:06x}, which VOC's palette lacks"
-        )
-    return np.array([numbers[value] for value in found.tolist()])[places].reshape(packed.shape)
+_WHITE = 0xE0E0C0  # VOC's colour of borders
 
 
-def _named(pixels: np.ndarray, names: dict[Value, str], ignore: Sequence[Value], value: int, where: str) -> str:
-    """Return the class that an object's pixels have, but for those that are ignored."""
-    if pixels.ndim == 2:
-        found, counts = np.unique(pixels, axis=0, return_counts=True)
-        shown: list[Value] = ["#" + bytes(colour.tolist()).hex() for colour in found]
-    else:
-        found, counts = np.unique(pixels, return_counts=True)
-        shown = found.tolist()
-    most = sorted(zip(counts.tolist(), shown, strict=True), key=lambda one: -one[0])
-    kept = [one for _, one in most if one not in ignore]
-    if not kept or kept[0] not in names:
-        held = f"the value {kept[0]}, which is of no class" if kept else "ignored pixels alone"
-        raise UserError(f"object {value} of the mask {where} has in SegmentationClass {held}")
-    return names[kept[0]]
+def _flat(pixels: np.ndarray) -> np.ndarray:
+    """Return height x width values of a mask, whose colours are packed into one number each."""
+    return pixels if pixels.ndim == 2 else pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+
+
+def _by_pixels(url: str, classes: LabelMap, pixels: np.ndarray, values: Sequence[int]) -> list[str]:
+    """Return the class of each object: that of most of its pixels."""
+    coloured = any(isinstance(value, str) for _, value in classes.classes)
+    found = _flat(pixels_of(url, coloured))
+    if found.shape != pixels.shape:
+        raise UserError(f"its masks of objects and of classes have other sizes: {pixels.shape} and {found.shape}")
+    names = {int(str(v)[1:], 16) if isinstance(v, str) else v: name for name, v in classes.classes}
+    labels = []
+    for value in values:
+        inside, counts = np.unique(found[pixels == value], return_counts=True)
+        most = int(inside[counts.argmax()])
+        if most not in names:
+            raise UserError(f"an object has pixels of the value {most}, which is of no class in {classes.file}")
+        labels.append(names[most])
+    return labels
+
+
+def _classes(source: Source) -> LabelMap:
+    return beside([source.url], "class_names.txt") if source.is_folder else LabelMap()
+
+
+def _named(source: Source, named: Sequence[Named] | None, files: dict[str, str]) -> list[Named]:
+    if named is not None:
+        return list(named)
+    return [(storage.redact(storage.join(source.url, file)), name) for name, file in sorted(files.items())]
+
+
+def _image(source: Source, name: str) -> str:
+    return source.root.find(name, ["JPEGImages", "images", ""])
+
+
+def _one(files: dict[str, str], name: str, folder: str) -> str:
+    if name not in files:
+        raise UserError(f"has no mask in {folder}")
+    return files[name]

@@ -1,207 +1,135 @@
-"""Records as Pascal VOC: XML files, masks in its palette, a label map, and the list ``default`` of all images."""
+"""Pascal VOC, written: an XML an image, and masks as PNGs of indices."""
 
 from __future__ import annotations
 
 import io
-import json
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
-from xml.sax.saxutils import escape
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
-from PIL import Image
 
 from automl_images import storage
-from automl_images.annotations.formats.base import Written
-from automl_images.annotations.imageroot import written_name
-from automl_images.annotations.labels import Box, Boxes, Instance, Label, Mask, Polygons
+from automl_images.annotations.labels import Boxes, Instance, Label, Mask, Polygons
 from automl_images.annotations.masks import pixels_of
 from automl_images.annotations.records import Record
-from automl_images.annotations.shapes import box_of, in_pixels, mask_of
-from automl_images.annotations.voc_masks import VOID, palette
+from automl_images.annotations.shapes import box_of, mask_of
+from automl_images.annotations.voc_masks import CLASSES, OBJECTS
 from automl_images.errors import UserError
 
-_LIST = "default"
+_MOST = 254
 
 
-def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
-    """Write a folder: ``Annotations``, of polygons and masks ``SegmentationClass`` too, of polygons
-    ``SegmentationObject``.
-
-    Outlines become pixels, of which each has one object: the last that is drawn there. A pixel's class is its index,
-    named in ``label_map.json`` and, by colour, in ``labelmap.txt``.
+def write(records: Iterable[Record], out: str, kind: type[Label], lost: Counter[str]) -> int:
+    """Write records into a folder and return how many; what cannot be held is counted in ``lost``.
 
     Raises:
-        UserError: an image has more than 254 objects, there are more than 254 classes, or masks of other classes.
+        UserError: a record has no size, two images have one name, or there are more classes or objects than indices.
     """
-    writer = _Writer(url)
-    names: list[str] = []
+    images = 0
+    names: dict[str, str] = {}
+    ids: dict[str, int] = {} if kind is Mask else {"background": 0}
     for record in records:
-        name = writer.name_of(record.image_url)
-        names.append(name)
-        try:
-            writer.add(record, name)
-        except UserError as error:
-            raise UserError(f"{record.where or record.image_url}: {error}") from None
-    if kind is not Boxes:
-        writer.write_classes()
-    group = "Main" if kind is Boxes else "Segmentation"
-    storage.write(storage.join(url, "ImageSets", group, f"{_LIST}.txt"), "".join(f"{name}\n" for name in names))
-    return Written(len(names), {what: count for what, count in writer.lost.items() if count})
-
-
-class _Writer:
-    def __init__(self, url: str):
-        self.url, self.lost = url, Counter[str]()
-        self.classes: dict[str, int] = {}
-        self.ignore: tuple[int, ...] = (VOID,)
-        self._mapped: tuple[Any, Any] | None = None
-        self._taken: set[str] = set()
-        self._palette = [v for colour in palette() for v in colour]
-
-    def name_of(self, image: str) -> str:
-        """Return a name for an image's files, that no other has whatever its case."""
-        stem = posixpath.splitext(image.rstrip("/").rpartition("/")[2])[0].strip().lstrip(".") or "image"
-        count, free = 1, stem
-        while free.casefold() in self._taken:
-            count += 1
-            free = f"{stem}-{count}"
-        self._taken.add(free.casefold())
-        return free
-
-    def add(self, record: Record, name: str) -> None:
-        """Write what is said of an image."""
-        width, height = record.width, record.height
-        if width is None or height is None:
-            from automl_images.annotations.imaging import open_image
-
-            width, height = open_image(record.image_url, decode=False).shown
-        objects: Sequence[Box] = ()
-        if isinstance(record.label, Boxes):
-            objects = record.label.boxes
-            self.lost["area"] += sum(box.area is not None for box in objects)
-        elif isinstance(record.label, Polygons):
-            objects = self._drawn(record.label.instances, name, width, height)
-        elif isinstance(record.label, Mask):
-            self._mask(record.label, name)
-        rows = self._rows(objects, width, height)
-        file = escape(written_name(record.image_url, self.url))
-        text = (
-            f"<annotation>\n<filename>{file}</filename>\n<size><width>{width}</width><height>{height}</height>"
-            f"<depth>3</depth></size>\n<segmented>{int(not isinstance(record.label, Boxes))}</segmented>\n"
-            f"{''.join(rows)}</annotation>\n"
-        )
-        storage.write(storage.join(self.url, "Annotations", f"{name}.xml"), text)
-
-    def _rows(self, boxes: Sequence[Box], width: int, height: int) -> list[str]:
-        rows = []
-        corners = in_pixels([v for b in boxes for v in (b.topX, b.topY, b.bottomX, b.bottomY)], width, height)
-        for box, values in zip(boxes, corners.reshape(-1, 4).tolist(), strict=True):
-            if any(v % 1 for v in values) and max(map(abs, values)) <= 1:  # which reads as fractions
-                self.lost["boxes inside the first pixel"] += 1
-                continue
-            sides = "".join(
-                f"<{side}>{int(v) if v == int(v) else repr(v)}</{side}>"
-                for side, v in zip(("xmin", "ymin", "xmax", "ymax"), values, strict=True)
-            )
-            rows.append(
-                f"<object><name>{escape(box.label)}</name><difficult>{int(box.isCrowd)}</difficult>"
-                f"<bndbox>{sides}</bndbox></object>\n"
-            )
-        return rows
-
-    def _drawn(self, instances: Sequence[Instance], name: str, width: int, height: int) -> list[Box]:
-        """Write the masks of an image's objects and return their boxes."""
-        owner = np.zeros((height, width), np.int64)
-        areas = []
-        for i, one in enumerate(instances, 1):
-            mask = mask_of(one, width, height) if one.rle or any(one.polygon) else np.zeros((height, width), bool)
-            if mask.shape != owner.shape:
-                raise UserError(f"object {i} has a mask of another size than its image")
-            owner[mask] = i
-            areas.append(int(mask.sum()))
-        visible = np.bincount(owner.ravel(), minlength=len(instances) + 1)[1:].tolist()
-        kept = [i for i, count in enumerate(visible) if count]
-        if len(kept) >= VOID:
-            raise UserError(f"has {len(kept)} objects; a mask of Pascal VOC holds {VOID - 1}")
-        self.lost["objects without a pixel of their own"] += len(instances) - len(kept)
-        self.lost["objects that lose pixels to others"] += sum(visible[i] < areas[i] for i in kept)
-        self.lost["outlines (pixels are kept)"] += sum(not instances[i].rle for i in kept)
-        self.lost["area"] += sum(instances[i].area is not None for i in kept)
-        numbers = np.zeros(len(instances) + 1, np.uint8)
-        classes = numbers.copy()
-        for number, i in enumerate(kept, 1):
-            numbers[i + 1], classes[i + 1] = number, self._class(instances[i].label)
-        self._save("SegmentationObject", name, numbers[owner])
-        self._save("SegmentationClass", name, classes[owner])
-        boxes = []
-        for i in kept:
-            left, top, right, bottom = map(float, box_of(instances[i]))
-            boxes.append(Box(instances[i].label, left, top, right, bottom, instances[i].isCrowd))
-        return boxes
-
-    def _class(self, name: str) -> int:
-        number = self.classes.setdefault(name, len(self.classes) + 1)
-        if number >= VOID:
-            raise UserError(f"'{name}' is class {number}; a mask of Pascal VOC holds {VOID - 1}")
-        return number
-
-    def _mask(self, label: Mask, name: str) -> None:
-        """Write the mask of an image; colours and values above 255 get indices in the order of the classes."""
-        mapped = (label.classes, label.ignore)
-        if self._mapped not in (None, mapped):
-            raise UserError("its mask has other classes than those before, and Pascal VOC has one list of them")
-        first, self._mapped = self._mapped is None, mapped
-        pixels = pixels_of(label.mask_url, label.coloured)
-        if not label.classes:
-            raise UserError("nothing names the classes of its mask, which Pascal VOC needs")
-        values = [value for _, value in label.classes]
-        plain = all(isinstance(v, int) and v <= VOID for v in [*values, *label.ignore])
-        if plain:
-            self.classes, self.ignore = {n: int(v) for n, v in label.classes}, tuple(map(int, label.ignore))
-            found = pixels
+        file = posixpath.basename(record.image_url)
+        name = posixpath.splitext(file)[0]
+        if name in names:
+            raise UserError(f"{record.where}: two images are called {name}; VOC's files are named by them")
+        names[name] = file
+        label = record.label
+        if isinstance(label, Mask):
+            _write_mask(out, name, label, ids, lost)
         else:
-            if len(values) >= VOID:
-                raise UserError(f"has {len(values)} classes; a mask of Pascal VOC holds {VOID - 1}")
-            self.classes = {n: i for i, (n, _) in enumerate(label.classes)}
-            self.lost["values of pixels (indices are kept)"] += len(values) if first else 0
-            found = np.full(pixels.shape[:2], VOID, np.int64)
-            for i, value in enumerate(values):
-                found[_has(pixels, value)] = i
-            passed = found == VOID
-            for value in label.ignore:
-                passed &= ~_has(pixels, value)
-            if passed.any():
-                raise UserError("its mask has a pixel value that is of no class")
-        if found.max(initial=0) > VOID:
-            raise UserError(f"its mask has the pixel value {found.max()}, and Pascal VOC has indices up to {VOID}")
-        self._save("SegmentationClass", name, found.astype(np.uint8))
-
-    def _save(self, folder: str, name: str, pixels: np.ndarray) -> None:
-        file = io.BytesIO()
-        image = Image.frombytes("P", (pixels.shape[1], pixels.shape[0]), np.ascontiguousarray(pixels).tobytes())
-        image.putpalette(self._palette)
-        image.save(file, "PNG")
-        storage.write(storage.join(self.url, folder, f"{name}.png"), file.getvalue())
-
-    def write_classes(self) -> None:
-        """Write what the indices are called."""
-        classes = dict(self.classes)
-        if 0 not in classes.values():
-            ground = next(n for n in ("background", "_background_", "__background__") if n not in classes)
-            classes = {ground: 0, **classes} if self._mapped is None else classes
-        content = {"classes": classes, "ignore": list(self.ignore)}
-        storage.write(storage.join(self.url, "label_map.json"), json.dumps(content, ensure_ascii=False) + "\n")
-        if not any(":" in name or name.startswith("#") for name in classes):
-            colours = palette()
-            lines = [f"{name}:{','.join(map(str, colours[index]))}::\n" for name, index in classes.items()]
-            storage.write(storage.join(self.url, "labelmap.txt"), "".join(lines))
+            _write_xml(out, name, file, record, lost)
+            if isinstance(label, Polygons):
+                _write_instances(out, name, record, ids, lost)
+        images += 1
+    if kind in (Mask, Polygons):
+        listed = sorted(ids, key=lambda name: ids[name])
+        storage.write(storage.join(out, "classes.txt"), "".join(f"{name}\n" for name in listed))
+    lists = "Main" if kind is Boxes else "Segmentation"
+    storage.write(storage.join(out, "ImageSets", lists, "default.txt"), "".join(f"{name}\n" for name in names))
+    return images
 
 
-def _has(pixels: np.ndarray, value: int | str) -> np.ndarray:
-    """Return where a mask has a value."""
+def _write_xml(out: str, name: str, file: str, record: Record, lost: Counter[str]) -> None:
+    width, height = _size(record)
+    tree = Element("annotation")
+    SubElement(tree, "filename").text = file
+    size = SubElement(tree, "size")
+    for side, value in (("width", width), ("height", height), ("depth", 3)):
+        SubElement(size, side).text = str(value)
+    for one in _drawn(record.label):
+        found = SubElement(tree, "object")
+        SubElement(found, "name").text = one.label
+        SubElement(found, "difficult").text = str(int(one.isCrowd))
+        corners = box_of(one) if isinstance(one, Instance) else (one.topX, one.topY, one.bottomX, one.bottomY)
+        lost["area"] += one.area is not None
+        box = SubElement(found, "bndbox")
+        for side, value, scale in zip(("xmin", "ymin", "xmax", "ymax"), corners, (width, height) * 2, strict=True):
+            SubElement(box, side).text = _number(float(value) * scale)
+    indent(tree)
+    storage.write(storage.join(out, "Annotations", f"{name}.xml"), tostring(tree, encoding="unicode") + "\n")
+
+
+def _write_instances(out: str, name: str, record: Record, ids: dict[str, int], lost: Counter[str]) -> None:
+    """Write the masks of objects and of their classes; of two objects at a pixel the later one has it."""
+    width, height = _size(record)
+    instances = record.label.instances
+    if len(instances) > _MOST:
+        raise UserError(f"{record.where}: has {len(instances)} objects; VOC's masks hold {_MOST}")
+    objects, classes = (np.zeros((height, width), np.uint8) for _ in range(2))
+    for i, one in enumerate(instances, 1):
+        inside = mask_of(one, width, height)
+        lost["pixels of two objects"] += int(np.count_nonzero(objects[inside]))
+        lost["points of outlines (pixels are kept)"] += one.rle is None
+        objects[inside], classes[inside] = i, _id(one.label, ids)
+    if len(np.unique(objects)) <= len(instances):
+        raise UserError(f"{record.where}: an object has no pixel of its own; VOC's masks cannot hold it")
+    for folder, found in ((OBJECTS, objects), (CLASSES, classes)):
+        _write_png(out, folder, name, found)
+
+
+def _write_mask(out: str, name: str, label: Mask, ids: dict[str, int], lost: Counter[str]) -> None:
+    """Write a mask with the indices that all masks of the set share; what is ignored is 255."""
+    pixels = pixels_of(label.mask_url, label.coloured)
     if pixels.ndim == 3:
-        return (pixels == list(bytes.fromhex(str(value)[1:]))).all(-1)
-    return pixels == value
+        pixels = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    names = label.classes or tuple((str(value), value) for value in np.unique(pixels).tolist())
+    found = np.full(pixels.shape, 255, np.uint8)
+    for named, value in names:
+        index = _id(named, ids)
+        if value not in label.ignore:
+            found[pixels == (int(value[1:], 16) if isinstance(value, str) else value)] = index
+    lost["values of classes (indices are new)"] += any(ids[named] != value for named, value in names)
+    _write_png(out, CLASSES, name, found)
+
+
+def _id(name: str, ids: dict[str, int]) -> int:
+    index = ids.setdefault(name, len(ids))
+    if index > _MOST:
+        raise UserError(f"the records have more than {_MOST} classes; VOC's masks hold no more")
+    return index
+
+
+def _write_png(out: str, folder: str, name: str, pixels: np.ndarray) -> None:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    storage.write(storage.join(out, folder, f"{name}.png"), file.getvalue())
+
+
+def _drawn(label: Label) -> Sequence[Any]:
+    return label.boxes if isinstance(label, Boxes) else label.instances if isinstance(label, Polygons) else ()
+
+
+def _size(record: Record) -> tuple[int, int]:
+    if not record.width or not record.height:
+        raise UserError(f"{record.where}: has no size, which VOC's boxes need; convert the annotations first")
+    return record.width, record.height
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)

@@ -47,7 +47,8 @@ def save(
         model: the network, of :func:`automl_images.models.catalogue.build`.
         task, settings: the trial's; predictions use the thresholds and sizes among the settings.
         classes: the labels, in the network's order.
-        metrics: what the model reached, JSON-serialisable; ``epoch`` among them.
+        metrics: what the model reached, JSON-serialisable; ``epoch`` among them, and ``baseline``, where there is one:
+            the metrics of a model that looks at no image.
     """
     folder.mkdir(parents=True, exist_ok=True)
     row = ARCHITECTURES[settings["model_name"]]
@@ -68,13 +69,16 @@ def save(
         f"    pip uninstall --yes opencv-python && pip install --no-deps --force-reinstall {opencv}\n" if opencv else ""
     )
     (folder / "requirements.txt").write_text("\n".join([f"./{wheel.name}", *pins]) + "\n")
-    figures = "\n".join(f"| {k} | {v:.4f} |" for k, v in metrics.items() if isinstance(v, float))
+    simplest = metrics.get("baseline") or {}
+    beside = {k: "" if simplest.get(k) is None else f"{simplest[k]:.4f}" for k in metrics}
+    figures = "\n".join(f"| {k} | {v:.4f} | {beside[k]} |" for k, v in metrics.items() if isinstance(v, float))
     options = "\n".join(f"| {k} | {v} |" for k, v in settings.items())
     (folder / "README.md").write_text(
         f"# {row.name}\n\nTask: {task}. Labels: {', '.join(classes)}.\n\n"
         f"Trained by automl-images {metadata.version('automl-images')} with torch {torch.__version__}, "
         f"Python {platform.python_version()}.\n\n"
-        f"## Metrics on validation\n\n| metric | value |\n| --- | --- |\n{figures}\n\n"
+        f"## Metrics on validation\n\nThe baseline is a model that looks at no image.\n\n"
+        f"| metric | value | baseline |\n| --- | --- | --- |\n{figures}\n\n"
         f"## Settings\n\n| setting | value |\n| --- | --- |\n{options}\n\n## Use\n\n"
         f"    pip install -r requirements.txt\n{swap}    python score.py image.jpg\n"
     )

@@ -20,14 +20,15 @@ from automl_images.errors import UserError
 from automl_images.reports.draw import Colour, Rectangle, class_colours, write_label
 
 SIDE = 320  # pixels of the longer side of a picture
-_OPAQUE, _LABELLED, _LETTERS = 0.45, 12, 12
+_OPAQUE, _LABELLED, _LETTERS = 0.45, 8, 12
 _GREY = (128, 128, 128)
 
 
 def picture(record: Record, colours: Mapping[str, Colour] | None = None, side: int = SIDE) -> Image.Image:
     """Return an image as it is to be shown, ``side`` pixels long at most, with its label drawn on it.
 
-    Boxes and outlines have their class written at them where there are at most twelve; outlines and masks are filled.
+    Boxes and outlines have their class written at them, where there are several classes and at most eight objects;
+    outlines and masks are filled.
     What a mask ignores, and an image's own classes, are not drawn. ``colours`` are of each class, from
     :func:`automl_images.reports.draw.class_colours`; None: as they come in the image.
 
@@ -59,15 +60,13 @@ def _boxes(canvas: Image.Image, label: Boxes, colours: Mapping[str, Colour]) -> 
     placed = [_Placed(_on(canvas, (b.topX, b.topY, b.bottomX, b.bottomY)), b, colours) for b in label.boxes]
     for one in reversed(placed):  # the first on top
         draw.rectangle(one.place, outline=one.colour, width=2)
-    _write(draw, placed)
+    _write(draw, placed, colours)
 
 
 def _polygons(canvas: Image.Image, label: Polygons, colours: Mapping[str, Colour]) -> None:
     pixels, (width, height) = np.array(canvas), canvas.size
-    lines, placed = [], []
-    for item in label.instances:
-        one = _Placed(_on(canvas, box_of(item)), item, colours)
-        placed.append(one)
+    placed = [_Placed(_on(canvas, box_of(item)), item, colours) for item in label.instances]
+    for item, one in zip(label.instances, placed, strict=True):
         if item.rle:
             mask = Image.fromarray(decoded(item.rle)).resize(canvas.size, Image.Resampling.NEAREST)
         else:
@@ -75,13 +74,13 @@ def _polygons(canvas: Image.Image, label: Polygons, colours: Mapping[str, Colour
         for part in item.polygon:
             points = [(x * width, y * height) for x, y in zip(part[::2], part[1::2], strict=True)]
             ImageDraw.Draw(mask).polygon(points, fill=1)
-            lines.append(([*points, points[0]], one.colour))
-        _tint(pixels, np.asarray(mask, bool), one.colour)
+        inside = np.pad(np.asarray(mask, bool), 1)
+        middle = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+        edge = (inside := inside[1:-1, 1:-1]) & ~middle
+        _tint(pixels, inside, one.colour)
+        pixels[edge] = one.colour
     canvas.paste(Image.fromarray(pixels))
-    draw = ImageDraw.Draw(canvas)
-    for points, colour in lines:
-        draw.line(points, fill=colour, width=1)
-    _write(draw, placed)
+    _write(ImageDraw.Draw(canvas), placed, colours)
 
 
 def _mask(canvas: Image.Image, label: Mask, colours: Mapping[str, Colour]) -> None:
@@ -130,7 +129,7 @@ def _tint(pixels: np.ndarray, inside: np.ndarray, colour: Colour) -> None:
     pixels[inside] = (pixels[inside] * (1 - _OPAQUE) + np.array(colour) * _OPAQUE).astype(np.uint8)
 
 
-def _write(draw: ImageDraw.ImageDraw, placed: list[_Placed]) -> None:
+def _write(draw: ImageDraw.ImageDraw, placed: list[_Placed], colours: Mapping[str, Colour]) -> None:
     taken: list[Rectangle] = []
-    for one in placed if len(placed) <= _LABELLED else ():
+    for one in placed if len(placed) <= _LABELLED and len(colours) > 1 else ():
         write_label(draw, one.place, one.text, one.colour, _LETTERS, taken=taken)

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 PICTURES = 24  # of a page
-_ROWS, _LISTED, _PLACES, _LEGEND, _CAPTION = 200, 30, 10, 40, 120
-_SEVERITIES = ("error", "warning", "note")
+_ROWS, _LISTED, _LEGEND, _CAPTION = 200, 30, 40, 120
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class DataSet:
     Attributes:
         name: of the set, such as ``training``.
         figures: of :meth:`automl_images.annotations.overview.Overview.figures`.
-        findings: {what was found: ``count``, ``severity`` (error, warning or note), ``first`` (places)}.
+        findings: the worst first, as :meth:`automl_images.annotations.findings.Findings.to_json` has them.
         examples: records to draw.
     """
 
@@ -47,16 +46,6 @@ def write_page(path_html: str, title: str, task: str, sets: Sequence[DataSet], a
     colours = class_colours(name for part in sets for name in sorted(part.figures["classes"]))
     shown = [_section(part, colours, PICTURES // len(sets)) for part in sets]
     storage.write(path_html, render("data.html.j2", title=title, task=task, sets=shown, about=about))
-
-
-def ordered(findings: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return findings, the worst first: by severity, then by number."""
-
-    def rank(item: tuple[str, Mapping[str, Any]]) -> tuple[int, int]:
-        severity = item[1].get("severity")
-        return (_SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)), -item[1]["count"]
-
-    return sorted(findings.items(), key=rank)
 
 
 def headline(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -156,15 +145,14 @@ def tables(part: DataSet, rows: int | None = None) -> Iterator[RenderableType]:
     yield Text("\nFindings", style="bold")
     if not part.findings:
         yield Text("  none")
-    for what, found in ordered(part.findings):
-        severity = str(found.get("severity", "note"))
-        style = {"error": "red", "warning": "yellow"}.get(severity, "")
-        yield Padding(Text.assemble((severity, style), f"  {found['count']:,} {what}"), (0, 0, 0, 2))
-        places = list(found.get("first", ()))[:_PLACES]
-        for place in places:
-            yield Padding(Text(str(place), style="dim", overflow="fold"), (0, 0, 0, 6))
-        if places and found["count"] > len(places):
-            yield Padding(Text(f"and {found['count'] - len(places):,} more", style="dim"), (0, 0, 0, 6))
+    for what, found in part.findings.items():
+        style = {"error": "red", "warning": "yellow"}.get(found["severity"], "")
+        words = f"  {found['count']:,} x {what} ({found['outcome']})"
+        yield Padding(Text.assemble((found["severity"], style), words), (0, 0, 0, 2))
+        for place in found["first"]:
+            yield Padding(Text(place, style="dim", overflow="fold"), (0, 0, 0, 6))
+        if (more := found["count"] - len(found["first"])) > 0:
+            yield Padding(Text(f"and {more:,} more", style="dim"), (0, 0, 0, 6))
 
 
 def _table(title: str, justify: Any, rows: Sequence[Sequence[str]], *, headings: Sequence[str]) -> RenderableType:
@@ -184,14 +172,15 @@ def _table(title: str, justify: Any, rows: Sequence[Sequence[str]], *, headings:
 
 def _section(part: DataSet, colours: Mapping[str, Colour], pictures: int) -> dict[str, Any]:
     """Return what the page shows of a set."""
-    figures, most = part.figures, max((c["objects"] for c in part.figures["classes"].values()), default=1)
-    pixels = figures.get("pixels")
+    figures, pixels = part.figures, part.figures.get("pixels")
+    parts = pixels["classes"] if pixels else {name: row["share"] for name, row in figures["classes"].items()}
+    most = max(parts.values(), default=0) or 1
     classes = [
         {
             "name": name,
             "colour": css(colours[name]),
             **row,
-            "bar": 100 * row["objects"] / most,
+            "bar": 100 * parts.get(name, 0) / most,
             "pixels": pixels["classes"].get(name, 0) if pixels else None,
         }
         for name, row in list(figures["classes"].items())[:_ROWS]
@@ -222,15 +211,7 @@ def _section(part: DataSet, colours: Mapping[str, Colour], pictures: int) -> dic
         "most_sizes": figures["sizes"]["most"],
         "different": figures["sizes"]["different"],
         "crowds": figures.get("crowds", 0),
-        "findings": [
-            {
-                "what": what,
-                "count": found["count"],
-                "severity": found.get("severity", "note"),
-                "first": [storage.redact(str(place)) for place in list(found.get("first", ()))[:_PLACES]],
-            }
-            for what, found in ordered(part.findings)
-        ],
+        "findings": part.findings,
         "pictures": drawn,
         "missed": missed,
         "unseen": len(set(figures["classes"]) - seen),

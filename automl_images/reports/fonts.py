@@ -1,4 +1,4 @@
-"""Fonts for class names of any script: Pillow's own, of Latin letters, then DejaVu's and Noto's, if installed."""
+"""Fonts for class names of any script: Pillow's own, then DejaVu's, which is here, then Noto's, if installed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from automl_images.errors import say
 
 Run = tuple[str, ImageFont.FreeTypeFont]
 _FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts", "/Library/Fonts")
-_NAMES = ("DejaVuSans.ttf", "NotoSansCJK-Regular.*", "NotoSans*-Regular.*", "NotoEmoji*-Regular.*")
+_HERE = Path(__file__).parent / "typefaces" / "DejaVuSans.ttf"
+_NAMES = ("NotoSansCJK-Regular.*", "NotoSans*-Regular.*", "NotoEmoji*-Regular.*")
 _OWN = ""  # Pillow's font
 _TRIED = 24  # the size at which a font is asked for a character
 _said: set[str] = set()
@@ -35,7 +36,7 @@ def runs(text: str, size: int) -> list[Run]:
     if lacking:
         _said.update(lacking)
         shown = " ".join(f"{c} (U+{ord(c):04X})" for c in lacking)
-        say(f"note: no font here draws {shown}: boxes stand for it on drawn images; install DejaVu's or Noto's fonts")
+        say(f"note: no font here draws {shown}: boxes stand for it on drawn images; install Noto's fonts")
     known: list[str] = []
     for found in paths:  # blanks and marks go with what is before them
         before = known[-1] if known else _OWN
@@ -56,7 +57,7 @@ def _path(character: str) -> str | None:
 def _installed() -> tuple[str, ...]:
     roots = [Path(folder).expanduser() for folder in _FOLDERS]
     found = (sorted(root.rglob(name)) for name in _NAMES for root in roots if root.is_dir())
-    return tuple(dict.fromkeys(str(file) for files in found for file in files))
+    return tuple(dict.fromkeys(str(file) for files in ([_HERE], *found) for file in files))
 
 
 @cache

@@ -49,6 +49,7 @@ def write_leaderboard(path_html: str, *, title: str, metric: str, trials: Sequen
         sampled=sampled,
         curves=line_chart(lines, "epoch", metric) if lines else None,
         evaluated=len(drawn),
+        baseline=view.baseline(trials),
         ends={line.end for line in lines},
         states=[s for s in State if s is not State.SKIPPED and any(t.state is s for t in trials)],
         parallel=parallel_chart(trials, metric, names, best) if sampled else None,

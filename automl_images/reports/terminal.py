@@ -74,7 +74,9 @@ class TrialTable:
         if trial.state is not State.SKIPPED:
             parts[0] += f" after {view.duration(view.seconds(trial))} at epoch {_epochs(trial, trial.epoch)}"
         if trial.best and trial.value is not None:
-            parts.append(f"best {self.metric} {view.figure(trial.value)} at epoch {trial.best['epoch']}")
+            simplest = view.baseline([trial])
+            beside = "" if simplest is None else f" (baseline {view.figure(simplest)})"
+            parts.append(f"best {self.metric} {view.figure(trial.value)}{beside} at epoch {trial.best['epoch']}")
         return ", ".join(parts) + "".join(f": {w.strip()}" for w in why)
 
 
@@ -96,8 +98,9 @@ class _Fitting:
         yield self._table(shown, leader, options.max_width)
         waiting = f", {self.total - len(self.trials)} to come" if self.total and self.total > len(self.trials) else ""
         hidden = f"; {len(self.trials) - len(shown)} are not shown" if len(shown) < len(self.trials) else ""
-        best = f"trial {leader.index} (*)" if leader else "none yet"
-        yield Text(f"{view.tally(self.trials)}{waiting}{hidden}; best: {best}", style="bold")
+        best, simplest = f"trial {leader.index} (*)" if leader else "none yet", view.baseline(self.trials)
+        beside = "" if simplest is None else f"; baseline: {view.figure(simplest)}"
+        yield Text(f"{view.tally(self.trials)}{waiting}{hidden}; best: {best}{beside}", style="bold")
         for trial in explained:
             why = f"trial {trial.index} {trial.state}: {view.why(trial).splitlines()[-1].strip()}"
             yield Text(why, style="dim", no_wrap=console.is_terminal, overflow="ellipsis")

@@ -39,6 +39,15 @@ def tally(trials: Iterable[Trial]) -> str:
     return ", ".join(f"{counts[s]} {s}" for s in State if counts[s]) or "no trials"
 
 
+def baseline(trials: Iterable[Trial]) -> float | None:
+    """Return the primary metric of a model that looks at no image, as a trial that has ended says; None: none does."""
+    for best in (t.best for t in trials if t.best and "metric" in t.best):
+        value = ((best.get("metrics") or {}).get("baseline") or {}).get(best["metric"])
+        if value is not None:
+            return float(value)
+    return None
+
+
 def figure(value: float | None) -> str:
     """Return a metric with four decimals; a dash where it is undefined."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.4f}"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from automl_images import storage
-from automl_images.annotations import formats, read_records, record_file, sets
-from automl_images.annotations.checks import Checker, check_training_classes
+from automl_images.annotations import findings, formats, read_records, record_file, sets
+from automl_images.annotations.checks import SHARED, Checker, check_training_classes
 from automl_images.annotations.imageroot import check_name
 from automl_images.annotations.labels import KINDS, kind_of
+from automl_images.annotations.labels.base import UNSCORED
 from automl_images.annotations.reachable import copied
 from automl_images.errors import UserError
 from automl_images.tasks import get_task
@@ -28,6 +29,7 @@ def convert(
     on_error: str = "fail",
     classes: list[str] | None = None,
     copy_to: str | None = None,
+    trained: Collection[str] = (),
 ) -> dict[str, Any]:
     """Read a source, check every record and its image, and write JSONL; ``out`` is written whole or not at all.
 
@@ -39,16 +41,18 @@ def convert(
         classes: the only classes that may occur; None for any.
         copy_to: a folder, local or any fsspec URL, to which the images are copied that lie on this machine; the records
             name the copies. None: records name images where they are.
+        trained: the digests of the images that train; one that is here too is said.
 
     Returns:
-        ``images``, ``boxes`` or ``labels``, ``classes`` ({name: how many}) and the counts of flaws; with ``copy_to``
-        also ``copied_images`` and ``present_images``, which were there already.
+        ``images``, ``boxes`` or ``labels``, ``classes`` ({name: how many}), the counts of flaws, and ``findings``, as
+        :meth:`automl_images.annotations.findings.Findings.to_json` has them; with ``copy_to`` also ``copied_images``
+        and ``present_images``, which were there already.
 
     Raises:
-        UserError: the source is not usable, or a flaw is refused.
+        UserError: the source is not usable, or flaws are refused, which is said when all of it is read.
     """
     label = get_task(task, built=False).label
-    checker = Checker(on_error, classes, label=label)
+    checker = Checker(on_error, classes, label=label, trained=trained)
     counts = Counter(copied=0, present=0)
     for path, what in ((source, "the source"), (out, "the file to write"), (copy_to or "", "copy_to")):
         check_name(path, what)
@@ -98,14 +102,17 @@ def convert_data(
             record_file.write([], out)
             continue
         try:
-            classes = None if name == "training" else list(summaries["training"]["classes"])
-            options = {**_options(data, name, copy_to), "classes": classes}
+            options = _options(data, name, copy_to)
+            if name != "training":
+                options |= {"classes": list(summaries["training"]["classes"]), "trained": digests(outs["training"])}
             summaries[name] = convert(data[name]["source"], out, task, **options)
             summaries[name]["digest"] = hashlib.sha256(storage.read_bytes(out)).hexdigest()
             print(f"{name}: {summary_line(summaries[name])}", file=sys.stderr)
+            for line in findings.briefly(summaries[name]["findings"], without=(SHARED, UNSCORED)):
+                print(f"{name}: {line}", file=sys.stderr)
             if name == "training":
                 check_training_classes(summaries[name]["classes"], label)
-            elif both := len(_digests(out) & _digests(outs["training"])):
+            elif both := summaries[name]["findings"].get(SHARED, {}).get("count"):
                 print(f"{name}: {both} images also train, by their bytes", file=sys.stderr)
         except UserError as error:
             raise UserError(f"data.{name}: {error}") from None
@@ -138,7 +145,8 @@ def _filled(data: Mapping[str, Any], label: str, say: bool = False) -> Mapping[s
         raise UserError(f"data.training: {error}") from None
 
 
-def _digests(records: str) -> set[str]:
+def digests(records: str) -> set[str]:
+    """Return the digests of the images of a file of records."""
     return {record.digest for record in read_records(records) if record.digest}
 
 

@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from automl_images import storage, store
 from automl_images.annotations import formats, read_records
 from automl_images.annotations.formats.base import Format
-from automl_images.annotations.imageroot import check_name
+from automl_images.annotations.imageroot import check_name, folder_of
 from automl_images.annotations.labels import Box, Boxes, Classes, Label, OneClass, Polygons, kind_of
 from automl_images.annotations.record_file import is_same
 from automl_images.annotations.records import Record
@@ -43,8 +43,9 @@ def export_records(
         out: the file to write, or the folder, which is empty or not there; local or any fsspec URL.
         format: the format's name, of those that are written.
         task: the task's name; None: the one whose labels the records have.
-        images: of a format that makes a folder: ``link`` puts links to the images into it (local ones alone), ``copy``
-            copies; ``none`` leaves them where they are. None: ``link`` where it can be, else ``none``.
+        images: of a format that makes a folder: ``link`` puts links to the images into it (local ones alone; hard ones,
+            or between two file systems symbolic ones), ``copy`` copies; ``none`` leaves them where they are. None:
+            ``link`` where ``out`` is local, else ``none``.
 
     Returns:
         ``format``, ``out``, ``images`` (how many), ``kind`` of the labels as written, and ``lost``: what the records
@@ -63,7 +64,7 @@ def export_records(
     if is_same(records, out):
         raise UserError(f"{storage.redact(out)}: is the file of records itself; name another")
     lost: Counter[str] = Counter()
-    with _replacing(out, written.folder) as fresh:
+    with _replacing(out, written.folder, written.beside) as fresh:
         rows: Generator[Record, None, None] = (changed(record, lost) for record in read_records(records, label))
         if how != "none":
             rows = placed(rows, Path(fresh, "images"), how)
@@ -166,7 +167,7 @@ def placed(records: Iterable[Record], folder: Path, how: str) -> Generator[Recor
             except FileNotFoundError:
                 raise UserError(f"{record.where}: the image {url} is not there") from None
         elif storage.is_local(record.image_url):
-            target.symlink_to(storage.local_path(record.image_url))
+            _link(storage.local_path(record.image_url), target, record)
         else:
             raise UserError(
                 f"{record.where}: the image {url} lies on a store, where no link leads; use --images copy or none"
@@ -178,6 +179,17 @@ def placed(records: Iterable[Record], folder: Path, how: str) -> Generator[Recor
         while batch := list(itertools.islice(rest, _AT_ONCE)):
             targets = [folder / _free(record.image_url, names) for record in batch]
             yield from pool.map(place, batch, targets)
+
+
+def _link(image: Path, target: Path, record: Record) -> None:
+    """Link a file: hard, so that the folder has all that it names, or where that cannot be, by its path."""
+    source = image.resolve()
+    try:
+        target.hardlink_to(source)
+    except FileNotFoundError:
+        raise UserError(f"{record.where}: the image {image} is not there") from None
+    except OSError:  # another file system, or not ours to link
+        target.symlink_to(source)
 
 
 def _free(url: str, taken: set[str]) -> str:
@@ -207,10 +219,11 @@ def _images(format: Format, images: str | None, out: str) -> str:
 
 
 @contextlib.contextmanager
-def _replacing(out: str, folder: bool) -> Iterator[str]:
+def _replacing(out: str, folder: bool, beside: Sequence[str] = ()) -> Iterator[str]:
     """Yield where to write what takes the place of ``out`` when the block ends well, and only then.
 
-    It is beside ``out`` where that is local, so that what lies below it can be named relatively.
+    It is beside ``out`` where that is local, so that what lies below it can be named relatively. What is ``beside`` the
+    file on a store is there too, and goes back with it.
 
     Raises:
         UserError: ``out`` is a folder that is not empty, a file where a folder is to be, or the other way round.
@@ -226,7 +239,14 @@ def _replacing(out: str, folder: bool) -> Iterator[str]:
     if target is None or folder:
         with tempfile.TemporaryDirectory(prefix=".", dir=target and target.parent) as above:
             fresh = Path(above, name)
+            others = {} if target else {file: storage.join(folder_of(out), file) for file in beside}
+            for file, url in others.items():
+                with contextlib.suppress(FileNotFoundError):
+                    Path(above, file).write_bytes(storage.read_bytes(url))
             yield str(fresh)
+            for file, url in others.items():
+                if Path(above, file).exists():
+                    storage.write(url, Path(above, file).read_bytes())
             if target is None and folder:
                 storage.put_folder(fresh, out)
             elif target is None:

@@ -59,18 +59,29 @@ class _Lane:
         self.deadline = time.monotonic() + left
         self.interruption = interruption
         self.others = Others(ledger, mine.run)
+        self.ended = bool(os.environ.get(STOP))
         self.done: dict[int, str] = {}
 
     def run(self) -> dict[int, str]:
         """Run what nobody else does, then wait for what other submissions run, and return what became of its trials."""
+        if os.environ.get(STOP):
+            self.ledger.stop_others(self.mine.run)
         elsewhere = [trial for trial in range(self.submission.iterations) if not self._settled(trial)]
         if elsewhere:
-            trials = ", ".join(map(str, elsewhere))
-            say(f"lane {self.mine.index}: another run of this experiment trains trial {trials}; waiting for it")
-        while elsewhere and time.monotonic() < self.deadline and not os.environ.get(STOP):
+            trials, last = ", ".join(map(str, elsewhere)), os.environ.get(STOP)
+            then = "which is its last, and not waited for (--stop-after-current)" if last else "waiting for it"
+            say(f"lane {self.mine.index}: another run of this experiment trains trial {trials}; {then}")
+        while elsewhere and time.monotonic() < self.deadline and not self._ends():
             time.sleep(POLL)
             elsewhere = [trial for trial in elsewhere if not self._settled(trial)]
         return self.done
+
+    def _ends(self) -> bool:
+        """Return whether no further trial is started: this run is to end the sweep, or another has ended this one."""
+        if not self.ended and (by := self.ledger.stopped_by(self.mine.run)):
+            say(f"lane {self.mine.index}: run {by} ends the sweep (--stop-after-current), so no further trial starts")
+            self.ended = True
+        return self.ended
 
     def _settled(self, trial: int) -> bool:
         """Run a trial if it is this lane's to run; return False as long as another submission runs it."""
@@ -83,7 +94,7 @@ class _Lane:
         run, lane = self.mine.run, self.mine.index
         if not (self.ledger.claim(run, trial, lane) if self.submission.claims else trial % self.mine.count == lane):
             return True
-        if os.environ.get(STOP):
+        if self._ends():
             self.done[trial] = end_early(self.ledger, trial)
             return True
         if time.monotonic() > self.deadline:
@@ -179,13 +190,16 @@ def end_early(shared: Ledger, trial: int) -> str:
     if before is None:
         shared.write_unstarted(trial, attempt, State.SKIPPED, reason=f"{why} before it started")
         return State.SKIPPED
-    model = shared.model_url(trial, before.attempt)
-    if before.attempt and storage.exists(storage.join(model, "metrics.json")):
-        metrics = json.loads(storage.read_text(storage.join(model, "metrics.json")))
+    artifacts = shared.artifacts(trial)
+    written = artifacts.metrics(before.attempt) if before.attempt else None
+    if written is not None:
+        metrics = json.loads(written)
         name, epoch = shared.experiment()["primary_metric"], metrics.pop("epoch")
         best = {"metric": name, "value": metrics[name], "epoch": epoch, "metrics": metrics} if name in metrics else None
-        before = shared.end_trial(before, State.TERMINATED, best=best, error=None, reason=why, model=model)
-        shared.remove_scratch(before)
+        before = shared.end_trial(
+            before, State.TERMINATED, best=best, error=None, reason=why, model=artifacts.model(before.attempt)
+        )
+        artifacts.clear(before.attempt)
     return before.state
 
 
@@ -209,7 +223,7 @@ def _run(shared: Ledger, run: str, trial: int, attempt: int, interruption: Inter
         for line in child.stdout:
             say(f"trial {trial}: {line.rstrip()}")
             lines.append(line)
-    log = storage.join(shared.trial_folder(trial), "log")
+    log = shared.artifacts(trial).log()
     storage.write(log, (storage.read_text(log) if storage.exists(log) else "") + "".join(lines))
     if child.returncode == EXIT_SUPERSEDED:
         return SUPERSEDED

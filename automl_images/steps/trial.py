@@ -22,6 +22,7 @@ from automl_images.faults import explained
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS
 from automl_images.steps.interruption import die_at_once
 from automl_images.sweep import proposal
+from automl_images.sweep.artifacts import epoch_of
 from automl_images.sweep.computing import Computing
 from automl_images.sweep.journal import LedgerJournal
 from automl_images.sweep.ledger import Ledger, TakenError
@@ -50,14 +51,15 @@ def run_trial(ledger: Ledger, run: str, trial: int, attempt: int | None = None) 
         ledger.end_trial(started, State.FAILED, error=f"sampled {error}")
         raise
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
-        checkpoint = _checkpoint(ledger, trial, Path(scratch))
+        checkpoint, has_best = _checkpoint(ledger, trial, Path(scratch))
+        resumed = epoch_of(checkpoint.name) if checkpoint else None
         try:
-            started = ledger.start_trial(trial, settings, sampled, resume=bool(checkpoint), **more)
+            started = ledger.start_trial(trial, settings, sampled, resumed=resumed, **more)
         except TakenError:
             return EXIT_SUPERSEDED
         journal = _journal(ledger, started, ledger.time_left(run)[0])
         with journal.beating():
-            if checkpoint and not ledger.adopt_model(started, checkpoint.name):
+            if checkpoint and has_best and not ledger.artifacts(trial).adopt_model(started.attempt, checkpoint.name):
                 say(f"{checkpoint.name}: its model has changed or is lost, so the trial starts over")
                 started, checkpoint = dataclasses.replace(started, resumed=None), None
                 ledger.rewrite(started)
@@ -83,9 +85,9 @@ def _run(ledger: Ledger, run: str, started: Trial, journal: LedgerJournal, check
         ledger.end_trial(started, State.FAILED, journal.last, error=storage.redact(line), resumes=resumes)
         raise
     state = State.TERMINATED if fitted.stopped else State.COMPLETED
-    url = ledger.model_url(started.index, started.attempt)
-    ledger.end_trial(started, state, journal.last, best=best, reason=fitted.reason, model=url)
-    ledger.remove_scratch(started)
+    model = journal.artifacts.model(started.attempt)
+    ledger.end_trial(started, state, journal.last, best=best, reason=fitted.reason, model=model)
+    journal.artifacts.clear(started.attempt)
     return 0
 
 
@@ -97,15 +99,13 @@ def _best(journal: LedgerJournal, best: dict[str, Any] | None) -> dict[str, Any]
     """
     if best is None:
         return None
-    ledger, trial = journal.ledger, journal.trial
-    url = storage.join(ledger.model_url(trial.index, trial.attempt), "metrics.json")
-    try:
-        metrics = json.loads(storage.read_bytes(url))
-    except FileNotFoundError:
-        ledger.remove_scratch(trial)
-        raise StoreError(
-            f"{storage.redact(url)}: the best model is lost; submit again, and the trial starts over"
-        ) from None
+    artifacts, attempt = journal.artifacts, journal.trial.attempt
+    written = artifacts.metrics(attempt)
+    if written is None:
+        artifacts.clear(attempt)
+        lost = f"{storage.redact(artifacts.model(attempt))}: the best model is lost"
+        raise StoreError(f"{lost}; submit again, and the trial starts over")
+    metrics = json.loads(written)
     if metrics.get("epoch") == best["epoch"] or best["metric"] not in metrics:
         return best
     epoch = metrics.pop("epoch")
@@ -117,7 +117,7 @@ def help_trial(ledger: Ledger, run: str, trial: int) -> int:
     started = ledger.trial(trial)
     assert started, "the first process writes the trial before it starts the others"
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
-        checkpoint = None if started.resumed is None else _checkpoint(ledger, trial, Path(scratch))
+        checkpoint = None if started.resumed is None else _checkpoint(ledger, trial, Path(scratch))[0]
         _fitted(ledger, run, started, _journal(ledger, started, float("inf")), checkpoint)
     return 0
 
@@ -148,28 +148,35 @@ def _fitted(ledger: Ledger, run: str, trial: Trial, journal: LedgerJournal, chec
     return fit(job, journal)
 
 
-def _checkpoint(ledger: Ledger, trial: int, scratch: Path) -> Path | None:
-    """Return a local copy of a trial's last checkpoint, under its name; None: it has none that can be used."""
-    name = ledger.checkpoint(trial)
+def _checkpoint(ledger: Ledger, trial: int, scratch: Path) -> tuple[Path | None, bool]:
+    """Return a local copy of a trial's last checkpoint, under its name, and whether there was a best model by then.
+
+    None: it has no checkpoint that can be used.
+    """
+    artifacts = ledger.artifacts(trial)
+    name = artifacts.checkpoint()
     if name is None:
-        return None
+        return None, False
     try:
-        folder = storage.get_folder(storage.join(ledger.trial_folder(trial), name), scratch / name)
-        _check_whole(folder)
-        return folder
+        folder = storage.get_folder(storage.join(artifacts.url, name), scratch / name)
+        return folder, _has_best(folder)
     except StoreError:
         raise
     except Exception as error:  # torch, zipfile and json have a dozen kinds for what is damaged
         say(f"{name}: the checkpoint is damaged ({first_line(error)[:MOST]}), so the trial starts over")
-        return None
+        return None, False
 
 
-def _check_whole(checkpoint: Path) -> None:
-    """Raise an error if a checkpoint is not all there, or holds anything but tensors and plain values."""
+def _has_best(checkpoint: Path) -> bool:
+    """Return whether there was a best model when a checkpoint was written.
+
+    Raises an error if it is not all there, or holds anything but tensors and plain values.
+    """
     import zipfile
 
     import torch
 
+    from automl_images.training.callbacks import Evaluations
     from automl_images.training.job import Compute
 
     Compute.read(checkpoint)
@@ -179,6 +186,7 @@ def _check_whole(checkpoint: Path) -> None:
     content = torch.load(checkpoint / "trainer.ckpt", map_location="cpu", weights_only=True, mmap=True)
     if missing := {"state_dict", "optimizer_states", "callbacks", "epoch"} - content.keys():
         raise ValueError(f"it has no {', '.join(sorted(missing))}")
+    return content["callbacks"].get(Evaluations.__qualname__, {}).get("best") is not None
 
 
 def main() -> int:

@@ -33,6 +33,7 @@ class LedgerJournal:
 
     def __init__(self, ledger: Ledger, trial: Trial, left: float, rule: Rule):
         self.ledger, self.trial, self.rule = ledger, trial, rule
+        self.artifacts = ledger.artifacts(trial.index)
         self.deadline = time.monotonic() + left
         self.superseded = False
         self.last: Score | None = None
@@ -87,13 +88,11 @@ class LedgerJournal:
 
     def save_model(self, folder: Path) -> None:
         """Replace the attempt's model folder."""
-        url = self.ledger.model_url(self.trial.index, self.trial.attempt)
-        self._send("model", lambda moved: storage.put_folder(moved, url), folder)
+        self._send("model", lambda moved: self.artifacts.write_model(self.trial.attempt, moved), folder)
 
     def save_epoch(self, folder: Path, epoch: int) -> None:
-        """Keep the model folder of an epoch, in ``epochs/`` of the trial's folder."""
-        attempt = f".{self.trial.attempt}" if self.trial.attempt > 1 else ""
-        url = storage.join(self.ledger.trial_folder(self.trial.index), "epochs", f"{epoch:04d}{attempt}")
+        """Keep the model folder of an epoch."""
+        url = self.artifacts.epoch(self.trial.attempt, epoch)
         self._send(f"epoch {epoch}", lambda moved: storage.put_folder(moved, url), folder)
 
     def save_checkpoint(self, folder: Path, epoch: int) -> None:
@@ -101,7 +100,7 @@ class LedgerJournal:
 
         def put(moved: Path) -> None:
             if not self.ledger.superseded(self.trial):
-                self.ledger.write_checkpoint(self.trial.index, self.trial.attempt, epoch, moved)
+                self.artifacts.write_checkpoint(self.trial.attempt, epoch, moved)
 
         self._send("checkpoint", put, folder)
 

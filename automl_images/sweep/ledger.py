@@ -5,13 +5,15 @@
     weights/<file>                       what trials start from, if the experiment names a file
     runs/<id>.json                       one submission: its deadline, iterations, lanes
     runs/<id>/claims/0007                the lane that took trial 7 in that submission
+    runs/<id>/stop                       the submission that has ended this one: its lanes start no further trial
     trials/0007.json                     written by trial 7 alone (by its lane if it died): state, settings, best, ...
     trials/0007.2.json                   the same of its second attempt, created once; of several the last one counts
-    trials/0007/                         log; of attempt 2 checkpoint-2-<epoch>/, the pointer `checkpoint.2`, model-2/
+    trials/0007/                         models, checkpoints, a log; see `automl_images.sweep.artifacts`
     alive/0007.2                         beats of attempt 2, while it trains
     compute/<machine>.json               what trials compute with on a kind of machine, chosen by the first of them
     evaluations/0005/0007.2~<numbers>    attempt 2 of trial 7 at its fifth evaluation: epoch, value, best so far, mean
     ended/0007.2~<numbers>               its last numbers, once it has ended for any reason
+    ended/0007.1~superseded~5            attempt 2 has begun, after epoch 5 of attempt 1
 
 Objects are replaced whole or written once. An object that shows up late delays what depends on it and does no harm, and
 so does an attempt that wakes late: what it writes is its own, and the record of the attempt that counts names another.
@@ -22,15 +24,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from automl_images import storage
 from automl_images.errors import UserError, say
+from automl_images.sweep.artifacts import Artifacts
 from automl_images.sweep.fingerprint import difference, without_contents
-from automl_images.sweep.score import Evaluation, Score, latest
+from automl_images.sweep.score import Evaluation, Score, counted, latest, superseded
 from automl_images.sweep.submission import Submission
 from automl_images.sweep.trial import State, Trial
 
@@ -107,6 +109,18 @@ class Ledger:
         """Return one submission; raises UserError if there is none of that name."""
         return Submission.of_json({"run": run, **self._json("runs", f"{run}.json")})
 
+    def stop_others(self, run: str) -> None:
+        """Tell the lanes of all other submissions so far to start no further trial."""
+        for name in storage.names(self._at("runs")):
+            if name.endswith(".json") and name != f"{run}.json":
+                storage.create(self._at("runs", name.removesuffix(".json"), "stop"), run)
+
+    def stopped_by(self, run: str) -> str | None:
+        """Return the submission that has told this one's lanes to start no further trial, or None."""
+        with contextlib.suppress(FileNotFoundError):
+            return storage.read_text(self._at("runs", run, "stop"))
+        return None
+
     def can_claim(self, run: str) -> bool:
         """Return whether the store refuses to create an object twice, so that claims are exclusive."""
         return storage.creates_once(self._at("runs", run, "probe"))
@@ -116,9 +130,9 @@ class Ledger:
         url = self._at("runs", run, "claims", f"{trial:04d}")
         return storage.create(url, str(lane)) or storage.read_text(url) == str(lane)
 
-    def trial_folder(self, trial: int) -> str:
-        """Return the address of the trial's folder."""
-        return self._at("trials", f"{trial:04d}")
+    def artifacts(self, trial: int) -> Artifacts:
+        """Return the trial's models and checkpoints."""
+        return Artifacts(self._at("trials", f"{trial:04d}"))
 
     def _record(self, index: int, attempt: int) -> str:
         return self._at("trials", f"{index:04d}.json" if attempt <= 1 else f"{index:04d}.{attempt}.json")
@@ -156,7 +170,7 @@ class Ledger:
         sampled: Sequence[str],
         *,
         attempt: int | None = None,
-        resume: bool = True,
+        resumed: int | None = None,
         **more: Any,
     ) -> Trial:
         """Begin the next attempt at a trial and return it; older attempts see it and end themselves.
@@ -164,14 +178,13 @@ class Ledger:
         Args:
             index, settings, sampled: the trial, its complete settings, and the names of the sampled ones.
             attempt: its number, which was free; None: the next.
-            resume: whether it goes on from the last checkpoint.
+            resumed: after which epoch it goes on; None: from the beginning.
             more: its other attributes.
 
         Raises:
             TakenError: another process has begun that attempt.
         """
         before, free = self.latest(index)
-        checkpoint = self.checkpoint(index) if before and resume else None
         trial = Trial(
             index,
             State.RUNNING,
@@ -180,13 +193,13 @@ class Ledger:
             sampled=tuple(sampled),
             epochs=settings.get("number_of_epochs", 0),
             started=time.time(),
-            resumed=int(checkpoint.rpartition("-")[2]) if checkpoint else None,
+            resumed=resumed,
             **more,
         )
         if not storage.create(self._record(index, trial.attempt), json.dumps(trial.to_json(), indent=1)):
             raise TakenError
-        if before and before.state is State.RUNNING:
-            storage.create(self._at("ended", f"{index:04d}.{before.attempt}~superseded"), "")
+        if before and before.attempt:
+            storage.create(self._at("ended", superseded(index, before.attempt, resumed)), "")
         return trial
 
     def write_unstarted(self, index: int, attempt: int, state: State, **changes: Any) -> Trial | None:
@@ -235,7 +248,7 @@ class Ledger:
         """
         trial = dataclasses.replace(trial, **changes, state=state, ended=time.time(), evaluations=None)
         self.rewrite(trial)
-        last = last or latest(e for e in self.evaluations() if e.trial == trial.index).get(trial.index)
+        last = last or latest(e for e in self._counted() if e.trial == trial.index).get(trial.index)
         name = Evaluation(trial.index, trial.attempt, last).name() if last else f"{trial.index:04d}.{trial.attempt}~"
         storage.create(self._at("ended", name), "")
         storage.remove(self._at("alive", f"{trial.index:04d}.{trial.attempt}"))
@@ -249,12 +262,13 @@ class Ledger:
             their numbers at it; of those that ended before, their last), and whether a later attempt has begun.
         """
         ended = storage.names(self._at("ended"))
-        if f"{mine.trial:04d}.{mine.attempt}~superseded" in ended:
+        if any(n.startswith(f"{mine.trial:04d}.{mine.attempt}~superseded") for n in ended):
             return {}, True
         self.report(mine)
-        here = latest(_parsed(storage.names(self._at("evaluations", f"{mine.score.number:04d}"))))
+        at_it = _parsed(storage.names(self._at("evaluations", f"{mine.score.number:04d}")))
+        here = latest(counted(at_it, ended))
         reached = {f"{trial:04d}" for trial in here}
-        others = _parsed(n for n in ended if n.partition(".")[0] not in reached)
+        others = counted(_parsed(n for n in ended if n.partition(".")[0] not in reached), ended)
         peers = {**latest(e for e in others if e.score.number < mine.score.number), **here}
         peers.pop(mine.trial, None)
         return peers, False
@@ -265,11 +279,14 @@ class Ledger:
 
     def superseded(self, trial: Trial) -> bool:
         """Return whether a later attempt has begun."""
-        return storage.exists(self._at("ended", f"{trial.index:04d}.{trial.attempt}~superseded"))
+        return storage.exists(self._record(trial.index, trial.attempt + 1))
 
     def evaluations(self) -> list[Evaluation]:
-        """Return all evaluations of all trials."""
+        """Return all evaluations that trials have written."""
         return _parsed(path.rpartition("/")[2] for path in storage.files_below(self._at("evaluations")))
+
+    def _counted(self) -> list[Evaluation]:
+        return counted(self.evaluations(), storage.names(self._at("ended")))
 
     def written(self) -> list[Trial]:
         """Return what all trials' last attempts wrote, by index: one listing and one parallel fetch."""
@@ -285,58 +302,11 @@ class Ledger:
         """
         curves: dict[int, dict[int, float]] = {}
         attempts: dict[int, int] = {}
-        for e in sorted(self.evaluations(), key=lambda e: (e.trial, -e.attempt, e.score.epoch)):
+        for e in sorted(self._counted(), key=lambda e: (e.trial, -e.attempt, -e.score.epoch)):
             curve = curves.setdefault(e.trial, {})
             if attempts.setdefault(e.trial, e.attempt) == e.attempt or e.score.epoch < min(curve):
                 curve[e.score.epoch] = e.score.value
         return [t.with_curve(dict(sorted(curves.get(t.index, {}).items()))) for t in self.written()]
-
-    def model_url(self, trial: int, attempt: int = 1) -> str:
-        """Return the address of the model folder of an attempt at a trial."""
-        return storage.join(self.trial_folder(trial), f"model-{attempt}")
-
-    def write_checkpoint(self, trial: int, attempt: int, epoch: int, local: Any) -> None:
-        """Copy an attempt's checkpoint folder, then point at it, then remove the one before."""
-        folder, name = self.trial_folder(trial), f"checkpoint-{attempt}-{epoch}"
-        storage.put_folder(local, storage.join(folder, name))
-        storage.write(storage.join(folder, f"checkpoint.{attempt}"), name)
-        for other in storage.names(folder):
-            if other.startswith(f"checkpoint-{attempt}-") and other != name:
-                storage.remove(storage.join(folder, other))
-
-    def checkpoint(self, trial: int) -> str | None:
-        """Return the name of the last whole checkpoint of the last attempt that has one, or None."""
-        folder = self.trial_folder(trial)
-        pointers = [n for n in storage.names(folder) if re.fullmatch(r"checkpoint(\.\d+)?", n)]
-        for pointer in sorted(pointers, key=lambda n: int(n.partition(".")[2] or 0), reverse=True):
-            with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
-                name = storage.read_text(storage.join(folder, pointer))
-                if re.fullmatch(r"checkpoint(-\d+){1,2}", name):
-                    return name
-        return None
-
-    def adopt_model(self, trial: Trial, checkpoint: str) -> bool:
-        """Copy the best model of the attempt that wrote a checkpoint to a later attempt's; return whether it is whole.
-
-        That attempt may wake and write on: what changed meanwhile is not taken. One without a model has none to copy.
-        """
-        attempt = checkpoint.split("-")[1] if checkpoint.count("-") == 2 else None
-        source = storage.join(self.trial_folder(trial.index), f"model-{attempt}" if attempt else "model")
-        target = self.model_url(trial.index, trial.attempt)
-        try:
-            before = storage.read_bytes(storage.join(source, "metrics.json"))
-            storage.copy_folder(source, target)
-            return before == storage.read_bytes(storage.join(source, "metrics.json"))
-        except FileNotFoundError:
-            return not storage.names(source)
-
-    def remove_scratch(self, trial: Trial) -> None:
-        """Remove what a trial that has ended no longer needs: checkpoints, and the models of earlier attempts."""
-        folder = self.trial_folder(trial.index)
-        for name in storage.names(folder):
-            earlier = name.startswith("model") and name != f"model-{trial.attempt}"
-            if name.startswith("checkpoint") or earlier:
-                storage.remove(storage.join(folder, name))
 
 
 def _parsed(names: Iterable[str]) -> list[Evaluation]:

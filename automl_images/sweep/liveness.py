@@ -36,14 +36,25 @@ def _status(pid: int) -> tuple[str, str]:
 
 def runs_here(process: str) -> bool | None:
     """Return whether a process runs on this machine, neither ended nor stopped; None: it is another machine's."""
+    state = _state_here(process)
+    return None if state is None else state not in "TtX"
+
+
+def died_here(process: str) -> bool:
+    """Return whether a process of this machine has ended; False too if it is another machine's."""
+    return _state_here(process) == "X"
+
+
+def _state_here(process: str) -> str | None:
+    """Return a process's state, one letter, X if it has ended; None: it is another machine's."""
     with contextlib.suppress(OSError):
         machine, _, rest = process.rpartition(" ")[0].rpartition(" ")
         if machine != _machine():
             return None
         with contextlib.suppress(OSError):
             state, began = _status(int(rest))
-            return state not in "TtZX" and process.endswith(f" {began}")
-        return False
+            return state if state != "Z" and process.endswith(f" {began}") else "X"
+        return "X"
     return None
 
 

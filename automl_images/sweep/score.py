@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
+
+_SUPERSEDED = re.compile(r"(\d+)\.(\d+)~superseded~(\d+)")
 
 
 class Score(NamedTuple):  # a tuple, for a trial parses those of all others at each evaluation
@@ -40,6 +43,30 @@ class Evaluation(NamedTuple):
             return cls(int(trial), int(attempt), score)
         except ValueError:
             return None
+
+
+def superseded(trial: int, attempt: int, resumed: int | None) -> str:
+    """Return the object name that says that a later attempt has begun, after which epoch of the earlier one."""
+    return f"{trial:04d}.{attempt}~superseded~{resumed or 0}"
+
+
+def counted(evaluations: Iterable[Evaluation], ended: Iterable[str]) -> list[Evaluation]:
+    """Return the evaluations that count, by the names in the ledger's folder of what has ended.
+
+    Of an attempt that was superseded they are those up to the epoch that the next one went on from: it may have written
+    more before it saw that it was.
+    """
+    last: dict[tuple[int, int], int] = {}
+    for name in ended:
+        if found := _SUPERSEDED.fullmatch(name):  # an older version did not say the epoch
+            last[int(found[1]), int(found[2])] = int(found[3])
+    most = dict(sorted(last))  # by trial its last superseded attempt
+
+    def counts(e: Evaluation) -> bool:
+        later = range(e.attempt, most.get(e.trial, 0) + 1)
+        return all(e.score.epoch <= last.get((e.trial, attempt), e.score.epoch) for attempt in later)
+
+    return [e for e in evaluations if counts(e)]
 
 
 def latest(evaluations: Iterable[Evaluation]) -> dict[int, Score]:

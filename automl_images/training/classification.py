@@ -19,7 +19,7 @@ from automl_images.data.classification import is_multilabel
 from automl_images.data.store import ImageStore
 from automl_images.errors import UserError
 from automl_images.hyperparameters.sizes import input_shape
-from automl_images.metrics import classification_metrics
+from automl_images.metrics import baseline, classification_metrics
 from automl_images.models import catalogue
 from automl_images.models.classifier import Classifier
 from automl_images.models.compute import apply, describe, fastest, laid_out
@@ -40,6 +40,7 @@ class ClassificationModule(Module):
         super().__init__(job, *shared)
         self.multilabel, self.validation = is_multilabel(job.task), validation
         self.weights, self.channels_last = weights, channels_last
+        self._baseline: dict[str, float | None] | None = None
 
     def loss_parts(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:  # noqa: D102
         images, truth = batch
@@ -71,6 +72,11 @@ class ClassificationModule(Module):
         metrics = classification_metrics(truth, probs, self.classes, self.multilabel, self.settings["top_k"])
         del metrics["confusion_matrix"]  # the evaluate step's; every trial would carry it, classes squared
         return metrics
+
+    def baseline(self) -> dict[str, float | None]:  # noqa: D102
+        if self._baseline is None:
+            self._baseline = baseline(self.validation, self.classes, self.multilabel, self.settings["top_k"])
+        return self._baseline
 
 
 def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prepared:

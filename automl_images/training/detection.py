@@ -47,6 +47,9 @@ class DetectionModule(Module):
             self.settings["box_score_thresh"],
         )
 
+    def baseline(self) -> dict[str, float | None]:  # noqa: D102
+        return {self.primary_metric: 0.0}  # of a model that finds nothing
+
 
 def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prepared:
     """Return a detector's network and data; see :class:`automl_images.training.Family`."""

@@ -120,6 +120,9 @@ def _fit(
         where = f"{processes} {device.type} processes" if processes > 1 else str(device)
         images = f"{len(job.training)} training and {len(job.validation) if evaluated else 0} validation images"
         say(f"{settings['model_name']}: {images}, {len(module.classes)} classes, on {where}; {prepared.note}")
+        simplest = module.baseline().get(module.primary_metric) if evaluated else None
+        if simplest is not None:
+            say(f"baseline: {module.primary_metric} {simplest:.4f}, which a model reaches that looks at no image")
     trainer.fit(
         module,
         prepared.training,

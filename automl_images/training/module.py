@@ -49,6 +49,10 @@ class Module(pl.LightningModule):
         """Return all metrics of the validation images, by what was ``found`` on each."""
         raise NotImplementedError
 
+    def baseline(self) -> dict[str, float | None]:
+        """Return the metrics that a model reaches that looks at no image; those that are not there have none."""
+        return {}
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:  # noqa: D102
         optimizer = build_optimizer(self.model, self.settings)
         scheduler, interval = build_scheduler(optimizer, self.settings, self.steps_per_epoch)
@@ -104,6 +108,8 @@ class Module(pl.LightningModule):
             torch.distributed.all_gather_object(parts, found)
             found = {i: value for part in parts for i, value in part.items()}
         self.metrics = self.score(found)
+        if simplest := self.baseline():
+            self.metrics["baseline"] = simplest
         self._found = {}
         self.log(self.primary_metric, torch.tensor(self.metrics[self.primary_metric], dtype=torch.float64))
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from automl_images import storage
-from automl_images.annotations import sets
+from automl_images.annotations import lookalikes, sets
 from automl_images.annotations.formats import (
     coco,
     csv,
@@ -24,6 +24,7 @@ from automl_images.annotations.formats import (
     recordio,
     via,
     voc,
+    yolo,
 )
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.imageroot import explained
@@ -35,7 +36,22 @@ from automl_images.errors import UserError, nearest
 
 FORMATS: dict[str, Format] = {
     module.FORMAT.name: module.FORMAT
-    for module in (folder, jsonl, coco, voc, manifest, lst, recordio, csv, masks, labelme, label_studio, cvat, via)
+    for module in (
+        folder,
+        jsonl,
+        coco,
+        voc,
+        manifest,
+        lst,
+        recordio,
+        csv,
+        masks,
+        labelme,
+        label_studio,
+        cvat,
+        via,
+        yolo,
+    )
 }
 NAMES = tuple(FORMATS)
 
@@ -69,7 +85,7 @@ def read(
     kind = kind_of(label)
     names = ["auto", *(one.name for one in of_kind(kind))]
     if format not in (*names, *FORMATS):
-        raise UserError(f"format: '{format}' is unknown; {nearest(format, names)}")
+        raise UserError(f"format: '{format}' is unknown; {lookalikes.hint(format) or nearest(format, names)}")
     if format not in names:
         holds = " or ".join(other.title for other in FORMATS[format].kinds)
         raise UserError(
@@ -114,7 +130,8 @@ def detect(source: Source, kind: type[Label]) -> Format:
                 f"{source.shown}: is {format.title}, which holds {format.kinds[0].title}, and {kind.task()} takes "
                 f"{kind.title}; use task {format.kinds[0].task()}, or {wanted}"
             )
-    raise UserError(f"{source.shown}: is or holds no annotations for {kind.task()}: {wanted}")
+    like = lookalikes.looks_like(source)
+    raise UserError(f"{source.shown}: is or holds no annotations for {kind.task()}: {like or wanted}")
 
 
 def _either(names: Sequence[str]) -> str:

@@ -39,6 +39,7 @@ class Format:
             and says what the format cannot hold; None: the format is only read. What is written names images by their
             addresses, relative to it where they lie below it.
         folder: whether ``write`` makes a folder, not a file.
+        beside: the files that ``write`` makes beside its file, or keeps to where they are there already.
         before: formats whose files are this one's where both may claim them.
         last: whether it gives way to any other format that a source may be in.
     """
@@ -50,5 +51,6 @@ class Format:
     read: Callable[[Source, type[Label], Broken], Iterator[Record]]
     write: Callable[[Iterable[Record], str, type[Label]], Written] | None = None
     folder: bool = False
+    beside: Sequence[str] = ()
     before: Sequence[str] = ()
     last: bool = False

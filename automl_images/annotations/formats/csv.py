@@ -6,6 +6,8 @@ in any case; others are ignored. Fields end at a comma, or at a semicolon or tab
 Several classes of one image are separated by ``|``, or are a list, ``['cat', 'dog']``; an empty field is none of them.
 A file without either may separate them by ``;``, a comma or blanks: that is found from all its fields, and said. Where
 every class is a whole number, as ``1``, ``1.0`` and ``1.000000`` are, they are class ids, which are read as "1".
+
+Boxes have a row each; see :mod:`automl_images.annotations.csv_boxes`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import ast
 import contextlib
 import csv
+import io
+import json
 import re
 import sys
 from collections import Counter
@@ -20,8 +24,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from automl_images import storage
-from automl_images.annotations.formats.base import Format
-from automl_images.annotations.labels import Classes, Label, OneClass
+from automl_images.annotations import csv_boxes
+from automl_images.annotations.formats.base import Format, Written
+from automl_images.annotations.imageroot import folder_of, written_name
+from automl_images.annotations.labels import Boxes, Classes, Label, OneClass
 from automl_images.annotations.lines import first_line, opened
 from automl_images.annotations.records import Record, labelling, records_of
 from automl_images.annotations.source import Source
@@ -32,13 +38,21 @@ IMAGE = ("image", "filename", "image_url", "path")
 LABEL = ("label", "labels")
 _ENDS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 _SEPARATORS = {"|": "a |", ";": "a semicolon", ",": "a comma"}
+_WORD = re.compile(r"[\w.+-]+")
 _ID = re.compile(r"[0-9]+(\.0*)?")
 
 
 def candidates(source: Source) -> list[str]:
     """Return the ``.csv`` file that a source is, or those it holds, at any depth, with a header that fits."""
     found = source.files(".csv")
-    return [file for file in found if _end(first_line(file))] if source.is_folder else found
+    return [file for file in found if _fits(first_line(file))] if source.is_folder else found
+
+
+def _fits(line: str) -> bool:
+    try:
+        return bool(_end(line) or csv_boxes.columns_of(line))
+    except UserError:  # which reading the file says
+        return True
 
 
 def _end(line: str) -> str | None:
@@ -87,6 +101,17 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     """Yield one record a row; the file is read twice."""
     file = source.only(candidates(source), "labels (.csv with the columns image and label)")
     places, shown = source.places(file), storage.redact(file)
+    try:
+        boxes = csv_boxes.columns_of(first_line(file))
+    except UserError as error:
+        raise UserError(f"{shown}, line 1: {error}") from None
+    if kind is Boxes:
+        if boxes is None:
+            raise UserError(f"{shown}: has no boxes; they need the columns filename, class, xmin, ymin, xmax and ymax")
+        yield from csv_boxes.read(source, file, boxes, broken)
+        return
+    if boxes:
+        raise UserError(f"{shown}: has a box a row; use task {Boxes.task()}")
     with _table(file) as table:
         labels = _Labels((row[table.label] for _, row in table.rows if table.holds(row)), kind is Classes, shown)
         if table.end != ",":
@@ -152,7 +177,7 @@ class _Labels:
     def one(self, field: str) -> OneClass:
         """Return the label of a field of one class."""
         found = _listed(field)
-        if "|" in field or len(found or ()) > 1:
+        if (found is None and "|" in field) or len(found or ()) > 1:
             raise UserError(
                 f"label: '{field[:60]}' is several classes, and {OneClass.task()} takes one; use task {Classes.task()}"
             )
@@ -204,4 +229,47 @@ def _blank(fields: set[str], shown: str) -> str | None:
     return None if shared else "|"
 
 
-FORMAT = Format("csv", "CSV with the columns image and label (.csv)", (OneClass, Classes), candidates, read)
+def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
+    """Write the columns image and label, a row an image; for boxes TensorFlow's, a row a box.
+
+    Several classes are separated by ``|``, or are a list where a name is not one word; of boxes ``isCrowd`` and
+    ``area`` are lost.
+
+    Raises:
+        UserError: a record of boxes has no size.
+    """
+    folder, lost = folder_of(url), Counter[str]()
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    boxes = ["filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax"]
+    table.writerow(boxes if kind is Boxes else ["image", "label"])
+    images = 0
+    for record in records:
+        name, label = written_name(record.image_url, folder), record.label
+        if isinstance(label, Boxes):
+            table.writerows(_rows_of(record, name, lost))
+        else:
+            names = label.names()
+            plain = kind is OneClass and not names[0].startswith("[") and "|" not in names[0]
+            plain = plain or all(map(_WORD.fullmatch, names))
+            table.writerow([name, "|".join(names) if plain else json.dumps(names, ensure_ascii=False)])
+        images += 1
+    storage.write(url, text.getvalue())
+    return Written(images, dict(lost))
+
+
+def _rows_of(record: Record, name: str, lost: Counter[str]) -> Iterator[list[Any]]:
+    width, height = record.width, record.height
+    if not width or not height:
+        raise UserError(f"{record.where}: has no size, which boxes in pixels need; convert the annotations first")
+    if not record.label.boxes:
+        yield [name, width, height, "", "", "", "", ""]
+    for box in record.label.boxes:
+        lost.update(["isCrowd"] * box.isCrowd + ["area"] * (box.area is not None))
+        corners = (box.topX * width, box.topY * height, box.bottomX * width, box.bottomY * height)
+        yield [name, width, height, box.label, *(int(v) if v == int(v) else v for v in corners)]
+
+
+FORMAT = Format(
+    "csv", "CSV with the columns image and label (.csv)", (OneClass, Classes, Boxes), candidates, read, write
+)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from automl_images import storage
-from automl_images.annotations.formats.base import Format
+from automl_images.annotations.formats.base import Format, Written
 from automl_images.annotations.imageroot import Folder, check_name, is_image, passed_over
 from automl_images.annotations.labels import Label, OneClass
 from automl_images.annotations.records import Record, records_of
@@ -15,6 +15,7 @@ from automl_images.annotations.values import Broken, class_name
 from automl_images.errors import UserError
 
 _SETS = frozenset(["train", "training", "val", "valid", "validation", "dev", "test", "testing"])
+_ENDS = ("annot", "_annot", "_annotation", "_annotations", "_mask", "_masks", "_labels")
 _NAMED = 5
 
 
@@ -51,6 +52,11 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
             f"{shown}: its folders are {' and '.join(names)}, which are sets rather than classes; name one of them, "
             f"such as {shown}/{names[-1]}"
         )
+    if pair := _masked({name.lower() for name in classes}):
+        raise UserError(
+            f"{shown}: its folders {' and '.join(pair)} hold images and what labels their pixels, and are no classes; "
+            "use a task of segmentation, or name the folder of classes"
+        )
     if others := passed_over(source.listed):
         print(f"{shown}: passed over, as their suffixes are no images': {others}", file=sys.stderr)
     _say_empty(source, set(storage.names(source.url)) - classes - set(found))
@@ -68,6 +74,13 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     return records_of(zip(printable, found, strict=True), record, broken)
 
 
+def _masked(names: set[str]) -> tuple[str, str] | None:
+    """Return two folders' names that are of images and of their masks, as ``train`` and ``trainannot``."""
+    pairs = [("images", other) for other in ("masks", "labels", "annotations")]
+    pairs += [(name, name + end) for name in sorted(names) for end in _ENDS]
+    return next((pair for pair in pairs if names.issuperset(pair)), None)
+
+
 def _say_empty(source: Source, names: set[str]) -> None:
     empty = sorted(name for name in names if storage.is_dir(storage.join(source.url, name)))
     if empty:
@@ -77,4 +90,29 @@ def _say_empty(source: Source, names: set[str]) -> None:
         print(f"{source.shown}: no class, as {why}: {listed}{more}", file=sys.stderr)
 
 
-FORMAT = Format("folder", "a folder per class", (OneClass,), candidates, read, last=True)
+def write(records: Iterable[Record], out: str, kind: type[Label]) -> Written:
+    """Move the images (or links) that lie in ``images`` of a local folder into those of their classes.
+
+    Raises:
+        UserError: an image does not lie there, or a class cannot name a folder.
+    """
+    root = storage.local_path(out)
+    images = 0
+    for record in records:
+        path, (name,) = storage.local_path(record.image_url), record.label.names()
+        if path.parent != root / "images":
+            raise UserError(
+                f"{record.where}: its image is not in the folder to write, and a folder per class has no other way to "
+                "name it; write with links or copies of the images"
+            )
+        if "/" in name or name.startswith(".") or name.lower() in _SETS | {"images"}:
+            raise UserError(f"{record.where}: the class '{name}' cannot name a folder; use csv or jsonl")
+        (root / name).mkdir(exist_ok=True)
+        path.rename(root / name / path.name)
+        images += 1
+    if images:
+        (root / "images").rmdir()
+    return Written(images)
+
+
+FORMAT = Format("folder", "a folder per class", (OneClass,), candidates, read, write, folder=True, last=True)

@@ -53,7 +53,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
 def _objects(file: str) -> Iterator[tuple[int, str]]:
     """Yield the number of the first line and the text of each object.
 
-    An object that is not closed ends where the next one begins, which is told by a second ``image_url``.
+    An object that is not closed ends where the next one begins: at a second ``image_url``, or at a whole object.
     """
     held: list[tuple[int, str]] = []
     depth, keyed = 0, False
@@ -61,7 +61,7 @@ def _objects(file: str) -> Iterator[tuple[int, str]]:
         if not held and line.startswith("{") and line.endswith("}") and line.count("{") == line.count("}"):
             yield count, line  # most files have nothing else
             continue
-        if _KEY in line and keyed:
+        if _KEY in line and (keyed or (held and line.startswith("{") and not _opened(line))):
             start = next((i for i in range(len(held) - 1, 0, -1) if held[i][1].lstrip().startswith("{")), len(held))
             start = len(held) if line.lstrip().startswith("{") else start
             yield held[0][0], "\n".join(text for _, text in held[:start])

@@ -6,6 +6,7 @@ it. A task with several annotations that count is refused: whose counts is not t
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections import Counter
@@ -90,20 +91,27 @@ def _counting(task: dict[str, Any]) -> list[Any]:
     return [one for one in found if not (isinstance(one, dict) and one.get("was_cancelled"))]
 
 
+def _path(address: str) -> str:
+    """Return the path in an address, or all of what is none."""
+    with contextlib.suppress(ValueError):
+        return urlsplit(address).path or address
+    return address
+
+
 def _image(data: dict[str, Any], source: Source, places: list[str]) -> str:
     """Return the address of the image among a task's data.
 
     Raises:
         UserError: there is none, or several, or it is not there.
     """
-    names = [key for key, value in data.items() if isinstance(value, str) and is_image(urlsplit(value).path or value)]
+    names = [key for key, value in data.items() if isinstance(value, str) and is_image(_path(value))]
     names = names or [key for key, value in data.items() if isinstance(value, str) and "?d=" in value]
     if len(names) != 1:
         held = f"{' and '.join(names[:3])} may be its image" if names else "names no image"
         raise UserError(f"{held}; a task's data needs one")
     value = data[names[0]]
     if "/data/local-files/" in value:
-        given = parse_qs(urlsplit(value).query).get("d") or [""]
+        given = parse_qs(value.partition("?")[2]).get("d") or [""]
         return source.image(given[0], "image", places)
     if upload := _UPLOAD.match(unquote(value)):
         prefix, name = upload.groups()
@@ -120,18 +128,19 @@ def _record(annotation: Any, kind: type[Label], url: str, where: str, passed: Co
     results = annotation.get("result") if isinstance(annotation, dict) else None
     if not isinstance(results, list) or not all(isinstance(one, dict) for one in results):
         raise UserError("its annotation has no list of results")
-    sizes = {(one["original_width"], one["original_height"]) for one in results if one.get("original_width")}
+    sides = [(one.get("original_width"), one.get("original_height")) for one in results]
+    sizes = {tuple(pixels(v, "original_width or original_height") for v in pair) for pair in sides if all(pair)}
     if len(sizes) > 1:
         raise UserError("its results are of images of several sizes")
     if sizes:
-        width, height = (pixels(v, "original_width or original_height") or 1 for v in sizes.pop())
+        width, height = (side or 1 for side in sizes.pop())
     else:
         from automl_images.annotations.imaging import open_image
 
         width, height = open_image(url, decode=False).shown
     outlines, classes = [], []
     for i, one in enumerate(results, 1):
-        type_, value = one.get("type"), one.get("value")
+        type_, value = str(one.get("type")), one.get("value")
         try:
             if type_ == "choices":
                 classes += _labels(value, "choices")

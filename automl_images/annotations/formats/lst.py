@@ -6,7 +6,7 @@ Class ids count from 0 and become the names "0", "1", ...; a ``classes.txt`` bes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from automl_images import storage
 from automl_images.annotations.formats.base import Format, Written
@@ -100,30 +100,52 @@ def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
     """Write a list, and ``classes.txt`` beside it; where that is there already, its ids are taken.
 
     Raises:
-        UserError: a class is not in the ``classes.txt`` that is there, several classes an image are of one class alone,
-            or an address cannot stand between tabs.
+        UserError: as :func:`numbered`, or an address cannot stand between tabs.
     """
     folder = folder_of(url)
-    file = storage.join(folder, NAMES)
     found = [(written_name(record.image_url, folder), record.label.names(), record.where) for record in records]
-    known = names_of(file)
-    names = known or sorted({name for _, labels, _ in found for name in labels})
-    ids = {name: i for i, name in enumerate(names)}
-    if kind is Classes and len(names) < 2:
-        raise UserError(f"{storage.redact(url)}: a list of one column would be read as class ids; it needs two classes")
+    ids = numbered(url, [(labels, where) for _, labels, where in found], kind)
     lines = []
     for index, (image, labels, where) in enumerate(found):
-        unknown = next((name for name in labels if name not in ids), None)
-        if unknown is not None:
-            raise UserError(f"{where}: the class '{unknown}' is not in {storage.redact(file)}; write to another folder")
         if image != image.strip() or any(character in image for character in "\t\r\n"):
             raise UserError(f"{where}: the address {image!a} cannot stand in a list: it has tabs, line ends or blanks")
-        marks = [ids[labels[0]]] if kind is OneClass else [int(name in labels) for name in names]
-        lines.append("\t".join([str(index), *map(str, marks), image]) + "\n")
-    if not known and names:
-        storage.write(file, "".join(f"{name}\n" for name in names))
+        lines.append("\t".join([str(index), *map(str, columns(labels, ids, kind)), image]) + "\n")
+    write_names(url, ids)
     storage.write(url, "".join(lines))
     return Written(len(lines))
 
 
-FORMAT = Format("lst", "a list (.lst)", (OneClass, Classes), candidates, read, write)
+def numbered(url: str, labels: Iterable[tuple[Sequence[str], str]], kind: type[Label]) -> dict[str, int]:
+    """Return the classes' ids of a file to write: those of the ``classes.txt`` beside it, else in the names' order.
+
+    ``labels`` has each image's classes and its place.
+
+    Raises:
+        UserError: a class is not in the ``classes.txt`` that is there, or several classes an image are of one alone.
+    """
+    file = storage.join(folder_of(url), NAMES)
+    labels = list(labels)
+    ids = {name: i for i, name in enumerate(names_of(file))}
+    ids = ids or {name: i for i, name in enumerate(sorted({name for names, _ in labels for name in names}))}
+    for names, where in labels:
+        unknown = next((name for name in names if name not in ids), None)
+        if unknown is not None:
+            raise UserError(f"{where}: the class '{unknown}' is not in {storage.redact(file)}; write to another folder")
+    if kind is Classes and len(ids) < 2:
+        raise UserError(f"{storage.redact(url)}: one column would be read as class ids; it needs two classes")
+    return ids
+
+
+def columns(labels: Sequence[str], ids: dict[str, int], kind: type[Label]) -> list[int]:
+    """Return the columns of an image's classes: its class's id, or a 0 or 1 for each class."""
+    return [ids[labels[0]]] if kind is OneClass else [int(name in labels) for name in ids]
+
+
+def write_names(url: str, ids: dict[str, int]) -> None:
+    """Write the ``classes.txt`` beside a file, unless it is there."""
+    file = storage.join(folder_of(url), NAMES)
+    if ids and not storage.exists(file):
+        storage.write(file, "".join(f"{name}\n" for name in ids))
+
+
+FORMAT = Format("lst", "a list (.lst)", (OneClass, Classes), candidates, read, write, beside=(NAMES,))

@@ -8,127 +8,43 @@ masks of 0 and 255 alone have ``background`` and ``foreground``.
 
 For instance segmentation a mask an object: ``<name>/images/<image>`` with ``<name>/masks/*``, or ``images/<name>.png``
 with ``masks/<name>/*``. A folder in between names the class, else the one name in ``classes.txt``, else it is
-``object``, and that is said.
+``object``, and that is said. An image whose only mask is empty has nothing on it.
 """
 
 from __future__ import annotations
 
+import json
 import posixpath
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from automl_images import storage
-from automl_images.annotations.formats.base import Format
-from automl_images.annotations.imageroot import Folder, is_image
+from automl_images.annotations.formats.base import Format, Written
+from automl_images.annotations.imageroot import Folder
 from automl_images.annotations.labelmaps import LISTS, LabelMap, beside, names_of
 from automl_images.annotations.labels import Instance, Label, Mask, Polygons
-from automl_images.annotations.masks import instance_of, values_in
+from automl_images.annotations.mask_layout import Pair, pairs_of
+from automl_images.annotations.masks import instance_of, is_empty, png_of, values_in
 from automl_images.annotations.records import Record, labelling, records_of
+from automl_images.annotations.shapes import mask_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name
 from automl_images.errors import UserError
 
-_IMAGES = ("images", "image", "imgs", "img", "jpegimages", "frames")
-_MASKS = ("masks", "mask", "annotations", "annotation", "labels", "label", "gt", "segmentations", "segmentation")
-_ENDS = ("annot", *(f"_{name}" for name in ("annot", *_MASKS)))
 _SUFFIXES = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_annotation", "_L", "_P")
 _PEEKED, _THREADS = 8, 16
+_LONGEST = 200  # bytes of a folder's name
 UNNAMED = "object"
-
-
-class Pair(NamedTuple):
-    """A folder of images and one of masks.
-
-    Attributes:
-        images, masks: addresses of the folders.
-        image_files, mask_files: paths relative to these.
-    """
-
-    images: str
-    masks: str
-    image_files: list[str]
-    mask_files: list[str]
 
 
 def candidates(source: Source) -> list[str]:
     """Return the folder itself if it, or a folder beside it, holds masks by its name."""
     return [source.url] if source.is_folder and pairs_of(source) else []
-
-
-def pairs_of(source: Source) -> list[Pair]:
-    """Return the folders of images and masks that a source holds, or that lie beside it."""
-    files = [file for file in source.listed if is_image(file)]
-    if source.images:
-        root = source.root.root
-        return [Pair(root, source.url, [f for f in storage.files_below(root) if is_image(f)], files)] if files else []
-    folders: dict[str, list[str]] = {"": files}
-    for file in files:
-        parts = file.split("/")
-        for depth in range(1, len(parts)):
-            folders.setdefault("/".join(parts[:depth]), []).append("/".join(parts[depth:]))
-    found: dict[str, str] = {}
-    for folder in sorted(folders):
-        partner = _partner(folder, folders) if folder else None
-        if partner is not None and not any(folder.startswith(f"{other}/") for other in found):
-            found[folder] = partner
-    if found:
-        kept = {m: i for m, i in found.items() if not any(_below(i, other) for other in found)}
-        return [
-            Pair(
-                storage.join(source.url, images) if images else source.url,
-                storage.join(source.url, masks),
-                [f for f in folders[images] if "/" not in f or not masks.startswith(f"{images}/" if images else "")],
-                folders[masks],
-            )
-            for masks, images in kept.items()
-        ]
-    stems = {posixpath.splitext(file)[0] for file in files}
-    masks = [file for file in files if posixpath.splitext(file)[0].removesuffix("_mask") in stems - {file}]
-    masks = [file for file in masks if posixpath.splitext(file)[0].endswith("_mask")]
-    if masks:
-        return [Pair(source.url, source.url, [f for f in files if f not in set(masks)], masks)]
-    return _beside(source, files)
-
-
-def _below(folder: str, other: str) -> bool:
-    return folder == other or folder.startswith(f"{other}/")
-
-
-def _partner(folder: str, folders: dict[str, list[str]]) -> str | None:
-    """Return the folder of images that a folder of masks belongs to; None where it is none by its name."""
-    parent, _, name = folder.rpartition("/")
-    siblings = {f.rpartition("/")[2]: f for f in folders if f.rpartition("/")[0] == parent}
-    if name.lower() in _MASKS:
-        of_usual_name = next((path for other, path in siblings.items() if other.lower() in _IMAGES), None)
-        if of_usual_name is not None:
-            return of_usual_name
-        return parent if any("/" not in rest for rest in folders.get(parent, ())) else None
-    for end in _ENDS:
-        if name.lower().endswith(end) and name[: -len(end)] in siblings:
-            return siblings[name[: -len(end)]]
-    return None
-
-
-def _beside(source: Source, files: list[str]) -> list[Pair]:
-    """Return the folder of masks beside the source, which holds the images alone."""
-    if not files or not source.is_folder:
-        return []
-    parent, _, name = source.url.rpartition("/")
-    above, _, parent_name = parent.rpartition("/")
-    usual = _MASKS if name.lower() in _IMAGES else ()
-    places = [f"{source.url}{end}" for end in _ENDS] + [storage.join(parent, mask) for mask in usual]
-    if parent_name.lower() in _IMAGES:
-        places += [storage.join(above, mask, name) for mask in _MASKS]
-    there = {folder: set(storage.names(folder)) for folder in {place.rpartition("/")[0] for place in places}}
-    for place in places:
-        folder, _, last = place.rpartition("/")
-        if last in there[folder] and storage.is_dir(place):
-            masks = [file for file in storage.files_below(place) if is_image(file)]
-            if masks:
-                return [Pair(source.url, place, files, masks)]
-    return []
 
 
 def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
@@ -142,6 +58,8 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     if not source.is_folder:
         raise UserError(f"{source.shown}: is a file; name the folder that holds images and masks")
     pairs = pairs_of(source)
+    if source.images and not storage.is_dir(source.root.root):
+        raise UserError(f"images: {storage.redact(source.root.root)[:200]}: no such folder")
     if not pairs:
         raise UserError(
             f"{source.shown}: holds no folder of masks beside one of images, such as images and masks, or train and "
@@ -280,6 +198,8 @@ def _instances(source: Source, found: list[_Objects], broken: Broken) -> Iterato
         with labelling(one.image):
             if not one.masks:
                 raise UserError("has no mask; whether nothing is on it, or nobody has looked, is not told")
+            if len(one.masks) == 1 and is_empty(one.masks[0][0]):
+                return Record(one.image, Polygons(()), where=where)
             objects = zip(one.masks, pool.map(instance_of, [mask for mask, _ in one.masks]), strict=True)
             made = [Instance(class_name(name or only, "the folder"), rle=rle) for (_, name), rle in objects]
             return Record(one.image, Polygons(tuple(made)), where=where)
@@ -303,4 +223,60 @@ def _only(source: Source) -> str:
     return names[0] if names else UNNAMED
 
 
-FORMAT = Format("masks", "folders of images and masks", (Mask, Polygons), candidates, read, last=True)
+def write(records: Iterable[Record], out: str, kind: type[Label]) -> Written:
+    """Write the masks of the images in ``images/``: ``masks/<image>_mask.png``, or ``masks/<image>/<class>/<n>.png``.
+
+    Raises:
+        UserError: an image is not in ``images/``, two have one name but for their suffix, masks have other classes than
+            others, or a class cannot name a folder.
+    """
+    lost: Counter[str] = Counter()
+    stems: set[str] = set()
+    label_map: dict[str, Any] | None = None
+    for record in records:
+        image = record.image_url.removeprefix(f"{storage.join(out, 'images')}/")
+        stem, where = posixpath.splitext(image)[0], record.where or record.image_url
+        if image == record.image_url or stem in stems:
+            held = "is called like another" if stem in stems else "is not in images/"
+            raise UserError(
+                f"{where}: the image {held}, and masks are found by name; write links or copies of the images"
+            )
+        stems.add(stem)
+        if isinstance(record.label, Mask):
+            found = {"classes": dict(record.label.classes), "ignore": list(record.label.ignore)}
+            if label_map not in (None, found):
+                raise UserError(f"{where}: its mask has other classes than those before, and one label map names them")
+            label_map = found
+            suffix = posixpath.splitext(record.label.mask_url)[1]
+            data = storage.read_bytes(record.label.mask_url)
+            storage.write(storage.join(out, "masks", f"{stem}_mask{suffix}"), data)
+        else:
+            _write_objects(record, storage.join(out, "masks", stem), lost, where)
+    if label_map is not None:
+        storage.write(storage.join(out, "label_map.json"), json.dumps(label_map, ensure_ascii=False))
+    return Written(len(stems), +lost)
+
+
+def _write_objects(record: Record, folder: str, lost: Counter[str], where: str) -> None:
+    """Write a mask an object, or an empty one where nothing is on an image."""
+    width, height = record.width, record.height
+    if width is None or height is None:
+        raise UserError(f"{where}: has no size, which masks need; convert it first")
+    written = 0
+    for one in record.label.instances:
+        if "/" in one.label or one.label.startswith(".") or len(one.label.encode()) > _LONGEST:
+            raise UserError(f"{where}: the class {one.label!a} cannot name a folder, as a class of masks does")
+        inside = mask_of(one, width, height)
+        lost.update(isCrowd=one.isCrowd, area=one.area is not None, **{"outlines (pixels are kept)": one.rle is None})
+        if inside.any():
+            written += 1
+            storage.write(storage.join(folder, one.label, f"{written:04d}.png"), png_of(inside))
+        else:
+            lost["objects without a pixel"] += 1
+    if not written:
+        storage.write(storage.join(folder, "none.png"), png_of(np.zeros((height, width), bool)))
+
+
+FORMAT = Format(
+    "masks", "folders of images and masks", (Mask, Polygons), candidates, read, write, folder=True, last=True
+)

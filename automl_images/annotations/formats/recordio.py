@@ -12,13 +12,15 @@ import contextlib
 import itertools
 import posixpath
 import struct
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from automl_images import storage, store
-from automl_images.annotations.formats.base import Format
-from automl_images.annotations.formats.lst import NAMES, Labels
+from automl_images.annotations import record_file
+from automl_images.annotations.formats.base import Format, Written
+from automl_images.annotations.formats.lst import NAMES, Labels, columns, numbered, write_names
 from automl_images.annotations.imageroot import folder_of
 from automl_images.annotations.imaging import digest_of
 from automl_images.annotations.labelmaps import names_of
@@ -31,12 +33,13 @@ from automl_images.errors import UserError
 _MAGIC = 0xCED7230A
 _HEADER = struct.Struct("<IfQQ")  # how many labels follow (0: none), the label, two ids
 _SIGNATURES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp"}
+_WRITTEN = (b"\xff\xd8\xff", b"\x89PNG")
 _MOST = 1 << 30  # bytes of a record that is in several parts
 _CORNERS = ("left", "top", "right", "bottom")
 _AT_ONCE, _THREADS = 64, 16
 
 
-class _Packed(NamedTuple):
+class _Unpacked(NamedTuple):
     """What a record holds: its labels, whether they are an array, and the image's bytes."""
 
     labels: tuple[float, ...]
@@ -73,12 +76,12 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
         if isinstance(url, UserError):
             raise url
         with labelling(url):
-            return Record(url, _label(_unpacked(payload), kind, labels), where=where)
+            return Record(url, _label(_unpack(payload), kind, labels), where=where)
 
     def put(numbered: tuple[int, bytes]) -> str | UserError:
         position, payload = numbered
         try:
-            image = _unpacked(payload).image
+            image = _unpack(payload).image
         except UserError as error:
             return error
         suffix = next((suffix for start, suffix in _SIGNATURES.items() if image.startswith(start)), None)
@@ -144,26 +147,26 @@ def _payloads(file: str, shown: str) -> Iterator[bytes]:
                 parts = []
 
 
-def _unpacked(payload: bytes) -> _Packed:
+def _unpack(payload: bytes) -> _Unpacked:
     if len(payload) < _HEADER.size:
         raise UserError(f"has {len(payload)} bytes, fewer than its header")
     count, label, _, _ = _HEADER.unpack_from(payload)
     rest = payload[_HEADER.size :]
     if not count:
-        return _Packed((label,), False, rest)
+        return _Unpacked((label,), False, rest)
     if len(rest) < 4 * count:
         raise UserError(f"has {len(rest)} bytes after its header, fewer than its {count} labels take")
-    return _Packed(struct.unpack_from(f"<{count}f", rest), True, rest[4 * count :])
+    return _Unpacked(struct.unpack_from(f"<{count}f", rest), True, rest[4 * count :])
 
 
-def _label(packed: _Packed, kind: type[Label], labels: Labels) -> Label:
+def _label(packed: _Unpacked, kind: type[Label], labels: Labels) -> Label:
     values = [f"{value:g}" for value in packed.labels]
     if kind is Boxes:
         return _boxes(packed, labels)
     return labels.one(values) if kind is OneClass else labels.several(values)
 
 
-def _boxes(packed: _Packed, labels: Labels) -> Boxes:
+def _boxes(packed: _Unpacked, labels: Labels) -> Boxes:
     values = packed.labels
     start, width = (int(v) if 0 <= v < 1 << 20 and v == int(v) else 0 for v in (*values, 0, 0)[:2])
     if not packed.array or start < 2 or width < 5 or len(values) < start or (len(values) - start) % width:
@@ -181,4 +184,61 @@ def _boxes(packed: _Packed, labels: Labels) -> Boxes:
     return Boxes(tuple(boxes))
 
 
-FORMAT = Format("recordio", "RecordIO (.rec)", (OneClass, Classes, Boxes), candidates, read, before=("lst",))
+def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
+    """Write a RecordIO file with the images in it, and ``classes.txt`` beside it; ids as a list's.
+
+    Raises:
+        UserError: as :func:`automl_images.annotations.formats.lst.numbered`, or an image is not there, or neither JPEG
+            nor PNG.
+    """
+    held = list(records)
+    ids = numbered(url, [(record.label.names(), record.where) for record in held], kind)
+    lost: Counter[str] = Counter()
+    with record_file.replacing(url) as fresh, fresh.open("xb") as file:
+        for start in range(0, len(held), _AT_ONCE):
+            some = held[start : start + _AT_ONCE]
+            images = storage.read_many([record.image_url for record in some])
+            for index, (record, image) in enumerate(zip(some, images, strict=True), start):
+                if image is None or not image.startswith(_WRITTEN):
+                    what = "is not there" if image is None else "is neither JPEG nor PNG, which RecordIO's readers take"
+                    raise UserError(f"{record.where}: the image {storage.redact(record.image_url)} {what}")
+                file.write(_parts(_packed(record.label, ids, kind, index, lost) + image))
+    write_names(url, ids)
+    return Written(len(held), +lost)
+
+
+def _packed(label: Any, ids: dict[str, int], kind: type[Label], index: int, lost: Counter[str]) -> bytes:
+    """Return what stands before an image."""
+    if kind is OneClass:
+        return _HEADER.pack(0, ids[label.name], index, 0)
+    values: list[float] = [2, 5]  # the width of this header, and of a box
+    if kind is Classes:
+        values = list(map(float, columns(label.classes, ids, kind)))
+    else:
+        for box in label.boxes:
+            corners = (box.topX, box.topY, box.bottomX, box.bottomY)
+            kept = struct.unpack("<4f", struct.pack("<4f", *corners))
+            rounded = {"digits of corners (32 bits are kept)": kept != corners}
+            lost.update(isCrowd=box.isCrowd, area=box.area is not None, **rounded)
+            values += [ids[box.label], *corners]
+    return _HEADER.pack(len(values), 0, index, 0) + struct.pack(f"<{len(values)}f", *values)
+
+
+def _parts(content: bytes) -> bytes:
+    """Return a record: in several parts where the magic number is in it, at a multiple of 4 bytes."""
+    magic = struct.pack("<I", _MAGIC)
+    ends, at = [], content.find(magic)
+    while at >= 0:
+        ends += [at] if at % 4 == 0 else []
+        at = content.find(magic, at + 1)
+    starts = [0, *(end + 4 for end in ends)]
+    made = []
+    for i, (start, end) in enumerate(zip(starts, [*ends, len(content)], strict=True)):
+        state = 0 if not ends else 1 if i == 0 else 3 if i == len(ends) else 2
+        made += [magic, struct.pack("<I", state << 29 | (end - start)), content[start:end], bytes(-(end - start) % 4)]
+    return b"".join(made)
+
+
+FORMAT = Format(
+    "recordio", "RecordIO (.rec)", (OneClass, Classes, Boxes), candidates, read, write, beside=(NAMES,), before=("lst",)
+)

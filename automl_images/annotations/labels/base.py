@@ -9,41 +9,82 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar, Self
 
 from automl_images import storage
+from automl_images.annotations.findings import Findings
+from automl_images.annotations.values import FlawError
 from automl_images.errors import UserError, nearest
 from automl_images.tasks import TASKS
 
 Size = tuple[int, int]
 Flaw = tuple[str, str, str, str]  # what is wrong, and what comes of it under fail, skip and fix
+SIZE = "an image of another size than annotated"
+EXCHANGED = "an image annotated with its width and height exchanged"
+UNKNOWN = "a class that training does not have"
+SEVERAL = "an image in several records"
+SAME, OTHER = "an image once more, with the same label", "an image once more, with another label"
+CONTRADICTED = "the bytes of another image, with another label"
+CROWD = "a set in which every object is crowd"
+UNSCORED = "a class without an image to score on"
+ONCE: tuple[Flaw, ...] = (  # of kinds of which an image has one
+    (SIZE, "its own taken", "its own taken", "its own taken"),
+    (UNKNOWN, "refused", "image left out", "image left out"),
+    (SAME, "counted once", "counted once", "counted once"),
+    (OTHER, "refused", "image left out", "image left out"),
+    (CONTRADICTED, "kept", "kept", "kept"),
+    (UNSCORED, "said", "said", "said"),
+)
+MANY: tuple[Flaw, ...] = (  # of kinds of which an image has any number, in places
+    (SIZE, "refused", "image left out", "its own taken"),
+    (EXCHANGED, "refused", "image left out", "image left out"),
+    (UNKNOWN, "refused", "image left out", "dropped"),
+    (SEVERAL, "joined", "joined", "joined"),
+    (CROWD, "kept", "kept", "taken as objects"),
+)
 
 
 class Rules:
     """What the labels of one set are checked against, and in ``found`` how often each flaw was met.
 
-    With ``fix`` what would be refused is mended; only ``classes`` may occur, unless they are None. ``turned`` says
-    whether the EXIF orientation of the image at hand exchanges its width and height.
+    With ``fix`` what would be refused is mended; only ``classes`` may occur, unless they are None. Of the record at
+    hand, ``where`` is its place, ``turned`` says whether the EXIF orientation of its image exchanges width and height,
+    and ``read`` is what its label's ``read`` returned.
     """
 
-    def __init__(self, fix: bool, classes: Collection[str] | None):
-        self.fix, self.classes = fix, classes
+    def __init__(self, fix: bool, classes: Collection[str] | None, findings: Findings):
+        self.fix, self.classes, self.findings = fix, classes, findings
         self.found: Counter[str] = Counter()
-        self.turned = False
+        self.where, self.turned = "", False
+        self.read: Any = None
+
+    def add(self, flaw: str, text: str = "") -> None:
+        """Count a flaw of the record at hand that is not refused."""
+        self.findings.add(flaw, f"{self.where}: {text}" if text else self.where)
 
     def knows(self, name: str) -> bool:
         """Return whether a class may occur."""
         return self.classes is None or name in self.classes
 
-    def unknown(self, name: str) -> str:
-        """Return what is wrong with a class that may not occur."""
-        return f"the class '{name}', which the training data does not have; {nearest(name, self.classes or ())}"
+    def unknown(self, name: str, what: str = "") -> FlawError:
+        """Return the error of a class that may not occur, which ``what`` has."""
+        has = f"{what} has".strip()
+        near = nearest(name, self.classes or ())
+        return FlawError(f"{has} the class '{name}', which the training data does not have; {near}", UNKNOWN)
 
     def check_same_size(self, url: str, annotated: Size, size: Size) -> None:
-        """Raise UserError if an image has another size (pixels) than it is annotated with, unless that is mended."""
-        if annotated != size and not self.fix:
-            turned = " before its EXIF orientation turns it" if self.turned and annotated == size[::-1] else ""
-            raise UserError(
-                f"the image is annotated as {annotated[0]} x {annotated[1]} pixels{turned}, and is {size[0]} x "
-                f"{size[1]}: {storage.redact(url)}"
-            )
+        """Refuse an image whose size (pixels) is not the annotated one, unless its own can be taken.
+
+        Raises:
+            UserError: that is not to be mended, or width and height are exchanged: nothing tells which of the two the
+                places are counted in.
+        """
+        if annotated == size:
+            return
+        exchanged = annotated == size[::-1]
+        turned = " before its EXIF orientation turns it" if self.turned and exchanged else ""
+        text = f"is annotated as {annotated[0]} x {annotated[1]} pixels{turned}, and is {size[0]} x {size[1]}"
+        if exchanged and not turned:
+            text += " (width and height are exchanged)"
+        if exchanged or not self.fix:
+            raise FlawError(f"the image {text}: {storage.redact(url)}", EXCHANGED if exchanged else SIZE)
 
 
 class Label(ABC):
@@ -117,6 +158,22 @@ class Label(ABC):
 
     def placed(self, find: Callable[[str], str]) -> Self:
         """Return the label with the addresses that it names, such as a mask's, as ``find`` resolves them."""
+        return self
+
+    def read(self) -> Any:
+        """Return what checking the label takes from files, None where it takes nothing; many are read in parallel.
+
+        Raises:
+            UserError: a file is missing or does not open.
+        """
+        return None
+
+    def crowds(self) -> int:
+        """Return how many of the things that are labelled are crowd."""
+        return 0
+
+    def as_objects(self) -> Self:
+        """Return the label with nothing taken as crowd."""
         return self
 
     @abstractmethod

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from automl_images.annotations.labels.base import Label, Rules, Size
-from automl_images.annotations.values import class_name, flag, number, shown
+from automl_images.annotations.labels.base import MANY, UNKNOWN, Label, Rules, Size
+from automl_images.annotations.values import FlawError, class_name, flag, number, shown
 from automl_images.errors import UserError
 
+EMPTY, THIN = "a box without area", "a box of one pixel or less across"
+BEYOND, OUTSIDE = "a box outside the image by at most a pixel", "a box further outside"
+FLIPPED, TWICE = "a box that ends before it begins", "a box that stands twice"
+_PIXEL = 1 + 1e-6
 _CORNERS = ("topX", "topY", "bottomX", "bottomY")
 
 
@@ -58,14 +63,13 @@ class Boxes(Label):
         "skipped_images",
     )
     flaws = (
-        ("a box without area", "dropped", "dropped", "dropped"),
-        ("a box outside the image by at most a pixel", "clipped", "clipped", "clipped"),
-        ("a box further outside", "refused", "image left out", "clipped"),
-        ("a box that ends before it begins", "refused", "image left out", "corners exchanged"),
-        ("a box that stands twice", "counted once", "counted once", "counted once"),
-        ("an image of another size than annotated", "refused", "image left out", "its own taken"),
-        ("an image in several records", "joined", "joined", "joined"),
-        ("a class that training does not have", "refused", "image left out", "box dropped"),
+        (EMPTY, "dropped", "dropped", "dropped"),
+        (BEYOND, "clipped", "clipped", "clipped"),
+        (OUTSIDE, "refused", "image left out", "clipped"),
+        (FLIPPED, "refused", "image left out", "corners exchanged"),
+        (THIN, "kept", "kept", "kept"),
+        (TWICE, "counted once", "counted once", "counted once"),
+        *MANY,
     )
     says_missing = False
     scored_if_any = True
@@ -97,6 +101,14 @@ class Boxes(Label):
         """Return the class of each box."""
         return [box.label for box in self.boxes]
 
+    def crowds(self) -> int:
+        """Return how many boxes are crowd."""
+        return sum(box.isCrowd for box in self.boxes)
+
+    def as_objects(self) -> Self:
+        """Return the label with no box taken as crowd."""
+        return type(self)(tuple(replace(box, isCrowd=False) for box in self.boxes))
+
     def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
         """Return the label with the boxes that are kept, each inside its image."""
         rules.check_same_size(url, annotated, size)
@@ -104,12 +116,17 @@ class Boxes(Label):
         for i, box in enumerate(self.boxes, 1):
             if not rules.knows(box.label):
                 if not rules.fix:
-                    raise UserError(f"box {i} has {rules.unknown(box.label)}")
+                    raise rules.unknown(box.label, f"box {i}")
+                rules.add(UNKNOWN, f"box {i} ({box.label})")
                 rules.found["dropped_boxes"] += 1
             elif (checked := _checked(box, i, annotated, rules)) is not None:
                 if checked.area is not None and annotated != size:  # pixels of another size
                     area = checked.area * (size[0] * size[1]) / (annotated[0] * annotated[1])
                     checked = replace(checked, area=area)
+                if (checked.bottomX - checked.topX) * size[0] <= _PIXEL or (checked.bottomY - checked.topY) * size[
+                    1
+                ] <= _PIXEL:
+                    rules.add(THIN, _described(checked, i, size))
                 kept.append(checked)
         return self.joined([type(self)(tuple(kept))], rules)
 
@@ -118,6 +135,9 @@ class Boxes(Label):
         """Return all boxes of an image, each that stands twice once."""
         boxes = [box for label in labels for box in label.boxes]
         once = tuple(dict.fromkeys(boxes))
+        if len(once) < len(boxes):
+            for box, count in Counter(boxes).items():
+                rules.findings.add(TWICE, f"{rules.where}: {count} boxes {tuple(box.to_json().values())}", count - 1)
         rules.found["repeated_boxes"] += len(boxes) - len(once)
         return cls(once)
 
@@ -146,19 +166,23 @@ def _checked(box: Box, index: int, size: Size, rules: Rules) -> Box | None:
         return box
     if right < left or bottom < top:
         if not rules.fix:
-            raise UserError(f"{_described(box, index, size)} ends before it begins")
+            raise FlawError(f"{_described(box, index, size)} ends before it begins", FLIPPED)
+        rules.add(FLIPPED, _described(box, index, size))
         rules.found["fixed_boxes"] += 1
         left, right, top, bottom = *sorted((left, right)), *sorted((top, bottom))
     if left == right or top == bottom:
+        rules.add(EMPTY, _described(box, index, size))
         rules.found["dropped_boxes"] += 1
         return None
     inside = [min(max(v, 0.0), 1.0) for v in (left, top, right, bottom)]
     if inside != [left, top, right, bottom]:
         beyond = max(-left * size[0], -top * size[1], (right - 1) * size[0], (bottom - 1) * size[1])
-        if beyond > 1 + 1e-6 and not rules.fix:
-            image = f"its image of {size[0]} x {size[1]} pixels"
-            raise UserError(f"{_described(box, index, size)} lies outside {image} by {beyond:.4g} pixels")
-        rules.found["fixed_boxes" if beyond > 1 + 1e-6 else "clipped_boxes"] += 1
+        image = f"its image of {size[0]} x {size[1]} pixels"
+        text = f"{_described(box, index, size)} lies outside {image} by {beyond:.4g} pixels"
+        if beyond > _PIXEL and not rules.fix:
+            raise FlawError(text, OUTSIDE)
+        rules.add(OUTSIDE if beyond > _PIXEL else BEYOND, text)
+        rules.found["fixed_boxes" if beyond > _PIXEL else "clipped_boxes"] += 1
         if inside[0] >= inside[2] or inside[1] >= inside[3]:
             rules.found["dropped_boxes"] += 1
             return None

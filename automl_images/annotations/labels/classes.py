@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
-from automl_images.annotations.labels.base import Label, Rules, Size, task_of
+from automl_images.annotations.labels.base import ONCE, UNKNOWN, Label, Rules, Size, task_of
 from automl_images.annotations.labels.boxes import holds_boxes
 from automl_images.annotations.values import class_list, shown
 from automl_images.errors import UserError
@@ -30,15 +30,11 @@ class Classes(Label):
     )
     hint = "; the classes of one image belong together, in one record"
     flaws = (
-        ("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
         ("an image without a class", "kept", "kept", "kept"),
-        ("a class that training does not have", "refused", "image left out", "class dropped"),
-        ("an image once more, with the same classes", "counted once", "counted once", "counted once"),
-        ("an image once more, with other classes", "refused", "image left out", "image left out"),
-        ("the bytes of another image, with other classes", "kept", "kept", "kept"),
         ("training with one class alone", "said", "said", "said"),
         ("training without a class", "refused", "refused", "refused"),
-        ("a class without an image to score on", "said", "said", "said"),
+        (UNKNOWN, "refused", "image left out", "class dropped"),
+        *(row for row in ONCE if row[0] != UNKNOWN),
     )
 
     @classmethod
@@ -67,7 +63,12 @@ class Classes(Label):
         """Return the label with the classes that training has."""
         kept = tuple(name for name in self.classes if rules.knows(name))
         if kept != self.classes and not rules.fix:
-            raise UserError(f"has {rules.unknown(next(name for name in self.classes if name not in kept))}")
+            raise rules.unknown(next(name for name in self.classes if name not in kept))
+        for name in self.classes:
+            if name not in kept:
+                rules.add(UNKNOWN, name)
+        if not kept:
+            rules.add("an image without a class")
         rules.found["dropped_labels"] += len(self.classes) - len(kept)
         rules.found["unlabelled_images"] += not kept
         return type(self)(kept)

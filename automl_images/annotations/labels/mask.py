@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from automl_images import storage
-from automl_images.annotations.labels.base import Label, Rules, Size
-from automl_images.annotations.values import class_name, shown
-from automl_images.errors import UserError
+from automl_images.annotations.labels.base import ONCE, UNKNOWN, Label, Rules, Size
+from automl_images.annotations.values import FlawError, class_name, shown
+from automl_images.errors import DiskFullError, StoreError, UserError
 
 Value = int | str  # a pixel's value, or its colour as #rrggbb
+
+UNOPENED, OTHER_SIZE = "a mask that is missing or does not open", "a mask of another size than its image"
+NO_CLASS = "a pixel value of no class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +41,10 @@ class Mask(Label):
     least = 1
     counts = ("unknown_values", "fixed_sizes", "repeated_images", "contradicted_images", "skipped_images")
     flaws = (
-        ("a mask that is missing or does not open", "refused", "image left out", "image left out"),
-        ("a mask of another size than its image", "refused", "image left out", "image left out"),
-        ("a pixel value of no class", "refused", "image left out", "ignored"),
-        ("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
-        ("an image once more, with the same mask", "counted once", "counted once", "counted once"),
-        ("an image once more, with another mask", "refused", "image left out", "image left out"),
-        ("the bytes of another image, with other classes", "kept", "kept", "kept"),
+        (UNOPENED, "refused", "image left out", "image left out"),
+        (OTHER_SIZE, "refused", "image left out", "image left out"),
+        (NO_CLASS, "refused", "image left out", "ignored"),
+        *(row for row in ONCE if row[0] != UNKNOWN),
     )
     says_missing = True
     other = "another mask"
@@ -91,25 +91,33 @@ class Mask(Label):
         """Return the label with the address of its mask as ``find`` resolves it."""
         return replace(self, mask_url=find(self.mask_url))
 
-    def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
-        """Return the label with the classes that occur in its mask, which is opened and read."""
+    def read(self) -> tuple[list[Value], Size]:
+        """Return the values that occur in the mask, sorted, and its width and height in pixels."""
         from automl_images.annotations.masks import values_in
 
-        found, shape = values_in(self.mask_url, self.coloured)
+        try:
+            return values_in(self.mask_url, self.coloured)
+        except (StoreError, DiskFullError):
+            raise
+        except UserError as error:
+            raise FlawError(str(error), UNOPENED) from None
+
+    def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
+        """Return the label with the classes that occur in its mask."""
+        found, shape = rules.read
+        mask = f"the mask {storage.redact(self.mask_url)}"
         if shape != size:
-            raise UserError(
-                f"the mask {storage.redact(self.mask_url)} has {shape[0]} x {shape[1]} pixels, and its image "
-                f"{size[0]} x {size[1]}"
-            )
+            text = f"{mask} has {shape[0]} x {shape[1]} pixels, and its image {size[0]} x {size[1]}"
+            raise FlawError(text, OTHER_SIZE)
         names = {value: name for name, value in self.classes} or {value: str(value) for value in found}
         known = [names[value] for value in found if value in names and value not in self.ignore]
         unknown = [value for value in found if value not in names and value not in self.ignore]
         unknown += [value for value in found if names.get(value) in known and not rules.knows(names[value])]
-        if unknown and not rules.fix:
-            raise UserError(
-                f"the mask {storage.redact(self.mask_url)} has the pixel value {unknown[0]}, which is of no class that "
-                "may occur; name it among the classes, or ignore it"
-            )
+        if unknown:
+            text = f"{mask} has the pixel value {unknown[0]}, which is of no class that may occur"
+            if not rules.fix:
+                raise FlawError(f"{text}; name it among the classes, or ignore it", NO_CLASS)
+            rules.findings.add(NO_CLASS, f"{rules.where}: {text}", len(unknown))
         rules.found["unknown_values"] += len(unknown)
         present = [name for name in known if rules.knows(name)]
         order = [name for name, _ in self.classes] or sorted(present, key=lambda name: (len(name), name))

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
-from automl_images.annotations.labels.base import Label, Rules, Size, task_of
+from automl_images.annotations.labels.base import ONCE, Label, Rules, Size, task_of
 from automl_images.annotations.labels.boxes import holds_boxes
-from automl_images.annotations.values import class_name
+from automl_images.annotations.values import FlawError, class_name
 from automl_images.errors import UserError
 
 
@@ -23,14 +23,9 @@ class OneClass(Label):
     least = 2
     counts = ("fixed_sizes", "repeated_images", "contradicted_images", "skipped_images")
     flaws = (
-        ("an image of another size than annotated", "its own taken", "its own taken", "its own taken"),
         ("an image without a class", "refused", "image left out", "image left out"),
-        ("a class that training does not have", "refused", "image left out", "image left out"),
-        ("an image once more, with the same class", "counted once", "counted once", "counted once"),
-        ("an image once more, with another class", "refused", "image left out", "image left out"),
-        ("the bytes of another image, with another class", "kept", "kept", "kept"),
         ("training with fewer than two classes", "refused", "refused", "refused"),
-        ("a class without an image to score on", "said", "said", "said"),
+        *ONCE,
     )
 
     @classmethod
@@ -42,7 +37,8 @@ class OneClass(Label):
         if isinstance(value, list):
             raise UserError(f"label: is a list, and {takes}; use task {task_of('classes')}")
         if value is None:
-            raise UserError(f"has no label; {takes}, such as {json.dumps({'label': 'cat'})[1:-1]}")
+            such = json.dumps({"label": "cat"})[1:-1]
+            raise FlawError(f"has no label; {takes}, such as {such}", "an image without a class")
         return cls(class_name(value))
 
     def to_json(self) -> str:
@@ -56,5 +52,5 @@ class OneClass(Label):
     def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
         """Return the label itself."""
         if not rules.knows(self.name):
-            raise UserError(f"has {rules.unknown(self.name)}")
+            raise rules.unknown(self.name)
         return self

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
-from automl_images.annotations.labels.base import Label, Rules, Size
-from automl_images.annotations.values import class_name, flag, number, shown
+from automl_images.annotations.labels.base import MANY, UNKNOWN, Label, Rules, Size
+from automl_images.annotations.values import FlawError, class_name, flag, number, shown
 from automl_images.errors import UserError
+
+FEW, EMPTY = "a polygon with fewer than three points", "a polygon without area"
+CROSSED = "a polygon that crosses itself"
+BEYOND, OUTSIDE = "a polygon outside the image by at most a pixel", "a polygon further outside"
+RLE_SIZE, TWICE = "a mask of another size than its image", "an object that stands twice"
+_PIXEL = 1 + 1e-6
 
 
 class Rle(NamedTuple):
@@ -69,15 +77,14 @@ class Polygons(Label):
         "skipped_images",
     )
     flaws = (
-        ("a polygon with fewer than three points", "refused", "image left out", "dropped"),
-        ("a polygon without area", "dropped", "dropped", "dropped"),
-        ("a polygon outside the image by at most a pixel", "clipped", "clipped", "clipped"),
-        ("a polygon further outside", "refused", "image left out", "clipped"),
-        ("a mask of another size than its image", "refused", "image left out", "dropped"),
-        ("an object that stands twice", "counted once", "counted once", "counted once"),
-        ("an image of another size than annotated", "refused", "image left out", "its own taken"),
-        ("an image in several records", "joined", "joined", "joined"),
-        ("a class that training does not have", "refused", "image left out", "object dropped"),
+        (FEW, "refused", "image left out", "dropped"),
+        (EMPTY, "dropped", "dropped", "dropped"),
+        (CROSSED, "kept", "kept", "kept"),
+        (BEYOND, "clipped", "clipped", "clipped"),
+        (OUTSIDE, "refused", "image left out", "clipped"),
+        (RLE_SIZE, "refused", "image left out", "dropped"),
+        (TWICE, "counted once", "counted once", "counted once"),
+        *MANY,
     )
     says_missing = False
     scored_if_any = True
@@ -107,6 +114,14 @@ class Polygons(Label):
         """Return the class of each object."""
         return [instance.label for instance in self.instances]
 
+    def crowds(self) -> int:
+        """Return how many objects are crowd."""
+        return sum(instance.isCrowd for instance in self.instances)
+
+    def as_objects(self) -> Self:
+        """Return the label with no object taken as crowd."""
+        return type(self)(tuple(replace(instance, isCrowd=False) for instance in self.instances))
+
     def check(self, url: str, annotated: Size, size: Size, rules: Rules) -> Self:
         """Return the label with the objects that are kept, each inside its image."""
         rules.check_same_size(url, annotated, size)
@@ -114,17 +129,23 @@ class Polygons(Label):
         for i, instance in enumerate(self.instances, 1):
             if not rules.knows(instance.label):
                 if not rules.fix:
-                    raise UserError(f"object {i} has {rules.unknown(instance.label)}")
+                    raise rules.unknown(instance.label, f"object {i}")
+                rules.add(UNKNOWN, f"object {i} ({instance.label})")
                 rules.found["dropped_instances"] += 1
             elif (checked := _checked(instance, i, annotated, size, rules)) is not None:
-                kept.append(checked)
-        return self.joined([type(self)(tuple(kept))], rules)
+                kept.append((i, checked))
+        for i, instance in _crossing(kept):
+            rules.add(CROSSED, f"object {i} ({instance.label})")
+        return self.joined([type(self)(tuple([instance for _, instance in kept]))], rules)
 
     @classmethod
     def joined(cls, labels: Sequence[Self], rules: Rules) -> Self:
         """Return all objects of an image, each that stands twice once."""
         instances = [instance for label in labels for instance in label.instances]
         once = tuple(dict.fromkeys(instances))
+        if len(once) < len(instances):
+            for instance, count in Counter(instances).items():
+                rules.findings.add(TWICE, f"{rules.where}: {count} x {instance.label}", count - 1)
         rules.found["repeated_instances"] += len(instances) - len(once)
         return cls(once)
 
@@ -182,47 +203,63 @@ def _checked(instance: Instance, index: int, annotated: Size, size: Size, rules:
     if instance.rle:
         if (instance.rle.width, instance.rle.height) == size:
             return instance
+        text = f"{what} has a mask of {instance.rle.width} x {instance.rle.height} pixels, and its image "
+        text += f"{size[0]} x {size[1]}"
         if not rules.fix:
-            raise UserError(
-                f"{what} has a mask of {instance.rle.width} x {instance.rle.height} pixels, and its image "
-                f"{size[0]} x {size[1]}"
-            )
+            raise FlawError(text, RLE_SIZE)
+        rules.add(RLE_SIZE, text)
         rules.found["dropped_instances"] += 1
         return None
-    parts, before = [], rules.found["dropped_parts"]
+    parts: list[tuple[float, ...]] = []
     moved = 0.0
     for part in instance.polygon:
         if len(part) < 6:
+            text = f"{what} has a polygon of {len(part) // 2} points; it needs at least three"
             if not rules.fix:
-                raise UserError(f"{what} has a polygon of {len(part) // 2} points; it needs at least three")
-            rules.found["dropped_parts"] += 1
+                raise FlawError(text, FEW)
+            rules.add(FEW, text)
             continue
-        inside = tuple([min(max(v, 0.0), 1.0) for v in part])
-        if inside != part:
+        inside = part
+        if min(part) < 0 or max(part) > 1:
+            inside = tuple([min(max(v, 0.0), 1.0) for v in part])
             moved = max(
                 moved, *(abs(a - b) * annotated[i % 2] for i, (a, b) in enumerate(zip(part, inside, strict=True)))
             )
         if _has_area(inside):
             parts.append(inside)
         else:
-            rules.found["dropped_parts"] += 1
-    if moved > 1 + 1e-6 and not rules.fix:
-        image = f"its image of {annotated[0]} x {annotated[1]} pixels"
-        raise UserError(f"{what} lies outside {image} by {moved:.4g} pixels")
+            rules.add(EMPTY, what)
     if moved:
-        rules.found["fixed_instances" if moved > 1 + 1e-6 else "clipped_instances"] += 1
+        text = f"{what} lies outside its image of {annotated[0]} x {annotated[1]} pixels by {moved:.4g} pixels"
+        if moved > _PIXEL and not rules.fix:
+            raise FlawError(text, OUTSIDE)
+        rules.add(OUTSIDE if moved > _PIXEL else BEYOND, text)
+        rules.found["fixed_instances" if moved > _PIXEL else "clipped_instances"] += 1
     if not parts:
-        rules.found["dropped_parts"] = before
         rules.found["dropped_instances"] += 1
         return None
+    rules.found["dropped_parts"] += len(instance.polygon) - len(parts)
     if not moved and len(parts) == len(instance.polygon) and annotated == size:
         return instance
-    area = (
-        None
-        if moved or len(parts) < len(instance.polygon) or instance.area is None
-        else (instance.area * (size[0] * size[1]) / (annotated[0] * annotated[1]))
-    )
+    area = None if moved or len(parts) < len(instance.polygon) else instance.area
+    if area is not None:
+        area *= (size[0] * size[1]) / (annotated[0] * annotated[1])
     return replace(instance, polygon=tuple(parts), area=area)
+
+
+def _crossing(instances: Sequence[tuple[int, Instance]]) -> list[tuple[int, Instance]]:
+    """Return the numbered objects of which a part crosses itself."""
+    owners = [k for k, (_, instance) in enumerate(instances) for _ in instance.polygon]
+    if not owners:
+        return []
+    import numpy as np
+    import shapely
+
+    parts = [part for _, instance in instances for part in instance.polygon]
+    points = np.array(list(itertools.chain.from_iterable(parts))).reshape(-1, 2)
+    rings = shapely.linearrings(points, indices=np.repeat(np.arange(len(parts)), [len(part) // 2 for part in parts]))
+    crossed = np.flatnonzero(~shapely.is_valid(shapely.polygons(rings))).tolist()
+    return [instances[k] for k in dict.fromkeys(owners[i] for i in crossed)]
 
 
 def _has_area(part: tuple[float, ...]) -> bool:
