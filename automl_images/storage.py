@@ -114,10 +114,15 @@ def check_regular(url: str) -> None:
         raise UserError(f"{redact(url)}: is no regular file")
 
 
-def read_bytes(url: str) -> bytes:
-    """Return a file's bytes; raises FileNotFoundError if there is none, UserError as :func:`check_regular`."""
+def read_bytes(url: str, most: int | None = None) -> bytes:
+    """Return a file's bytes, or the first ``most``.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: as :func:`check_regular`.
+    """
     check_regular(url)
-    return ask(url, lambda fs, path: fs.cat_file(path))
+    return ask(url, lambda fs, path: fs.cat_file(path, start=None if most is None else 0, end=most))
 
 
 def read_text(url: str) -> str:

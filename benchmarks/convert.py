@@ -1,13 +1,13 @@
 """Annotations of COCO's size, read and written, against a converter of the standard library and against globox.
 
-    python benchmarks/convert.py [--quick] [--parts convert,boxes,memory]
+    python benchmarks/convert.py [--quick] [--parts convert,boxes] [--share 10]
 
 A file of 118,000 images and 860,000 outlines is generated (``--quick``: a fiftieth). ``convert``: COCO to our records
 (JSON lines) and back, against what one writes in an afternoon: ``json.load``, dictionaries, ``json.dumps`` a line, and
 no check at all. ``boxes``: COCO to boxes and back, against globox too, which has no JSON lines and so goes the shorter
 way. No image is opened, and none is there: the names are mapped, ours by the image root and theirs by a prefix. The
 time is the processor's, of processes of their own, interleaved; the median of the rounds. ``memory_ratio`` is the most
-memory that reading takes, above that of the interpreter with its imports, over the size of the file.
+memory that our ``convert`` takes, above that of the interpreter with its imports, over the size of the file.
 """
 
 import argparse
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.report import report
 
 IMAGES, OBJECTS, CLASSES = 118_000, 860_000, 80
-PARTS = ("convert", "boxes", "memory")
+PARTS = ("convert", "boxes")
 PREFIX, ROOT = "train2017/", "/data/train2017/"
 
 
@@ -155,6 +155,8 @@ def measured(way: str, file: Path, kind: str, back: bool = True) -> tuple[float,
 
 def child(way: str, file: str, folder: str, kind: str, back: str) -> None:
     """Convert once, and print what it took as JSON."""
+    import fsspec.implementations.local  # noqa: F401
+
     from automl_images.annotations import formats  # noqa: F401 (imports are nobody's conversion)
 
     if way == "globox":
@@ -171,6 +173,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a fiftieth of COCO")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}; default all")
     parser.add_argument("--rounds", type=int, default=0, help="default 1; 5 with --quick")
+    parser.add_argument("--share", type=int, default=1, help="generate one in so many images and objects")
     parser.add_argument("--way", nargs=5, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.way:
@@ -178,7 +181,7 @@ def main() -> None:
     parts = given.parts.split(",")
     if unknown := set(parts) - set(PARTS):
         parser.error(f"no part is called {', '.join(unknown)}")
-    share, rounds = (50, given.rounds or 5) if given.quick else (1, given.rounds or 1)
+    share, rounds = (50, given.rounds or 5) if given.quick else (given.share, given.rounds or 1)
     rows: list[tuple[object, ...]] = []
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -197,13 +200,9 @@ def main() -> None:
             for way, found in taken.items():
                 seconds = [s for s, _ in found]
                 rows.append((part, way, medians[way], min(seconds), max(seconds), max(m for _, m in found) / size))
+            if part == "convert":
+                figures["memory_ratio"] = max(m for _, m in taken["ours"]) / size
             figures[name] = min(s for way, s in medians.items() if way != "ours") / medians["ours"]
-        if "memory" in parts:
-            for way in ("ours", "standard library"):
-                seconds, memory = measured(way, file, "polygons", back=False)
-                rows.append(("memory", way, seconds, seconds, seconds, memory / size))
-                if way == "ours":
-                    figures["memory_ratio"] = memory / size
     print(f"{OBJECTS // share} objects on {IMAGES // share} images, {size / 2**20:.0f} MiB of COCO, {rounds} rounds")
     report("convert", ("part", "way", "seconds", "least", "most", "memory x"), rows, figures)
     return None

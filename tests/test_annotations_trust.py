@@ -380,11 +380,11 @@ def test_a_key_given_twice_is_refused(tmp_path, file):
 
 def test_files_that_are_no_images_by_their_suffix_are_named_and_counted(tmp_path, capsys):
     save_images(tmp_path, ["cat/a.png", "dog/b.png"])
-    for name in ("cat/1.HEIC", "cat/2.heic", "dog/3.jp2", "dog/4.avif", "README"):
+    for name in ("cat/1.PSD", "cat/2.psd", "dog/3.jp2", "dog/4.svg", "README"):
         (tmp_path / name).write_bytes(b"x")
     assert len(list(formats.read(str(tmp_path), label="class"))) == 2
     said = capsys.readouterr().err
-    assert "passed over, as their suffixes are no images': 1 .avif, 2 .heic, 1 .jp2, 1 without a suffix" in said
+    assert "passed over, as their suffixes are no images': 1 .jp2, 2 .psd, 1 .svg, 1 without a suffix" in said
 
 
 def test_a_manifest_of_boxes_is_said_to_hold_boxes(tmp_path):

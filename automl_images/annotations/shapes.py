@@ -96,6 +96,14 @@ def box_of(instance: Instance) -> tuple[float, float, float, float]:
     return columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
 
 
+def in_pixels(fractions: list[float], width: int, height: int) -> np.ndarray:
+    """Return x, y, x, y, ... as points in pixels, n x 2, with three decimals where these give the fraction back."""
+    wanted = np.array(fractions).reshape(-1, 2)
+    exact = wanted * (width, height)
+    short = np.rint(exact * 1000) / 1000
+    return np.where(short / (width, height) == wanted, short, exact)
+
+
 def _compressed(counts: Sequence[int]) -> str:
     """Return runs in COCO's text: the difference to the run two before, in digits of five bits from the lowest."""
     text = []

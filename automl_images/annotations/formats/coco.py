@@ -23,7 +23,7 @@ from automl_images.annotations.imageroot import folder_of, written_name
 from automl_images.annotations.labels import Box, Boxes, Instance, Label, Polygons, Rle
 from automl_images.annotations.lines import head_of
 from automl_images.annotations.records import Record, labelling, records_of
-from automl_images.annotations.shapes import area_of, box_of, rle
+from automl_images.annotations.shapes import area_of, box_of, in_pixels, rle
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, flag, number, pixels, shown
 from automl_images.errors import UserError
@@ -58,6 +58,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     usual = [subset, f"images/{subset}", "images"]
     root = source.root_beside(usual)
     content = Content(file, broken)
+    source.named.update(content.classes.values())
     places = [*source.places(file), *usual]
     fractions = content.fractions("segmentation" if kind is Polygons else "bbox")
     if kind is Boxes and any(len(bytes(a.segmentation)) > len("null") for a in content.annotations[:1]):
@@ -209,14 +210,14 @@ def _drawn(instances: Sequence[Instance], lost: dict[str, int]) -> list[Instance
 
 
 def _boxed(boxes: Sequence[Box], width: int, height: int) -> Iterator[dict[str, Any]]:
-    corners = _in_pixels([v for b in boxes for v in (b.topX, b.topY, b.bottomX, b.bottomY)], width, height)
+    corners = in_pixels([v for b in boxes for v in (b.topX, b.topY, b.bottomX, b.bottomY)], width, height)
     for box, bbox in zip(boxes, _bboxes(corners[::2], corners[1::2]), strict=True):
         yield {"bbox": bbox, "area": bbox[2] * bbox[3] if box.area is None else box.area}
 
 
 def _outlined(instances: Sequence[Instance], width: int, height: int) -> Iterator[dict[str, Any]]:
     drawn = [(one, list(filter(None, one.polygon))) for one in instances]
-    points = _in_pixels([v for _, parts in drawn for part in parts for v in part], width, height)
+    points = in_pixels([v for _, parts in drawn for part in parts for v in part], width, height)
     sizes = [sum(map(len, parts)) for _, parts in drawn]
     starts = [start // 2 for start, size in zip(itertools.accumulate(sizes, initial=0), sizes, strict=False) if size]
     bboxes: Iterator[list[float]] = iter(())
@@ -245,14 +246,6 @@ def _bboxes(starts: np.ndarray, ends: np.ndarray) -> list[list[float]]:
     lengths = ends - starts
     short = np.rint(lengths * 1000) / 1000
     return np.hstack((starts, np.where(starts + short == ends, short, lengths))).tolist()
-
-
-def _in_pixels(fractions: list[float], width: int, height: int) -> np.ndarray:
-    """Return x, y, x, y, ... as points in pixels, n x 2, with three decimals where these give the fraction back."""
-    wanted = np.array(fractions).reshape(-1, 2)
-    exact = wanted * (width, height)
-    short = np.rint(exact * 1000) / 1000
-    return np.where(short / (width, height) == wanted, short, exact)
 
 
 FORMAT = Format("coco", "COCO (.json)", (Boxes, Polygons), candidates, read, write)

@@ -286,5 +286,13 @@ def _write_objects(record: Record, folder: str, lost: Counter[str], where: str) 
 
 
 FORMAT = Format(
-    "masks", "folders of images and masks", (Mask, Polygons), candidates, read, write, folder=True, last=True
+    "masks",
+    "folders of images and masks",
+    (Mask, Polygons),
+    candidates,
+    read,
+    write,
+    folder=True,
+    before=("folder",),
+    last=True,
 )
