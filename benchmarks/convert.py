@@ -155,8 +155,9 @@ def measured(way: str, file: Path, kind: str, back: bool = True) -> tuple[float,
 
 def child(way: str, file: str, folder: str, kind: str, back: str) -> None:
     """Convert once, and print what it took as JSON."""
-    from automl_images.annotations import formats  # noqa: F401 (imports are nobody's conversion)
     import fsspec.implementations.local  # noqa: F401
+
+    from automl_images.annotations import formats  # noqa: F401 (imports are nobody's conversion)
 
     if way == "globox":
         import globox  # noqa: F401
