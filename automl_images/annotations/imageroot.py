@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import os
 import posixpath
+import re
 import sys
 import unicodedata
 from collections import Counter
@@ -19,6 +20,7 @@ from automl_images import storage
 from automl_images.annotations.values import MISSING, FlawError
 from automl_images.errors import UserError
 
+_PLAIN = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)*", re.ASCII)  # a path without .. and what a store may take otherwise
 IMAGE_SUFFIXES: tuple[str, ...] = (
     ".jpg",
     ".jpeg",
@@ -241,6 +243,10 @@ class Folder:
             UserError: ``relative`` is absolute, climbs out with ``..``, or is reached through a link that leaves the
                 folder.
         """
+        if _PLAIN.fullmatch(relative):  # most are: in a tenth of the time
+            joined = f"{self.url.rstrip('/')}/{relative}"
+            if self._real is None or self._holds(joined):
+                return joined
         path = PurePosixPath(relative.replace("\\", "/"))
         depths = itertools.accumulate(-1 if part == ".." else 1 for part in path.parts)
         if path.is_absolute() or min(depths, default=0) < 0 or "://" in relative:

@@ -98,10 +98,13 @@ def box_of(instance: Instance) -> tuple[float, float, float, float]:
 
 def in_pixels(fractions: list[float], width: int, height: int) -> np.ndarray:
     """Return x, y, x, y, ... as points in pixels, n x 2, with three decimals where these give the fraction back."""
-    wanted = np.array(fractions).reshape(-1, 2)
-    exact = wanted * (width, height)
+    wanted, sides = np.fromiter(fractions, float, len(fractions)), np.empty(len(fractions))
+    sides[::2], sides[1::2] = width, height
+    exact = wanted * sides
     short = np.rint(exact * 1000) / 1000
-    return np.where(short / (width, height) == wanted, short, exact)
+    other = np.flatnonzero(short / sides != wanted)
+    short[other] = exact[other]
+    return short.reshape(-1, 2)
 
 
 def _compressed(counts: Sequence[int]) -> str:

@@ -85,7 +85,9 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
 def _record(
     image: Image, found: Sequence[int], url: str, where: str, content: Content, kind: type[Label], fractions: bool
 ) -> Record:
-    width, height = pixels(image.width, "width"), pixels(image.height, "height")
+    width, height = image.width, image.height
+    if type(width) is not int or type(height) is not int or width <= 0 or height <= 0:
+        width, height = pixels(width, "width"), pixels(height, "height")
     if found and (width is None or height is None) and not fractions:
         from automl_images.annotations.imaging import open_image
 
@@ -117,8 +119,15 @@ def _boxes(rows: list[Row], corners: list[Any], width: int, height: int) -> Boxe
 
 
 def _polygons(rows: list[Row], outlines: list[Any], width: int, height: int) -> Polygons:
-    flat = [v for parts in outlines if isinstance(parts, list) for part in parts for v in part]
-    values, start = (np.array(flat).reshape(-1, 2) / (width, height)).ravel().tolist(), 0
+    flat: list[float] = []
+    for parts in outlines:
+        if isinstance(parts, list):
+            for part in parts:
+                flat += part
+    numbers = np.fromiter(flat, float, len(flat))
+    numbers[::2] /= width
+    numbers[1::2] /= height
+    values, start = numbers.tolist(), 0
     instances = []
     for (name, crowd, area), parts in zip(rows, outlines, strict=True):
         polygon = []
@@ -217,7 +226,11 @@ def _boxed(boxes: Sequence[Box], width: int, height: int) -> Iterator[dict[str, 
 
 def _outlined(instances: Sequence[Instance], width: int, height: int) -> Iterator[dict[str, Any]]:
     drawn = [(one, list(filter(None, one.polygon))) for one in instances]
-    points = in_pixels([v for _, parts in drawn for part in parts for v in part], width, height)
+    flat: list[float] = []
+    for _, parts in drawn:
+        for part in parts:
+            flat += part
+    points = in_pixels(flat, width, height)
     sizes = [sum(map(len, parts)) for _, parts in drawn]
     starts = [start // 2 for start, size in zip(itertools.accumulate(sizes, initial=0), sizes, strict=False) if size]
     bboxes: Iterator[list[float]] = iter(())
