@@ -122,6 +122,7 @@ def test_a_grid_counts_through_every_point_once():
         ({"number_of_epochs": {"qnormal": [8, 2, 0.5]}}, "number_of_epochs: qnormal draws fractions"),
         ({"number_of_epochs": {"qnormal": [-80, 2, 1]}}, "qnormal hardly ever draws a value in its range, at least 1"),
         ({"nesterov": {"uniform": [0, 1]}}, "nesterov: uniform draws fractions, and it takes 0 or 1"),
+        ({"optimizer": {"qnormal": [0, 1, 1]}}, "optimizer: qnormal draws numbers, and it takes one of"),
         ({"optimizer": {"randint": 2}}, "optimizer: 0 is out of range"),
         (
             {"layers_to_freeze": {"quniform": [8, 12, 1]}},

@@ -37,7 +37,8 @@ ROWS: tuple[Hyperparameter, ...] = (
     count(
         "grad_accumulation_step",
         1,
-        "Batches that stand for one large one: the weights move once after so many.",
+        "Batches that stand for one large one: the weights move once after so many. yolov5 measures each batch's loss "
+        "by its own objects, so that there they are close to one, and of one or two images less so.",
         aliases=("gradient_accumulation_step",),
     ),
     flag("early_stopping", 1, "1 ends a trial whose primary metric no longer improves.", defaults={("sagemaker",): 0}),

@@ -74,6 +74,13 @@ class YoloV5(Detector):
         accumulated batches and other processes' shares included (adaptive optimisers do not notice). YOLOv5's own
         learning rates are for 64.
 
+        A part is divided by how well the objects of its own batch are found, summed, and by at least 1. So of batches
+        that are accumulated or halved, those with few objects weigh more than in one large batch, and those that sum
+        to less than 1, as one or two images do early in training, weigh less. They are not weighed by the sum of all:
+        it is known only after the last batch, so that whole gradients would have to be scaled at each step, over all
+        processes. At the first step of eight images, against one batch: two of four have the same gradient, four of
+        two have 0.98 times its norm (cosine 0.99), eight of one have 0.87 times (cosine 0.99).
+
         Each image is scaled and padded to the input size. With ``multi_scale``, in training mode the batch is resized
         to a multiple of 32 within half to one and a half times the input size, drawn from torch's default generator.
         """

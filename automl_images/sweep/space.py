@@ -279,6 +279,8 @@ def _check_expression(task: str, model: str, name: str, expression: Expression, 
                 f"{name}: must be one for the whole sweep, or trials could not be compared; put it in settings"
             )
         kind = expression.kind
+        if row.type not in ("int", "float", "flag") and kind not in ("choice", "randint"):
+            raise UserError(f"{name}: {kind} draws numbers, and it takes {row.range_text()}; use choice")
         whole = kind in ("choice", "randint") or (kind.startswith("q") and expression.arguments[2].is_integer())
         if row.type != "float" and not whole:
             raise UserError(
