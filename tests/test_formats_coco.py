@@ -240,8 +240,9 @@ def test_what_is_wrong_with_an_outline_is_said_in_a_line(tmp_path, annotation, s
     (tmp_path / "x.json").write_text(json.dumps(content([annotation])))
     errors = []
     assert list(formats.read(str(tmp_path), broken=errors.append, label="polygons")) == []
-    (error,) = map(str, errors)
+    error, *more = map(str, errors)
     assert f"x.json, image 1 (a.png): {said}" in error and "\n" not in error
+    assert all(text.endswith(": 'cat'") for text in more), "only a class without use is said besides"
 
 
 FILES = {

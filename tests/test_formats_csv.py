@@ -188,3 +188,10 @@ def test_a_source_in_no_format_is_said_to_look_like_another(tmp_path, name):
     with pytest.raises(UserError) as raised:
         list(formats.read(str(tmp_path), label="boxes"))
     assert f"{file} looks like {OTHERS[name]}" in str(raised.value)
+
+
+def test_a_file_of_any_suffix_is_read_where_the_format_is_named(tmp_path):
+    save_images(tmp_path, ["a.png"])
+    (tmp_path / "labels.txt").write_text("image,label\na.png,cat\n")
+    (record,) = formats.read(str(tmp_path / "labels.txt"), "csv", label="class")
+    assert record.label == OneClass("cat")

@@ -11,7 +11,8 @@ from automl_images.annotations.shapes import decoded
 def traced(mask: Rle) -> tuple[tuple[tuple[float, ...], ...], int]:
     """Return the parts of a mask as polygons, x, y, x, y, ... as fractions of its size, and how many holes they lose.
 
-    COCO's reference makes of the polygons the pixels of the mask again, its holes filled.
+    COCO's reference makes of the polygons the pixels of the mask again, and of its holes; one whose corners touch the
+    outside twice is none, and stays empty.
     """
     from shapely import box, union_all
 

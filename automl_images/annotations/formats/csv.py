@@ -99,7 +99,8 @@ def _table(file: str) -> Iterator[_Table]:
 
 def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     """Yield one record a row; the file is read twice."""
-    file = source.only(candidates(source), "labels (.csv with the columns image and label)")
+    files = candidates(source) if source.is_folder else [source.url]
+    file = source.only(files, "labels (.csv with the columns image and label)")
     places, shown = source.places(file), storage.redact(file)
     try:
         boxes = csv_boxes.columns_of(first_line(file))
