@@ -16,6 +16,8 @@ from automl_images import __version__, storage
 from automl_images.annotations import findings, formats, read_records
 from automl_images.cli_data import AsJson
 from automl_images.cli_data import app as data_commands
+from automl_images.cli_sweep import DETECTION, Task
+from automl_images.cli_sweep import app as sweep_commands
 from automl_images.errors import UserError
 from automl_images.faults import explained
 from automl_images.plain import read_yaml
@@ -28,9 +30,8 @@ app = typer.Typer(
 )
 
 app.add_typer(data_commands)
+app.add_typer(sweep_commands)
 
-DETECTION = "image-object-detection"
-Task = Annotated[str, typer.Option(help="The task, such as image-object-detection.")]
 Settings = Annotated[list[str], typer.Option("--set", help="A hyperparameter, NAME=VALUE; may be repeated.")]
 
 
@@ -73,9 +74,14 @@ def convert(
     format: Annotated[str, typer.Option(help=f"auto, or {formats.description()}.")] = "auto",
     images: Annotated[str | None, typer.Option(help="The images' root, or PREFIX=URL.")] = None,
     on_error: Annotated[str, typer.Option(help="What to do with flawed records: fail, skip or fix.")] = "fail",
+    check: Annotated[
+        str,
+        typer.Option(help="full, or headers: an image's size alone; truncated and equal ones are not found."),
+    ] = "full",
     copy_to: Annotated[
         str | None, typer.Option(help="Copy this machine's images there; records name the copies.")
     ] = None,
+    near_duplicates: Annotated[bool, typer.Option(help="Say which images look alike; each is opened again.")] = False,
     classes_of: Annotated[str | None, typer.Option(help="Refuse a class that these records (JSONL) lack.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -93,6 +99,8 @@ def convert(
         classes=classes,
         copy_to=copy_to,
         trained=step.digests(classes_of) if classes_of else (),
+        check=check,
+        near_duplicates=near_duplicates,
     )
     for line in findings.briefly(summary["findings"]):
         print(line, file=sys.stderr)
@@ -294,69 +302,6 @@ def score(
     from automl_images.serving.score import run_score_file
 
     print(json.dumps(run_score_file(model, request.read_bytes())))
-
-
-@app.command("sample-data")
-def sample_data(
-    folder: Annotated[Path, typer.Argument(help="The folder to write.")],
-    images: Annotated[int, typer.Option(min=1, help="How many images.")] = 200,
-    size: Annotated[int, typer.Option(min=32, help="Their width and height in pixels.")] = 160,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal images.")] = 0,
-) -> None:
-    """Write a synthetic data set: textured shapes on cluttered backgrounds, as Pascal VOC and as a CSV of classes."""
-    from automl_images.sample_data import make_sample
-
-    print(json.dumps(make_sample(folder, images=images, size=size, seed=seed)))
-
-
-@app.command()
-def hyperparameters(
-    task: Task = DETECTION,
-    model: Annotated[str | None, typer.Option(help="The model; its task's default if left out.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List a model's hyperparameters: type, range, default, effect."""
-    from automl_images.steps.hyperparameters import list_hyperparameters
-
-    rows = list_hyperparameters(task, model)
-    if as_json:
-        return print(json.dumps(rows, indent=1))
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    for heading in ("name", "type", "range", "default", "at inference", "description"):
-        table.add_column(heading, no_wrap=heading in ("name", "default"))
-    for row in rows:
-        acts = "yes" if row["inference"] else ""
-        table.add_row(*(str(row[k]) for k in ("name", "type", "range", "default")), acts, row["description"])
-    Console().print(table)
-
-
-sweep = typer.Typer(no_args_is_help=True, help="Look at a sweep: live, or as it stands.")
-app.add_typer(sweep, name="sweep")
-LedgerAddress = Annotated[str, typer.Argument(help="The ledger's address, local or on any store.")]
-
-
-@sweep.command("watch")
-def sweep_watch(
-    ledger: LedgerAddress,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the ledger.")] = 2.0,
-) -> None:
-    """Follow a sweep until its trials have ended, or Ctrl-C: a live table on a terminal, lines elsewhere."""
-    from automl_images.steps.watch import watch_trials
-
-    watch_trials(ledger, every)
-
-
-@sweep.command("show")
-def sweep_show(ledger: LedgerAddress, as_json: AsJson = False) -> None:
-    """Print a sweep's trials, once."""
-    from automl_images.steps.watch import read_trials, show_trials
-
-    if as_json:
-        return print(json.dumps(read_trials(ledger), indent=1))
-    show_trials(ledger)
 
 
 def main() -> None:

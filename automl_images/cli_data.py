@@ -1,8 +1,9 @@
-"""The commands that look at data and write it in other formats; :mod:`automl_images.cli` has them among its own."""
+"""The commands that look at data, write it in other formats and make some; :mod:`automl_images.cli` has them too."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -53,3 +54,16 @@ def export(
 
     result = export_records(records, out, format, task=task, images=images)
     print(json.dumps(result, indent=1) if as_json else "\n".join(summary_lines(result)))
+
+
+@app.command("sample-data")
+def sample_data(
+    folder: Annotated[Path, typer.Argument(help="The folder to write.")],
+    images: Annotated[int, typer.Option(min=1, help="How many images.")] = 200,
+    size: Annotated[int, typer.Option(min=32, help="Their width and height in pixels.")] = 160,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal images.")] = 0,
+) -> None:
+    """Write a synthetic data set: textured shapes on cluttered backgrounds, as Pascal VOC and as a CSV of classes."""
+    from automl_images.sample_data import make_sample
+
+    print(json.dumps(make_sample(folder, images=images, size=size, seed=seed)))

@@ -29,7 +29,10 @@ class Source(Block):
     format: Literal["auto", *formats.NAMES] = Field(  # type: ignore[valid-type]
         "auto", description=f"What the source is: {formats.description()}."
     )
-    images: str | None = Field(None, description="The images' root, or PREFIX=URL; null: the source's folder.")
+    images: str | None = Field(
+        None,
+        description="The images' root, or PREFIX=URL; for RecordIO where to write them; null: the source's folder.",
+    )
 
 
 class Split(Block):
@@ -69,6 +72,9 @@ class Data(Block):
     test_ratio: Real = Field(0, ge=0, lt=1, description="The share of training that is the test set.")
     split: Split = Split()
     on_error: Literal["fail", "skip", "fix"] = Field("fail", description="What happens to a flawed record.")
+    check: Literal["full", "headers"] = Field(
+        "full", description="headers: of each image its size alone; truncated and equal images are not found."
+    )
 
     @model_validator(mode="after")
     def _splits_what_is_not_given(self) -> Self:

@@ -104,9 +104,25 @@ def modified(url: str) -> float | None:
         return None
 
 
-def read_bytes(url: str) -> bytes:
-    """Return a file's bytes; raises FileNotFoundError if there is none."""
-    return ask(url, lambda fs, path: fs.cat_file(path))
+def check_regular(url: str) -> None:
+    """Refuse a local pipe, socket or device, which reading would wait for.
+
+    Raises:
+        UserError: it is one.
+    """
+    if is_local(url) and (path := local_path(url)).exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{redact(url)}: is no regular file")
+
+
+def read_bytes(url: str, most: int | None = None) -> bytes:
+    """Return a file's bytes, or the first ``most``.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: as :func:`check_regular`.
+    """
+    check_regular(url)
+    return ask(url, lambda fs, path: fs.cat_file(path, start=None if most is None else 0, end=most))
 
 
 def read_text(url: str) -> str:
@@ -122,6 +138,7 @@ def open_text(url: str, mode: str = "r") -> Any:
             fs.makedirs(fs._parent(path), exist_ok=True)
         return fs.open(path, mode, encoding="utf-8-sig" if mode == "r" else "utf-8", newline="")
 
+    check_regular(url)
     return ask(url, opened)
 
 

@@ -28,55 +28,7 @@ from benchmarks.ledger_scale import CREDENTIALS, s3_server
 
 TRIALS, LANES, EVALUATIONS, PAUSE = 4, 2, 6, 0.5
 FAULTS = {"away 5 s": 5.0, "away 20 s": 20.0, "away 60 s": 60.0, "503 for 30 %": 0.3, "3 s a listing": 3.0}
-LANE = f"""
-import json, sys, time
-from pathlib import Path
-from automl_images import store
-from automl_images.steps import train
-from automl_images.steps.trial import EXIT_SUPERSEDED
-from automl_images.sweep.journal import LedgerJournal
-from automl_images.sweep.ledger import Ledger, TakenError
-from automl_images.sweep.liveness import identity
-from automl_images.sweep.proposal import proposed
-from automl_images.sweep.score import Score
-from automl_images.sweep.termination import Unstopped
-from automl_images.sweep.trial import State
-
-class Popen(train.subprocess.Popen):
-    def __init__(self, command, **options):
-        super().__init__([sys.executable, __file__, *command[3:]], **options)
-
-def trial(url, run, index, attempt):
-    ledger = Ledger(url)
-    settings, sampled, _ = proposed(ledger, index)
-    try:
-        started = ledger.start_trial(index, settings, sampled, attempt=attempt, run=run, process=identity())
-    except TakenError:
-        return EXIT_SUPERSEDED
-    journal = LedgerJournal(ledger, started, 3600, Unstopped())
-    with journal.beating():
-        for epoch in range(1, {EVALUATIONS} + 1):
-            time.sleep({PAUSE})
-            for kind in ("model", "checkpoint"):
-                folder = Path(journal._outbox.name, kind)
-                folder.mkdir()
-                (folder / "metrics.json").write_text(json.dumps({{"epoch": epoch}}))
-                journal.save_model(folder) if kind == "model" else journal.save_checkpoint(folder, epoch)
-            if journal.evaluated(Score(epoch, epoch, epoch / 10, epoch / 10, epoch / 20)):
-                return EXIT_SUPERSEDED
-        journal.close()
-    best = {{"metric": "m", "value": epoch / 10, "epoch": epoch}}
-    url = ledger.artifacts(index).model(started.attempt)
-    ledger.end_trial(started, State.COMPLETED, journal.last, best=best, model=url)
-    return 0
-
-with store.patience(store.LONG):
-    if len(sys.argv) == 2:
-        train.subprocess.Popen = Popen
-        print(train.train_lane(sys.argv[1]))
-    else:
-        sys.exit(trial(*sys.argv[1:3], *map(int, sys.argv[3:])))
-"""
+STAND_IN = Path(__file__).parents[1] / "tests/helpers/stand_in_trial.py"
 
 
 class Proxy(ThreadingHTTPServer):
@@ -148,7 +100,6 @@ def proxied() -> Iterator[Proxy]:
 def finished_once(proxy: Proxy, fault: str, amount: float, folder: Path) -> int:
     """Run a sweep through a fault, and return how many trials are completed, by one attempt, with their model."""
     (folder / "records.jsonl").write_text("")
-    (folder / "lane.py").write_text(LANE)
     space = {"beta1": {"uniform": [0.1, 0.9]}}
     experiment = {
         "task": "image-object-detection",
@@ -164,11 +115,13 @@ def finished_once(proxy: Proxy, fault: str, amount: float, folder: Path) -> int:
     records = str(folder / "records.jsonl")
     planned = plan_sweep(experiment, records, records)
     ledger = Ledger(json.loads(planned[0])["ledger"])
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "STAND_IN_PAUSE": str(PAUSE)}
     if not fault.startswith("away"):
         proxy.refused, proxy.listing = (amount, 0.0) if fault.startswith("503") else (0.0, amount)
-    command = [sys.executable, str(folder / "lane.py")]
-    lanes = [subprocess.Popen([*command, lane], env=environment, stdout=subprocess.DEVNULL) for lane in planned]
+    lanes = [
+        subprocess.Popen([sys.executable, str(STAND_IN), lane], env=environment, stdout=subprocess.DEVNULL)
+        for lane in planned
+    ]
     if fault.startswith("away"):
         while not ledger.evaluations():
             time.sleep(0.2)

@@ -142,6 +142,7 @@ class Runner:
         """
         described = json.loads(command[command.index("--executor_input") + 1])
         step = name = command[command.index("--function_to_execute") + 1]
+        command = [part.replace("_KFP_RUNTIME=true python3", "_KFP_RUNTIME=true exec python3") for part in command]
         variables = {"PYTHONUNBUFFERED": "1", MOUNTS: "\n".join(self.mounts), **(variables or {})}
         lane, slot, each = None, None, self.resources.count
         gpus = self.gpus[:each]
@@ -173,7 +174,6 @@ class Runner:
         variables = {**variables, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
         if self.gpus:
             variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        command = [part.replace("_KFP_RUNTIME=true python3", "_KFP_RUNTIME=true exec python3") for part in command]
         with tempfile.TemporaryDirectory(prefix="automl-images-", ignore_cleanup_errors=True) as scratch:
             with self._lock:
                 if self._stopped:

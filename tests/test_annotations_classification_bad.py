@@ -138,7 +138,7 @@ UNREADABLE = {
         "class",
         "coco",
         None,
-        "coco holds boxes, and image-classification takes one class",
+        "coco holds boxes or polygons, and image-classification takes one class",
     ),
     "voc for several": ({}, "classes", "voc", None, "use jsonl, manifest, lst, .*csv, .*or auto"),
     "folder for several": ({}, "classes", "folder", None, "folder holds one class an image, and .* a list of classes"),

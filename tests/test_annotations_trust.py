@@ -380,11 +380,11 @@ def test_a_key_given_twice_is_refused(tmp_path, file):
 
 def test_files_that_are_no_images_by_their_suffix_are_named_and_counted(tmp_path, capsys):
     save_images(tmp_path, ["cat/a.png", "dog/b.png"])
-    for name in ("cat/1.HEIC", "cat/2.heic", "dog/3.jp2", "dog/4.avif", "README"):
+    for name in ("cat/1.PSD", "cat/2.psd", "dog/3.jp2", "dog/4.svg", "README"):
         (tmp_path / name).write_bytes(b"x")
     assert len(list(formats.read(str(tmp_path), label="class"))) == 2
     said = capsys.readouterr().err
-    assert "passed over, as their suffixes are no images': 1 .avif, 2 .heic, 1 .jp2, 1 without a suffix" in said
+    assert "passed over, as their suffixes are no images': 1 .jp2, 2 .psd, 1 .svg, 1 without a suffix" in said
 
 
 def test_a_manifest_of_boxes_is_said_to_hold_boxes(tmp_path):
@@ -668,3 +668,15 @@ def test_the_digest_of_an_image_is_in_its_record(tmp_path):
     assert record.digest == digest_of((tmp_path / "a.png").read_bytes())
     record_file.write([Record("/a.png", Boxes(()), 12, 8, "png")], str(tmp_path / "before"))
     assert next(read_records(str(tmp_path / "before"))).digest is None
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "xml", "manifest", "lst", "rec", "txt", "yaml", "zip"])
+@pytest.mark.parametrize("whole", [True, False], ids=["file", "folder"])
+@pytest.mark.timeout(60)
+def test_a_named_pipe_is_not_waited_for(tmp_path, suffix, whole):
+    os.mkfifo(tmp_path / f"x.{suffix}")
+    source = tmp_path / f"x.{suffix}" if whole else tmp_path
+    for name in ("auto", *formats.NAMES):
+        for kind in ("class", "boxes", "polygons", "mask"):
+            with pytest.raises(UserError):
+                list(formats.read(str(source), name, label=kind))

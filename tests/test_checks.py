@@ -10,6 +10,7 @@ from PIL import Image
 
 from automl_images.annotations import Box, Boxes, Classes, Instance, Mask, OneClass, Polygons, Record, formats
 from automl_images.annotations.checks import (
+    ALIKE,
     EQUAL,
     FLAWS,
     NEARLY,
@@ -336,6 +337,38 @@ def reported(flaw):
     return outcome
 
 
+def said_of_coco(flaw, place):
+    def outcome(tmp_path, policy):
+        save_images(tmp_path, ["a.png"])
+        content = {
+            "images": [{"id": 1, "file_name": "A.PNG", "width": 12, "height": 8}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "bbox": [3, 4, 6, 4]}],
+            "categories": [{"id": 7, "name": "cat"}, {"id": 8, "name": "emu"}],
+        }
+        (tmp_path / "x.json").write_text(json.dumps(content))
+        options = {"task": KINDS["boxes"].task(), "on_error": policy}
+        found = convert(str(tmp_path / "x.json"), str(tmp_path / "o"), **options)["findings"][flaw]
+        assert found["first"] == [f"{tmp_path}{place}"]
+        scored = convert(str(tmp_path / "x.json"), str(tmp_path / "o"), **options, classes=["cat"])["findings"]
+        assert (UNUSED in scored, LIKE in scored) == (False, True)
+        return found["outcome"]
+
+    return outcome
+
+
+def looking_alike(tmp_path, policy):
+    noise = np.random.default_rng(0).integers(0, 255, (2, 8, 8, 3), dtype=np.uint8)
+    for i, size in enumerate([(160, 160), (90, 90), (160, 160)]):
+        path = tmp_path / "cat" / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(noise[i // 2]).resize(size, Image.BICUBIC).save(path)
+    options = {"task": KINDS["class"].task(), "on_error": policy}
+    assert ALIKE not in convert(str(tmp_path), str(tmp_path / "o"), **options)["findings"]
+    found = convert(str(tmp_path), str(tmp_path / "o"), **options, near_duplicates=True)["findings"][ALIKE]
+    assert found["first"] == [f"{tmp_path}/cat/1.png: looks like {tmp_path}/cat/0.png"]
+    return found["outcome"]
+
+
 def exchanged(kind):
     def outcome(tmp_path, policy):
         found = one(tmp_path, LABELS[kind], kind, policy, width=8, height=12)
@@ -375,9 +408,10 @@ CHECKS = {
     ("any", TRUNCATED): [unopened("half")],
     ("any", UNREADABLE): [unread],
     ("any", EQUAL): [same(EQUAL, 5, 9, 5)],
+    ("any", ALIKE): [looking_alike],
     ("any", SHARED): [same(SHARED, 5, 9)],
-    ("any", LIKE): [reported(LIKE)],
-    ("any", UNUSED): [reported(UNUSED)],
+    ("any", LIKE): [reported(LIKE), said_of_coco(LIKE, "/x.json: 'A.PNG' is 'a.png'")],
+    ("any", UNUSED): [reported(UNUSED), said_of_coco(UNUSED, "/x.json: 'emu'")],
     ("any", NEARLY): [named(NEARLY, ["'RBC' (12) and 'RCB' (1)"], RBC=12, RCB=1, WBC=2)],
     ("any", RARE): [named(RARE, ["'b' has 1", "'c' has 9"], a=10, b=1, c=9)],
     ("class", SIZE): [other_size("class")],

@@ -93,7 +93,8 @@ def engine(monkeypatch):
 def task(step, folder, lane=None):
     parameters = {} if lane is None else {"lane": json.dumps({"lane": lane, "lanes": 9})}
     described = {"inputs": {"parameterValues": parameters}, "outputs": {"outputFile": f"{folder}/{step}.json"}}
-    return ["sh", "-c", "x", "--executor_input", json.dumps(described), "--function_to_execute", step]
+    script = "x; _KFP_RUNTIME=true python3 -m kfp"
+    return ["sh", "-c", script, "--executor_input", json.dumps(described), "--function_to_execute", step]
 
 
 def place(folder, *arguments, **more):
@@ -119,6 +120,7 @@ def test_a_container_has_its_user_and_no_more_rights_than_that(engine, tmp_path,
     runner.execute(task("convert", tmp_path), {IMAGE: "light:1"})
     made = engine.made[0]
     assert made.image == "light:1" and made.command[:2] == ["sh", "-c"]
+    assert made.command[2] == "x; _KFP_RUNTIME=true exec python3 -m kfp", "signals are the step's, not its shell's"
     options = made.options
     assert options["user"] == f"{os.getuid()}:{os.getgid()}"
     assert options["cap_drop"] == ["ALL"] and options["security_opt"] == ["no-new-privileges"]

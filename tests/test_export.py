@@ -8,11 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
 from PIL import Image
-from scipy import ndimage
 
 from automl_images import storage
 from automl_images.annotations import (
@@ -30,10 +26,8 @@ from automl_images.annotations import (
 )
 from automl_images.annotations.formats.base import Format, Written
 from automl_images.annotations.labels import KINDS
-from automl_images.annotations.shapes import encoded, mask_of
-from automl_images.annotations.tracing import traced
+from automl_images.annotations.shapes import encoded
 from automl_images.errors import UserError
-from automl_images.reports import formats_table
 from automl_images.steps.convert import convert
 from automl_images.steps.export import export_records, kind_in, summary_lines, taken
 from tests.conftest import draw_squares, save_images
@@ -303,33 +297,6 @@ def test_squares_go_out_and_come_back(tmp_path):
     assert back == list(read_records(str(tmp_path / "r.jsonl")))
 
 
-def test_the_table_of_formats_is_current():
-    page = formats_table.PAGE.read_text()
-    assert page == formats_table.page_of(page), "run python -m automl_images.reports.formats_table"
-    rows = {line.split(" | ")[0].removeprefix("| "): line for line in page.splitlines() if line.startswith("| ")}
-    for name, one in formats.FORMATS.items():
-        assert rows[name].split(" | ")[2] == (("a folder" if one.folder else "a file") if one.write else "")
-
-
-def test_the_table_of_formats_is_mended_and_keeps_what_is_said(tmp_path, monkeypatch, capsys):
-    page = tmp_path / "annotations.md"
-    rows = ["| format | labels | |", "| --- | --- | --- |", r"| coco | x | `a\|b` ids |", "| gone | y | z |"]
-    page.write_text("\n".join(["# Formats", "", *rows, "", "End", ""]))
-    monkeypatch.setattr(formats_table, "PAGE", page)
-    monkeypatch.setattr(sys, "argv", ["formats_table", "--check"])
-    assert formats_table.main() == 1 and "is stale" in capsys.readouterr().err and "gone" in page.read_text()
-    monkeypatch.setattr(sys, "argv", ["formats_table"])
-    assert formats_table.main() == 0
-    text = page.read_text()
-    assert r"`a\|b` ids |" in text and "gone" not in text
-    assert text.startswith("# Formats\n\n| format") and text.endswith("|\n\nEnd\n")
-    assert all(f"\n| {name} | " in text for name in formats.NAMES) and "| A folder per class: `SOURCE/" in text
-    monkeypatch.setattr(sys, "argv", ["formats_table", "--check"])
-    assert formats_table.main() == 0
-    with pytest.raises(ValueError, match="no table"):
-        formats_table.page_of("# Formats\n")
-
-
 SQUARE = ((0.25, 0.25, 0.75, 0.25, 0.75, 0.75, 0.25, 0.75),)
 LABELLED = {
     "class": [OneClass("cat"), OneClass("dog"), OneClass("cat")],
@@ -338,7 +305,8 @@ LABELLED = {
     "polygons": [Polygons((Instance("cat", SQUARE),)), Polygons(()), Polygons((Instance("dog", SQUARE),))],
 }
 WRITTEN = [(name, kind.kind) for name, one in formats.FORMATS.items() if one.write for kind in one.kinds]
-SUFFIXES = {"coco": ".json"}
+SUFFIXES = {"coco": ".json", "recordio": ".rec"}
+HOLDS_IMAGES = ("recordio",)  # which are written anew where they are read
 
 
 @pytest.mark.parametrize(("name", "kind"), WRITTEN)
@@ -354,20 +322,14 @@ def test_what_every_format_is_given_comes_back(tmp_path, name, kind):
     result = export_records(records, str(out), name)
     assert result["images"] == len(labels) and result["kind"] == kind
     back = str(tmp_path / "back.jsonl")
-    convert(str(out), back, KINDS[kind].task(), format=name)
-    found = {Path(r.image_url).stem: sorted(r.label.names()) for r in read_records(back, kind)}
-    assert found == {str(i): sorted(label.names()) for i, label in enumerate(labels)}
+    unpacked = str(tmp_path / "unpacked") if name in HOLDS_IMAGES else None
+    convert(str(out), back, KINDS[kind].task(), format=name, images=unpacked)
+    found = [(Path(r.image_url).stem, sorted(r.label.names())) for r in read_records(back, kind)]
+    wanted = [(str(i), sorted(label.names())) for i, label in enumerate(labels)]
+    if unpacked:
+        found, wanted = ([names for _, names in rows] for rows in (found, wanted))
+    assert sorted(found) == sorted(wanted)
     assert all(storage.exists(r.image_url) for r in read_records(back, kind))
     if one.folder:
         texts = [p.read_text() for p in out.rglob("*") if p.suffix in (".yaml", ".xml", ".txt")]
         assert str(tmp_path) not in "".join(texts), "the folder may be moved"
-
-
-@given(npst.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
-def test_a_traced_mask_is_the_mask_with_its_holes_filled(mask):
-    parts, holes = traced(encoded(mask))
-    filled = ndimage.binary_fill_holes(mask)  # what no path of side by side pixels reaches from outside
-    assert bool(parts) == mask.any() and (holes > 0) == bool((filled & ~mask).any())
-    if parts:
-        again = mask_of(Instance("cat", parts), mask.shape[1], mask.shape[0])
-        assert (again == filled).all()

@@ -12,10 +12,9 @@ from PIL import Image
 
 from automl_images.annotations import Instance, Mask, Polygons, Record, formats, shapes
 from automl_images.annotations.checks import Checker
-from automl_images.annotations.labelmaps import FILES, beside
+from automl_images.annotations.labelmaps import beside
 from automl_images.annotations.labels import KINDS
 from automl_images.annotations.masks import instance_of, pixels_of, values_in
-from automl_images.annotations.source import Source
 from automl_images.errors import UserError
 from automl_images.steps.convert import convert
 from tests.conftest import save_images
@@ -52,11 +51,6 @@ def write(folder, files):
 
 def read(folder, label="mask", **options):
     return list(formats.read(str(folder), label=label, **options))
-
-
-def summary(record):
-    image, mask = (url.rpartition("x/")[2] for url in (record.image_url, record.label.mask_url))
-    return image, mask
 
 
 # the images, the masks, the source and what each image's mask is
@@ -135,6 +129,26 @@ MAPS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("images", "mask", "source", "place", "found"),
+    [
+        ("images/a.png", "masks/a.png", "", "", True),
+        ("images/a.png", "masks/a.png", "", "masks/", True),
+        ("d/images/a.png", "d/masks/a.png", "", "", True),
+        ("train/a.png", "trainannot/a.png", "train", "", True),
+        ("images/train/a.png", "annotations/train/a.png", "images/train", "", True),
+        ("s/a.png", "s/a_mask.png", "s", "s/", True),
+        ("s/a.png", "s/a_mask.png", "s", "", False),
+    ],
+)
+def test_a_label_map_lies_with_the_masks_or_above_them_but_not_above_the_source(
+    tmp_path, images, mask, source, place, found
+):
+    lay(tmp_path / "x", images, **{mask: plain(1), f"{place}classes.txt": "sky\ncat\n"})
+    (record,) = read(tmp_path / "x" / source)
+    assert record.label.classes == ((("sky", 0), ("cat", 1)) if found else ())
+
+
 @pytest.mark.parametrize(("name", "text", "classes"), MAPS.values(), ids=MAPS)
 def test_label_maps(tmp_path, name, text, classes):
     (tmp_path / name).write_text(text)
@@ -196,7 +210,6 @@ def test_the_map_beside_a_set_is_its_own(tmp_path):
     lay(tmp_path, "train/a.png", **{"train_annotation/a.png": plain(3, 6), "train_label_map.json": '{"scale": 3}'})
     assert read(tmp_path / "train")[0].label.classes[:2] == (("0", 0), ("1", 3))
     assert set(convert(str(tmp_path / "train"), str(tmp_path / "out"), MASK)["classes"]) == {"0", "1", "2"}
-    assert set(FILES) >= {"label_map.json", "labelmap.txt"}
 
 
 def test_a_value_between_the_steps_of_a_scale_is_refused(tmp_path):
@@ -349,7 +362,6 @@ def test_a_check_keeps_the_classes_order_and_ignores_what_is_ignored(tmp_path):
     (found,) = checker.check([Record(str(tmp_path / "a.png"), label)])
     assert found.label.present == ("dog", "cat", "sky")
     assert json.loads(json.dumps(found.label.to_json()))["ignore"] == [255]
-    assert Source(str(tmp_path)).is_folder
 
 
 # What is written is read back.

@@ -80,6 +80,13 @@ def test_boxes_without_a_size_are_of_their_images(tmp_path):
     assert found.label.boxes == (Box("cat", 0.25, 0.5, 0.75, 1.0),) and (found.width, found.height) == (12, 8)
 
 
+def test_a_file_whose_format_is_named_may_have_any_suffix(tmp_path):
+    text = jsonl_lines(line_of_boxes(a_box()))
+    assert read(tmp_path, text, "boxes", "output", format="manifest")[0].label.names() == ["cat"]
+    text = jsonl_lines({"image_url": "a.png", "label": "cat"})
+    assert read(tmp_path, text, "class", "records.txt", format="jsonl")[0].label == OneClass("cat")
+
+
 def test_several_jobs_of_a_manifest_are_told_by_their_type(tmp_path):
     line = {**line_of_boxes(a_box()), "animal": 0, "animal-metadata": {"class-name": "pet"}}
     line["animal-metadata"]["type"] = "groundtruth/image-classification"

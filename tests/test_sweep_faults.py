@@ -24,59 +24,12 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by s
 TRIALS, LANES, KILLED = 10, 2, 2
 EVALUATIONS, PAUSE = 4, 0.12
 
-# a lane as it is, but for the command of its children; the trial as it is, but for the training
-LANE = f"""
-import subprocess, sys
-from automl_images.steps import train
-from automl_images.sweep.ledger import Ledger
-
-class Popen(subprocess.Popen):
-    def __init__(self, command, **options):
-        assert command[1:3] == ["-m", "automl_images.steps.trial"], command
-        super().__init__([sys.executable, __file__, *command[3:]], **options)
-
-def trial(url, run, index, attempt):
-    import time
-    from pathlib import Path
-    from automl_images.annotations import read_records
-    from automl_images.steps.trial import EXIT_SUPERSEDED
-    from automl_images.sweep.journal import LedgerJournal
-    from automl_images.sweep.ledger import TakenError
-    from automl_images.sweep.liveness import identity
-    from automl_images.sweep.proposal import proposed
-    from automl_images.sweep.score import Score
-    from automl_images.sweep.termination import Unstopped
-    from automl_images.sweep.trial import State
-    ledger = Ledger(url)
-    settings, sampled, _ = proposed(ledger, index)
-    try:
-        content = ledger.start_trial(index, settings, sampled, attempt=attempt, run=run, process=identity())
-    except TakenError:
-        sys.exit(EXIT_SUPERSEDED)
-    journal = LedgerJournal(ledger, content, 60, Unstopped())
-    with Path(url, "pids").open("a") as pids:
-        pids.write(f"{{index}} {{content.attempt}} {{__import__('os').getpid()}}\\n")
-    for epoch in range(1, {EVALUATIONS} + 1):
-        time.sleep({PAUSE})
-        if journal.evaluated(Score(epoch, epoch, epoch / 10, epoch / 10, epoch / 20)):
-            sys.exit(EXIT_SUPERSEDED)
-    best = {{"metric": "m", "value": epoch / 10, "epoch": epoch}}
-    model = ledger.artifacts(index).model(content.attempt)
-    ledger.end_trial(content, State.COMPLETED, journal.last, best=best, model=model)
-
-if __name__ == "__main__":
-    if len(sys.argv) == 2:
-        train.subprocess.Popen, train.POLL = Popen, 0.2
-        print(train.train_lane(sys.argv[1]))
-    else:
-        trial(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
-"""
+STAND_IN = Path(__file__).parent / "helpers/stand_in_trial.py"
 
 
 @pytest.fixture
 def lanes(tmp_path):
     """Return a function that plans the sweep and starts its lanes, each a process in a group of its own."""
-    (tmp_path / "lane.py").write_text(LANE)
     (tmp_path / "records.jsonl").write_text("")
     experiment = {
         "name": "killed",
@@ -95,17 +48,18 @@ def lanes(tmp_path):
     def start():
         records = str(tmp_path / "records.jsonl")
         planned = plan_sweep(experiment, records, records)
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-        command = [sys.executable, str(tmp_path / "lane.py")]
+        ledger = Ledger(json.loads(planned[0])["ledger"])
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "STAND_IN_PAUSE": str(PAUSE)}
+        environment["STAND_IN_PIDS"] = f"{ledger.url}/pids"
         running = [
             subprocess.Popen(
-                [*command, lane], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                start_new_session=True,
+                [sys.executable, str(STAND_IN), lane], env=environment, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, text=True, start_new_session=True,
             )
             for lane in planned
         ]  # fmt: skip
         started.extend(running)
-        return Ledger(json.loads(planned[0])["ledger"]), running
+        return ledger, running
 
     yield start
     for process in started:

@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -36,14 +36,15 @@ from automl_images.annotations.values import LIKE, MISSING, UNREADABLE, UNUSED, 
 from automl_images.errors import DiskFullError, StoreError, UserError, nearest
 
 POLICIES = ("fail", "skip", "fix")
-EQUAL, SHARED = "an image with the bytes of another", "an image that also trains"
+EQUAL, ALIKE = "an image with the bytes of another", "an image that looks like another"
+SHARED = "an image that also trains"
 NEARLY, RARE = "class names that are nearly equal", "a class with fewer than 10 examples"
 FLAWS: tuple[Flaw, ...] = (
     *((name, "refused", "image left out", "image left out") for name in (MISSING, UNOPENED, TRUNCATED, UNREADABLE)),
-    *((name, "kept", "kept", "kept") for name in (EQUAL, SHARED, LIKE)),
+    *((name, "kept", "kept", "kept") for name in (EQUAL, ALIKE, SHARED, LIKE)),
     *((name, "said", "said", "said") for name in (UNUSED, NEARLY, RARE)),
 )
-_AT_ONCE, _THREADS, _SHOWN, _FEW = 256, 16, 5, 10
+_AT_ONCE, _THREADS, _HEADERS, _SHOWN, _FEW = 256, 16, 64, 5, 10
 
 
 class Checker:
@@ -55,6 +56,8 @@ class Checker:
         classes: the classes that may occur; None for any.
         label: the task's kind of label, such as ``boxes``.
         trained: the digests of the images that train, where those checked are to score on.
+        decode: whether each image is read to its end; otherwise only its header is, and truncated images and images of
+            equal bytes are not found.
 
     Attributes:
         findings: what was found, as :class:`automl_images.annotations.findings.Findings`; whole when :meth:`check` is
@@ -71,6 +74,7 @@ class Checker:
         *,
         label: str,
         trained: Collection[str] = (),
+        decode: bool = True,
     ):
         if on_error not in POLICIES:
             raise UserError(f"on_error: '{on_error}' is no policy; {nearest(on_error, POLICIES)}")
@@ -81,7 +85,7 @@ class Checker:
         self.images = 0
         self.labels: Counter[str] = Counter()
         self.found = self.rules.found
-        self._trained = trained
+        self._trained, self._decode = trained, decode
         self._joins = self.kind.joined([], self.rules) is not None
         self._keys: dict[tuple[str, ...], int] = {}
         # by the hash of an image's address: what is said of it by its number, and the place that says so
@@ -99,9 +103,11 @@ class Checker:
         Under ``fail``, :meth:`check` raises at its end what was taken here.
         """
         flaw = error.flaw if isinstance(error, FlawError) else UNREADABLE
-        self.findings.add(flaw, str(error))
         if self.findings.is_note(flaw):
+            if flaw != UNUSED or self.rules.classes is None:  # a set to score on need not have every class
+                self.findings.add(flaw, str(error))
             return
+        self.findings.add(flaw, str(error))
         if isinstance(error, LabelError):
             self._spoil(hash(error.image))
         if self.on_error == "fail":
@@ -117,23 +123,20 @@ class Checker:
         Raises:
             UserError: at the end, flaws were refused; it says how many of what, and where the first of each are.
         """
-        source = iter(records)
-        with ThreadPoolExecutor(_THREADS) as pool:
-            while batch := list(itertools.islice(source, _AT_ONCE)):
-                for record, (opened, read) in zip(batch, pool.map(_open, batch), strict=True):
-                    key = hash(record.image_url)
-                    self.rules.where, self.rules.read = record.where, read
-                    try:
-                        if self._repeats(record, key):
-                            continue
-                        checked = self._record(record, opened)
-                    except UserError as error:
-                        self._spoil(key)
-                        self.broken(placed(error, record.where))
-                        continue
-                    self._seen.setdefault(key, (self._number(record.label.key()), record.where))
-                    self._compare(checked)
-                    yield self._counted(checked)
+        for record, opened, read in open_images(records, self._decode):
+            key = hash(record.image_url)
+            self.rules.where, self.rules.read = record.where, read
+            try:
+                if self._repeats(record, key):
+                    continue
+                checked = self._record(record, opened)
+            except UserError as error:
+                self._spoil(key)
+                self.broken(placed(error, record.where))
+                continue
+            self._seen.setdefault(key, (self._number(record.label.key()), record.where))
+            self._compare(checked)
+            yield self._counted(checked)
         self._conclude()
 
     def _compare(self, record: Record) -> None:
@@ -215,6 +218,17 @@ class Checker:
         self._crowds += record.label.crowds()
         return record
 
+    def look(self, records: Iterable[Record]) -> None:
+        """Say which of the records' images look like another, by their perceptual hashes; each is opened."""
+        from automl_images.annotations.duplicates import alike
+
+        some = {record.image_url: record for record in records}
+        first: dict[int, Record] = {}
+        for (url, record), number in zip(some.items(), alike(list(some)), strict=True):
+            other = first.setdefault(number, record)
+            if other is not record and (record.digest is None or record.digest != other.digest):
+                self.findings.add(ALIKE, f"{storage.redact(url)}: looks like {storage.redact(other.image_url)}")
+
     def _mended(self, record: Record) -> Record:
         return dataclasses.replace(record, label=record.label.as_objects()) if self._all_crowd else record
 
@@ -295,15 +309,29 @@ def flaw_table() -> str:
 __doc__ = f"{__doc__}\n{flaw_table()}\n"
 
 
-def _open(record: Record) -> tuple[Opened | UserError, Any]:
-    """Return what an image file holds and what its label's files do, or the errors that say why not."""
+def open_images(records: Iterable[Record], decode: bool = True) -> Iterator[tuple[Record, Opened | UserError, Any]]:
+    """Yield each record, what the file of its image holds, and what its label reads; many are opened at once.
 
-    def tried(read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except (StoreError, DiskFullError):  # the machine's lack, and no flaw of the record
-            raise
-        except UserError as error:
-            return error
+    In the place of either is the error that says why it cannot be read. ``decode`` is as for :class:`Checker`.
+    """
 
-    return tried(lambda: open_image(record.image_url)), tried(record.label.read)
+    def found(some: Sequence[Record]) -> list[tuple[Record, Opened | UserError, Any]]:
+        return [(r, _tried(open_image, r.image_url, decode), _tried(r.label.read)) for r in some]
+
+    source = iter(records)
+    most, many = (_AT_ONCE, 1) if decode else (_THREADS * _HEADERS, _HEADERS)  # a header is read faster than handed on
+    with ThreadPoolExecutor(_THREADS) as pool:
+        while batch := list(itertools.islice(source, most)):
+            size = many if all(storage.is_local(record.image_url) for record in batch) else 1
+            parts = [batch[i : i + size] for i in range(0, len(batch), size)]
+            yield from itertools.chain.from_iterable(pool.map(found, parts))
+
+
+def _tried(read: Callable[..., Any], *args: Any) -> Any:
+    """Return what a call returns, or the error that says what is wrong with a record."""
+    try:
+        return read(*args)
+    except (StoreError, DiskFullError):  # the machine's lack, and no flaw of the record
+        raise
+    except UserError as error:
+        return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import os
 import posixpath
@@ -20,7 +21,21 @@ from automl_images.annotations.values import MISSING, FlawError
 from automl_images.errors import UserError
 
 _PLAIN = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)*", re.ASCII)  # a path without .. and what a store may take otherwise
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+IMAGE_SUFFIXES: tuple[str, ...] = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".jpe",
+    ".jfif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".gif",
+    ".avif",
+)
+if importlib.util.find_spec("pillow_heif"):  # the extra heif
+    IMAGE_SUFFIXES += (".heic", ".heif")
 _STORES = {"s3", "s3a", "minio", "gs", "gcs", "az", "abfs", "abfss", "adl", "wasb", "wasbs"}
 _STORES |= {"oci", "oss", "hdfs", "webhdfs", "http", "https", "hf", "memory"}
 
@@ -66,17 +81,24 @@ class ImageRoot:
 
     The root is ``folder``, unless ``images`` is another. ``images`` may be ``PREFIX=URL`` too: addresses that begin
     with PREFIX (``AmlDatastore://store/``, ``azureml://.../paths/``, ``/data/upload``) are read below URL. ``listing``
-    returns what :func:`storage.files_below` says of ``folder``, if that is known.
+    returns what :func:`storage.files_below` says of ``folder``, if that is known. ``guessed`` is filled with the files
+    that are taken for what is written: {file: what is written}.
     """
 
-    def __init__(self, folder: str, images: str | None = None, listing: Callable[[], list[str]] | None = None):
+    def __init__(
+        self,
+        folder: str,
+        images: str | None = None,
+        listing: Callable[[], list[str]] | None = None,
+        guessed: dict[str, str] | None = None,
+    ):
         self.prefix, target = _mapping(images)
         self.given = bool(images) and not self.prefix
         self.root = storage.inside(storage.absolute(images if images and not self.prefix else folder))
         self._listing = listing if listing and not self.given else lambda: storage.files_below(self.root)
         self._below, self._mapped = Folder(self.root), Folder(target)
         self._schemes = (_STORES | {_scheme(self.root), _scheme(target)}) - {"zip"}
-        self._guessed: dict[str, str] = {}
+        self._guessed: dict[str, str] = {} if guessed is None else guessed
 
     def resolve(self, path: str) -> str:
         """Return the address of an image: a relative path is below the root, a URL on a store is taken as it is.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import threading
@@ -13,8 +14,9 @@ from typing import NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from automl_images import storage
+from automl_images.annotations.headers import header_in, header_of
 from automl_images.annotations.values import MISSING, FlawError
-from automl_images.errors import UserError
+from automl_images.errors import DiskFullError, StoreError, UserError
 
 UNOPENED, TRUNCATED = "an image that does not open", "a truncated image"
 _ORIENTATION = 0x0112
@@ -28,7 +30,9 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _RATIO = 200  # scaled to a shorter side of 256, a longer image would take more memory than a large photograph
+_HEAD = 1 << 16  # bytes of a file on a store that are read for its header
 _LARGE, _one_large = 20_000_000, threading.Lock()  # pixels; several such at once take more memory than a step is given
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")  # what such a file's first box says it is
 _FORMATS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
 
 
@@ -39,31 +43,64 @@ class Opened(NamedTuple):
         shown: the width and height in pixels of the image as it is shown, turned upright.
         turned: whether its EXIF orientation exchanges them.
         format: as Azure names it: jpg, png, bmp, tif, ...
-        digest: of the file's bytes.
+        digest: of the file's bytes; None where they are not all read.
     """
 
     shown: tuple[int, int]
     turned: bool
     format: str
-    digest: str
+    digest: str | None
 
 
 def open_image(url: str, decode: bool = True) -> Opened:
-    """Open an image and, with ``decode``, read it to its end (a JPEG at an eighth of its size, which is faster).
+    """Open an image and read it to its end (a JPEG at an eighth of its size, which is faster).
+
+    Without ``decode`` only as much of the file is read as tells its size, and nothing says whether the rest is there.
 
     Raises:
         UserError: as :func:`opened`.
     """
+    if not decode and (found := _header(url)):
+        return found
     with opened(url) as (image, data), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         width, height = image.size
         if decode:
             image.draft("L", (1, 1))
-            with _one_large if image.size[0] * image.size[1] > _LARGE else contextlib.nullcontext():
+            with _one_large if width * height > _LARGE else contextlib.nullcontext():
                 image.load()
-        turned, format = orientation_of(image) >= 5, image.format or ""
-        shown = (height, width) if turned else (width, height)
-        return Opened(shown, turned, _FORMATS.get(format, format.lower()), digest_of(data))
+        return _opened((width, height), orientation_of(image), image.format, digest_of(data))
+
+
+def _opened(size: tuple[int, int], orientation: int, format: str | None, digest: str | None) -> Opened:
+    name = format or ""
+    shown = size[::-1] if orientation >= 5 else size
+    return Opened(shown, orientation >= 5, _FORMATS.get(name, name.lower()), digest)
+
+
+def _header(url: str) -> Opened | None:
+    """Return what an image's header says; None: the file is to be opened, for what it says or for what is wrong."""
+    try:
+        local = url[:1] == "/" or storage.is_local(url)  # the first is a tenth of the time
+        data = b"" if local else storage.read_bytes(url, _HEAD)
+        if header := header_of(url if url[:1] == "/" else str(storage.local_path(url))) if local else header_in(data):
+            width, height, orientation, format = header
+            return _opened((width, height), orientation, format, None) if _is_picture(width, height) else None
+        if local:
+            return None
+        with Image.open(io.BytesIO(data)) as image, warnings.catch_warnings():
+            warnings.simplefilter("error")
+            fits = _is_picture(*image.size) and not without_range(image)
+            return _opened(image.size, orientation_of(image), image.format, None) if fits else None
+    except (StoreError, DiskFullError):
+        raise
+    except Exception:  # what is wrong, or told further on in the file, the whole of it says
+        return None
+
+
+def _is_picture(width: int, height: int) -> bool:
+    long, short = max(width, height), min(width, height)
+    return long <= _RATIO * short and long * short <= (Image.MAX_IMAGE_PIXELS or 0)
 
 
 @contextlib.contextmanager
@@ -81,6 +118,8 @@ def opened(url: str) -> Iterator[tuple[Image.Image, bytes]]:
                 f"the image {storage.redact(url)} is no regular file", UNOPENED
             )  # a pipe would be waited for
         data = storage.read_bytes(url)
+        if data[4:8] == b"ftyp":
+            _know_heif()
         with Image.open(io.BytesIO(data)) as image:
             if max(image.size) > _RATIO * min(image.size):
                 raise ValueError(f"its {image.size[0]} x {image.size[1]} pixels are no picture's shape")
@@ -98,8 +137,18 @@ def opened(url: str) -> Iterator[tuple[Image.Image, bytes]]:
             reason = f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
         if isinstance(error, UnidentifiedImageError):
             reason = "it is no image that Pillow knows" if data else "the file is empty"
+            if data and data[8:12] in _HEIF:
+                reason = "it is HEIC, which takes the extra heif: pip install 'automl-images[heif]'"
         what = "cannot be read" if data is None else "does not open"
         raise FlawError(f"the image {storage.redact(url)} {what}: {reason[:100]}", flaw) from None
+
+
+@functools.cache
+def _know_heif() -> None:
+    with contextlib.suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
 
 
 def without_range(image: Image.Image) -> str | None:

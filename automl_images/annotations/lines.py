@@ -22,6 +22,7 @@ def head_of(file: str) -> bytes:
     """Return the first 64 KiB of a file, without a byte order mark; nothing if there is no such file."""
     fs, path = store.filesystem(file)
     try:
+        storage.check_regular(file)
         return fs.cat_file(path, start=0, end=_HEAD).removeprefix(b"\xef\xbb\xbf")
     except FileNotFoundError:
         return b""

@@ -11,8 +11,8 @@ from automl_images.annotations.imageroot import is_image
 from automl_images.annotations.source import Source
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "frames")
-_MASKS = ("masks", "mask", "annotations", "annotation", "labels", "label", "gt", "segmentations", "segmentation")
-_ENDS = ("annot", *(f"_{name}" for name in ("annot", *_MASKS)))
+MASKS = ("masks", "mask", "annotations", "annotation", "labels", "label", "gt", "segmentations", "segmentation")
+_ENDS = ("annot", *(f"_{name}" for name in ("annot", *MASKS)))
 
 
 class Pair(NamedTuple):
@@ -81,7 +81,7 @@ def _partner(folder: str, siblings: dict[str, str], folders: dict[str, list[str]
     ``siblings`` are the folders beside it by their names, ``folders`` the files in all.
     """
     parent, _, name = folder.rpartition("/")
-    if name.lower() in _MASKS:
+    if name.lower() in MASKS:
         of_usual_name = next((path for other, path in siblings.items() if other.lower() in _IMAGES), None)
         if of_usual_name is not None:
             return of_usual_name
@@ -98,10 +98,10 @@ def _beside(source: Source, files: list[str]) -> list[Pair]:
         return []
     parent, _, name = source.url.rpartition("/")
     above, _, parent_name = parent.rpartition("/")
-    usual = _MASKS if name.lower() in _IMAGES else ()
+    usual = MASKS if name.lower() in _IMAGES else ()
     places = [f"{source.url}{end}" for end in _ENDS] + [storage.join(parent, mask) for mask in usual]
     if parent_name.lower() in _IMAGES:
-        places += [storage.join(above, mask, name) for mask in _MASKS]
+        places += [storage.join(above, mask, name) for mask in MASKS]
     there = {folder: set(storage.names(folder)) for folder in {place.rpartition("/")[0] for place in places}}
     for place in places:
         folder, _, last = place.rpartition("/")

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from automl_images import storage, store
@@ -18,7 +18,7 @@ _AT_ONCE, _THREADS, _NAME = 256, 16, 80
 
 
 def copied(records: Iterable[Record], root: str, counts: Counter[str]) -> Iterator[Record]:
-    """Yield records whose local images are copied below a root, and named there; other records stay as they are.
+    """Yield records whose local images and masks are copied below a root, and named there; others stay as they are.
 
     A copy's name begins with a digest of its content, so an image that is there already is not sent again, an image
     that has changed gets another name, and equal records give equal addresses.
@@ -26,18 +26,37 @@ def copied(records: Iterable[Record], root: str, counts: Counter[str]) -> Iterat
     Args:
         records: the records, whose images exist.
         root: a folder, local or any fsspec URL.
-        counts: ``copied`` and ``present`` are counted here: images that were sent, and that were there.
+        counts: ``copied`` and ``present`` are counted here: images and masks that were sent, and that were there.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         rest = iter(records)
         while batch := list(itertools.islice(rest, _AT_ONCE)):
-            local = sorted({r.image_url for r in batch if storage.on_machine(r.image_url)})
+            named = [url for record in batch for url in _named(record)]
+            local = sorted({url for url in named if storage.on_machine(url)})
             sent = list(pool.map(lambda url: put(url, root), local))
             counts.update("copied" if new else "present" for _, new in sent)
             targets = {url: target for url, (target, _) in zip(local, sent, strict=True)}
             for record in batch:
-                target = targets.get(record.image_url)
-                yield record if target is None else dataclasses.replace(record, image_url=target)
+                yield _renamed(record, targets)
+
+
+def _renamed(record: Record, targets: Mapping[str, str]) -> Record:
+    if targets.keys().isdisjoint(_named(record)):
+        return record
+    label = record.label.placed(lambda url: targets.get(url, url))
+    return dataclasses.replace(record, image_url=targets.get(record.image_url, record.image_url), label=label)
+
+
+def _named(record: Record) -> list[str]:
+    """Return the addresses that a record names: of its image, then of its label's files."""
+    found = [record.image_url]
+
+    def find(url: str) -> str:
+        found.append(url)
+        return url
+
+    record.label.placed(find)
+    return found
 
 
 def put(path: str, root: str) -> tuple[str, bool]:

@@ -21,6 +21,8 @@ class Source:
         images: the images' root, ``PREFIX=URL``, or None for the source's folder.
         is_folder: whether it is a folder.
         folder: the folder itself, or the one that the file lies in.
+        named: the classes that it names apart from its labels, as readers have found them.
+        guessed: the images that were found by a name that is only like the one written: {file: what is written}.
     """
 
     def __init__(self, url: str, images: str | None = None):
@@ -29,6 +31,8 @@ class Source:
         self.url = storage.inside(storage.absolute(url))
         self.shown = storage.redact(self.url)
         self.images = images
+        self.named: set[str] = set()
+        self.guessed: dict[str, str] = {}
         self.is_folder = storage.is_dir(self.url)
         self.folder = self.url if self.is_folder else folder_of(self.url)
 
@@ -41,7 +45,7 @@ class Source:
     @cached_property
     def root(self) -> ImageRoot:
         """Where the images lie."""
-        return ImageRoot(self.folder, self.images, lambda: self.listed)
+        return ImageRoot(self.folder, self.images, lambda: self.listed, self.guessed)
 
     def files(self, *suffixes: str) -> list[str]:
         """Return the files with one of ``suffixes`` (lower case, with dots): the source itself, or those below it."""
@@ -79,7 +83,8 @@ class Source:
         """Return the image root; where none is given and the folder has no image, the first of ``usual`` beside it."""
         if self.images is None and not any(map(is_image, self.listed)):
             beside = (storage.join(posixpath.dirname(self.folder), name) for name in usual)
-            return next((ImageRoot(folder) for folder in beside if storage.is_dir(folder)), self.root)
+            found = next(filter(storage.is_dir, beside), None)
+            return ImageRoot(found, guessed=self.guessed) if found else self.root
         return self.root
 
     def image(self, name: Any, key: str, places: Sequence[str]) -> str:

@@ -15,14 +15,18 @@ def traced(mask: Rle) -> tuple[tuple[tuple[float, ...], ...], int]:
     """
     from shapely import box, union_all
 
-    inside = np.pad(decoded(mask).astype(np.int8), ((0, 0), (1, 1)))
-    steps = np.diff(inside, axis=1)  # by rows: 1 where a run begins, -1 behind its end
-    (rows, starts), (_, ends) = np.nonzero(steps == 1), np.nonzero(steps == -1)
-    area = union_all(box(starts, rows, ends, rows + 1))
-    parts, holes = [], 0
+    inside = decoded(mask)
+    columns, lines = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
+    if not len(columns):
+        return (), 0
+    left, top = columns[0], lines[0]
+    cut = inside[top : lines[-1] + 1, left : columns[-1] + 1].astype(np.int8)
+    steps = np.diff(np.pad(cut, ((0, 0), (1, 1))), axis=1)
+    (rows, starts), (_, ends) = np.nonzero(steps == 1), np.nonzero(steps == -1)  # runs of pixels, row by row
+    area = union_all(box(starts + left, rows + top, ends + left, rows + top + 1))
+    parts: list[tuple[float, ...]] = []
+    holes = 0
     for part in getattr(area, "geoms", [area]):
-        if part.is_empty:
-            continue
         holes += len(part.interiors)
         corners = _corners(np.array(part.exterior.coords)[:-1])
         parts.append(tuple((corners / (mask.width, mask.height)).ravel().tolist()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import sys
 import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -42,10 +41,9 @@ _FALSE = ("", "0", "0.0", "false", "no", "none", "null")
 
 
 def refuse(error: UserError) -> None:
-    """Raise the error, unless it is only said: what a reader does with a flaw, unless told otherwise."""
+    """Raise the error: what a reader does with a flaw, unless told otherwise. What is only said nobody asks for."""
     if getattr(error, "flaw", None) not in SAID:
         raise error
-    print(error, file=sys.stderr)
 
 
 def placed(error: UserError, where: str) -> UserError:

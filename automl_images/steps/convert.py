@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from automl_images import storage
@@ -15,8 +15,11 @@ from automl_images.annotations.imageroot import check_name
 from automl_images.annotations.labels import KINDS, kind_of
 from automl_images.annotations.labels.base import UNSCORED
 from automl_images.annotations.reachable import copied
-from automl_images.errors import UserError
+from automl_images.annotations.records import Record
+from automl_images.errors import UserError, nearest
 from automl_images.tasks import get_task
+
+CHECKS = ("full", "headers")
 
 
 def convert(
@@ -30,6 +33,8 @@ def convert(
     classes: list[str] | None = None,
     copy_to: str | None = None,
     trained: Collection[str] = (),
+    check: str = "full",
+    near_duplicates: bool = False,
 ) -> dict[str, Any]:
     """Read a source, check every record and its image, and write JSONL; ``out`` is written whole or not at all.
 
@@ -42,6 +47,9 @@ def convert(
         copy_to: a folder, local or any fsspec URL, to which the images are copied that lie on this machine; the records
             name the copies. None: records name images where they are.
         trained: the digests of the images that train; one that is here too is said.
+        check: ``full``, each image is read to its end; or ``headers``, for its size alone, so that truncated images and
+            images of equal bytes are not found.
+        near_duplicates: whether it is said which images look alike; each is opened once more.
 
     Returns:
         ``images``, ``boxes`` or ``labels``, ``classes`` ({name: how many}), the counts of flaws, and ``findings``, as
@@ -52,7 +60,9 @@ def convert(
         UserError: the source is not usable, or flaws are refused, which is said when all of it is read.
     """
     label = get_task(task, built=False).label
-    checker = Checker(on_error, classes, label=label, trained=trained)
+    if check not in CHECKS:
+        raise UserError(f"check: '{check}' is no way to check images; {nearest(check, CHECKS)}")
+    checker = Checker(on_error, classes, label=label, trained=trained, decode=check == "full")
     counts = Counter(copied=0, present=0)
     for path, what in ((source, "the source"), (out, "the file to write"), (copy_to or "", "copy_to")):
         check_name(path, what)
@@ -60,7 +70,8 @@ def convert(
         raise UserError(f"{storage.redact(out)}: is the source itself; name another file to write")
     with record_file.replacing(out) as fresh:
         found = fresh.with_name("found.jsonl")
-        record_file.write_here(checker.check(formats.read(source, format, images, checker.broken, label=label)), found)
+        checked = checker.check(formats.read(source, format, images, checker.broken, label=label))
+        record_file.write_here(_shown(checked), found)
         if copy_to or checker.unsettled:
             records = checker.settled(lambda: read_records(str(found), label))
             record_file.write_here(copied(records, copy_to, counts) if copy_to else records, fresh)
@@ -69,10 +80,26 @@ def convert(
         if not checker.images:
             left_out = checker.found["skipped_images"]
             raise UserError(f"{storage.redact(source)}: has no image that can be used ({left_out} were left out)")
+        if near_duplicates:
+            checker.look(read_records(str(fresh), label))
     summary = checker.summary()
     if copy_to:
         summary |= {f"{what}_images": count for what, count in counts.items()}
     return summary
+
+
+def _shown(records: Iterator[Record]) -> Iterator[Record]:
+    """Yield the records, with how many were checked and how fast on a terminal."""
+    if not sys.stderr.isatty():
+        yield from records
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    speed = TaskProgressColumn(show_speed=True)
+    columns = (TextColumn("images checked"), MofNCompleteColumn(), speed, TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield from bar.track(records, total=None)
 
 
 def convert_data(
@@ -153,7 +180,8 @@ def digests(records: str) -> set[str]:
 def _options(data: Mapping[str, Any], name: str, copy_to: str | None) -> dict[str, Any]:
     """Return the options of :func:`convert` that an experiment's data gives for a set."""
     options = {"format": data[name].get("format"), "images": data[name].get("images"), "on_error": data.get("on_error")}
-    return {key: value for key, value in {**options, "copy_to": copy_to}.items() if value}
+    check = None if data.get("check") == CHECKS[0] else data.get("check")
+    return {key: value for key, value in {**options, "check": check, "copy_to": copy_to}.items() if value}
 
 
 def summary_line(summary: Mapping[str, Any]) -> str:

@@ -127,6 +127,8 @@ def guessed_task(source: Source, format: str = "auto") -> str:
             fitting[kind] = found
     if any(not found.last for found in fitting.values()):  # then folders only sort the images
         fitting = {kind: found for kind, found in fitting.items() if not found.last}
+    passed = {name for found in fitting.values() for name in found.before}
+    fitting = {kind: found for kind, found in fitting.items() if found.name not in passed}
     if len(fitting) > 1 or said:
         peeked = {kind: _peek(places[kind], kind, found) for kind, found in fitting.items()}
         least = min((count for count, _ in peeked.values() if count is not None), default=None)

@@ -31,7 +31,7 @@ from automl_images.annotations.imageroot import explained
 from automl_images.annotations.labels import KINDS, Label, kind_of
 from automl_images.annotations.records import Record
 from automl_images.annotations.source import Source
-from automl_images.annotations.values import Broken, refuse
+from automl_images.annotations.values import LIKE, UNUSED, Broken, FlawError, refuse
 from automl_images.errors import UserError, nearest
 
 FORMATS: dict[str, Format] = {
@@ -96,7 +96,21 @@ def read(
             raise UserError(f"{storage.redact(source)}: no such file or folder")
         opened = Source(source, images)
     sets.refuse(opened, kind)
-    return (detect(opened, kind) if format == "auto" else FORMATS[format]).read(opened, kind, broken)
+    found = (detect(opened, kind) if format == "auto" else FORMATS[format]).read(opened, kind, broken)
+    return _watched(found, opened, broken)
+
+
+def _watched(records: Iterator[Record], source: Source, broken: Broken) -> Iterator[Record]:
+    """Yield the records, and then tell ``broken`` what is only said: classes without use, images found by likeness."""
+    used: set[str] = set()
+    for record in records:
+        if source.named:
+            used.update(record.label.names())
+        yield record
+    for name in sorted(source.named - used):
+        broken(FlawError(f"{source.shown}: '{name}'", UNUSED))
+    for file, written in source.guessed.items():
+        broken(FlawError(f"{source.shown}: {written!a} is {file!a}", LIKE))
 
 
 def detect(source: Source, kind: type[Label]) -> Format:

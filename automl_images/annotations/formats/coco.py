@@ -16,19 +16,18 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from automl_images import store
 from automl_images.annotations import record_file
 from automl_images.annotations.coco_file import Annotation, Content, Image, id_of
 from automl_images.annotations.formats.base import Format, Written
 from automl_images.annotations.imageroot import folder_of, written_name
 from automl_images.annotations.labels import Box, Boxes, Instance, Label, Polygons, Rle
+from automl_images.annotations.lines import head_of
 from automl_images.annotations.records import Record, labelling, records_of
 from automl_images.annotations.shapes import area_of, box_of, in_pixels, rle
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, flag, number, pixels, shown
 from automl_images.errors import UserError
 
-_HEAD = 64 * 1024
 _KEYS = re.compile(rb'^\s*\{\s*"(images|annotations|categories|info|licenses)"\s*:')
 _LISTS = re.compile(rb'^\s*\{[\s\S]*"(images|annotations|categories)"\s*:\s*\[')
 _NUMBERS = msgspec.json.Decoder(list[list[float]])
@@ -43,11 +42,7 @@ def candidates(source: Source) -> list[str]:
 
 
 def _looks(file: str) -> bool:
-    fs, path = store.filesystem(file)
-    try:
-        head = fs.cat_file(path, start=0, end=_HEAD).removeprefix(b"\xef\xbb\xbf")
-    except FileNotFoundError:
-        return False
+    head = head_of(file)
     return bool(_KEYS.match(head) or _LISTS.match(head))
 
 
@@ -63,6 +58,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     usual = [subset, f"images/{subset}", "images"]
     root = source.root_beside(usual)
     content = Content(file, broken)
+    source.named.update(content.classes.values())
     places = [*source.places(file), *usual]
     fractions = content.fractions("segmentation" if kind is Polygons else "bbox")
     if kind is Boxes and any(len(bytes(a.segmentation)) > len("null") for a in content.annotations[:1]):

@@ -32,7 +32,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     list. Numbers may be text, ``isCrowd`` may be ``"true"``, a size ``"400px"``, and commas may trail; unknown keys are
     ignored. Empty lines are passed over.
     """
-    file = source.only(candidates(source), "annotations (.jsonl)")
+    file = source.only(candidates(source) if source.is_folder else [source.url], "annotations (.jsonl)")
     places = source.places(file)
 
     def record(line: str, where: str) -> Record:

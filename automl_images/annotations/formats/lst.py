@@ -32,6 +32,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     file = source.only(candidates(source), "list (.lst)") if source.is_folder else source.url
     places = source.places(file)
     labels = Labels(names_of(storage.join(folder_of(file), NAMES)))
+    source.named.update(labels.names)
     label_of = labels.one if kind is OneClass else labels.several
 
     def record(line: str, where: str) -> Record:

@@ -46,8 +46,8 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
 
     An image root may map addresses, such as ``s3://bucket/=FOLDER``.
     """
-    file = source.only(candidates(source), "manifest (.manifest, or .jsonl with source-ref)")
-    file = file if source.is_folder else source.url
+    found = candidates(source) if source.is_folder else [source.url]
+    file = source.only(found, "manifest (.manifest, or .jsonl with source-ref)")
     places = source.places(file)
     known = Known(file, kind)
     if kind is Classes:

@@ -28,7 +28,7 @@ from automl_images.annotations.formats.base import Format, Written
 from automl_images.annotations.imageroot import Folder
 from automl_images.annotations.labelmaps import LISTS, LabelMap, beside, names_of
 from automl_images.annotations.labels import Instance, Label, Mask, Polygons
-from automl_images.annotations.mask_layout import Pair, pairs_of
+from automl_images.annotations.mask_layout import MASKS, Pair, pairs_of
 from automl_images.annotations.masks import instance_of, is_empty, png_of, values_in
 from automl_images.annotations.records import Record, labelling, records_of
 from automl_images.annotations.shapes import mask_of
@@ -85,8 +85,8 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
 
 def _masks(source: Source, pair: Pair, broken: Broken) -> Iterator[Record]:
     """Yield the records of a mask an image."""
-    folder, above = Folder(pair.masks), pair.masks.rpartition("/")[0]
-    map_ = _map(pair, [folder.join(file) for file in pair.mask_files[:_PEEKED]], [pair.images, pair.masks, above])
+    folder = Folder(pair.masks)
+    map_ = _map(pair, [folder.join(file) for file in pair.mask_files[:_PEEKED]], _above(pair, source))
     images: dict[str, list[str]] = {}
     for file in pair.image_files:
         images.setdefault(posixpath.splitext(file)[0], []).append(file)
@@ -116,6 +116,14 @@ def _masks(source: Source, pair: Pair, broken: Broken) -> Iterator[Record]:
     return records_of(
         ((storage.redact(storage.join(pair.images, images[key][0])), key) for key in images), record, broken
     )
+
+
+def _above(pair: Pair, source: Source) -> list[str]:
+    """Return the folders in which a label map may lie, the nearest first."""
+    above = pair.masks.rpartition("/")[0]
+    named = posixpath.basename(above).lower() in MASKS  # masks/train, of which the map is beside masks
+    outside = [] if pair.masks == source.url else [above, *([above.rpartition("/")[0]] if named else [])]
+    return [pair.images, pair.masks, *outside, source.url]
 
 
 def _map(pair: Pair, first: Sequence[str], folders: Sequence[str]) -> LabelMap:
@@ -278,5 +286,13 @@ def _write_objects(record: Record, folder: str, lost: Counter[str], where: str) 
 
 
 FORMAT = Format(
-    "masks", "folders of images and masks", (Mask, Polygons), candidates, read, write, folder=True, last=True
+    "masks",
+    "folders of images and masks",
+    (Mask, Polygons),
+    candidates,
+    read,
+    write,
+    folder=True,
+    before=("folder",),
+    last=True,
 )

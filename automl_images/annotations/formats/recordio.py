@@ -114,6 +114,7 @@ def _payloads(file: str, shown: str) -> Iterator[bytes]:
     Raises:
         UserError: there is no such file, or it is not RecordIO to its end.
     """
+    storage.check_regular(file)
     fs, path = store.filesystem(file)
     try:
         opened: Any = fs.open(path, "rb")

@@ -86,6 +86,7 @@ def _read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]
     if not pairs:
         raise UserError(f"{source.shown}: holds no image")
     names, keypoints = names_of(source)
+    source.named.update(names.values())
     counts: Counter[str] = Counter()
 
     def record(item: tuple[str, str | None, bytes | None], where: str) -> Record:

@@ -1,0 +1,65 @@
+"""The commands on hyperparameters and sweeps; :mod:`automl_images.cli` has them among its own."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from automl_images.cli_data import AsJson
+
+app = typer.Typer()
+
+DETECTION = "image-object-detection"
+Task = Annotated[str, typer.Option(help="The task, such as image-object-detection.")]
+
+
+@app.command()
+def hyperparameters(
+    task: Task = DETECTION,
+    model: Annotated[str | None, typer.Option(help="The model; its task's default if left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List a model's hyperparameters: type, range, default, effect."""
+    from automl_images.steps.hyperparameters import list_hyperparameters
+
+    rows = list_hyperparameters(task, model)
+    if as_json:
+        return print(json.dumps(rows, indent=1))
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("name", "type", "range", "default", "at inference", "description"):
+        table.add_column(heading, no_wrap=heading in ("name", "default"))
+    for row in rows:
+        acts = "yes" if row["inference"] else ""
+        table.add_row(*(str(row[k]) for k in ("name", "type", "range", "default")), acts, row["description"])
+    Console().print(table)
+
+
+sweep = typer.Typer(no_args_is_help=True, help="Look at a sweep: live, or as it stands.")
+app.add_typer(sweep, name="sweep")
+LedgerAddress = Annotated[str, typer.Argument(help="The ledger's address, local or on any store.")]
+
+
+@sweep.command("watch")
+def sweep_watch(
+    ledger: LedgerAddress,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the ledger.")] = 2.0,
+) -> None:
+    """Follow a sweep until its trials have ended, or Ctrl-C: a live table on a terminal, lines elsewhere."""
+    from automl_images.steps.watch import watch_trials
+
+    watch_trials(ledger, every)
+
+
+@sweep.command("show")
+def sweep_show(ledger: LedgerAddress, as_json: AsJson = False) -> None:
+    """Print a sweep's trials, once."""
+    from automl_images.steps.watch import read_trials, show_trials
+
+    if as_json:
+        return print(json.dumps(read_trials(ledger), indent=1))
+    show_trials(ledger)
