@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from automl_images.annotations import Box, Boxes, Instance, Polygons, Record, Rle, coco_file, formats, record_file
@@ -106,6 +106,7 @@ def test_any_fraction_comes_back_but_for_its_last_bits(tmp_path_factory, flat):
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(pixel_points(31, 23), min_size=1, max_size=3), st.integers(0, 999))
+@example([[0.0, 0.0, 4.9, 0.0, 0.0, 6.5]], 0)  # whose corner is half way between two pixels
 def test_masks_and_areas_agree_with_pycocotools(tmp_path_factory, parts, seed):
     from pycocotools import mask as theirs
     from pycocotools.coco import COCO
