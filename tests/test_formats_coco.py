@@ -5,11 +5,12 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from automl_images.annotations import Box, Boxes, Instance, Polygons, Record, Rle, coco_file, formats, record_file
 from automl_images.annotations.shapes import area_of, decoded, encoded, mask_of, rle
+from automl_images.annotations.values import SAID
 from automl_images.errors import UserError
 from tests.conftest import save_images
 
@@ -105,6 +106,7 @@ def test_any_fraction_comes_back_but_for_its_last_bits(tmp_path_factory, flat):
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(pixel_points(31, 23), min_size=1, max_size=3), st.integers(0, 999))
+@example([[0.0, 0.0, 4.9, 0.0, 0.0, 6.5]], 0)  # whose corner is half way between two pixels
 def test_masks_and_areas_agree_with_pycocotools(tmp_path_factory, parts, seed):
     from pycocotools import mask as theirs
     from pycocotools.coco import COCO
@@ -240,9 +242,8 @@ def test_what_is_wrong_with_an_outline_is_said_in_a_line(tmp_path, annotation, s
     (tmp_path / "x.json").write_text(json.dumps(content([annotation])))
     errors = []
     assert list(formats.read(str(tmp_path), broken=errors.append, label="polygons")) == []
-    error, *more = map(str, errors)
+    (error,) = [str(one) for one in errors if getattr(one, "flaw", None) not in SAID]  # such as an unused class
     assert f"x.json, image 1 (a.png): {said}" in error and "\n" not in error
-    assert all(text.endswith(": 'cat'") for text in more), "only a class without use is said besides"
 
 
 FILES = {

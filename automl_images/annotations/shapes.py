@@ -72,8 +72,8 @@ def mask_of(instance: Instance, width: int, height: int) -> np.ndarray:
         return decoded(instance.rle)
     from faster_coco_eval.core import mask
 
-    scale = np.tile((width, height), max(map(len, instance.polygon)) // 2)
-    parts = [(np.array(part) * scale[: len(part)]).tolist() for part in instance.polygon]
+    # in the pixels that were annotated: the last bit of a corner may decide on a pixel
+    parts = [in_pixels(list(part), width, height).ravel().tolist() for part in instance.polygon]
     return mask.decode(mask.merge(mask.frPyObjects(parts, height, width))).astype(bool)
 
 
