@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,10 +48,14 @@ def _boxes(boxes: Sequence[Box]) -> str:
         return ""
     found, corners = [], iter(numbers.split(","))
     for box, left, top, right, bottom in zip(boxes, corners, corners, corners, corners, strict=True):
-        area = "" if box.area is None else f', "area": {json.dumps(box.area)}'
+        area = "" if box.area is None else f', "area": {_number(box.area)}'
         place = f'"topX": {left}, "topY": {top}, "bottomX": {right}, "bottomY": {bottom}'
         found.append(f'{{"label": {_text(box.label)}, {place}, "isCrowd": {int(box.isCrowd)}{area}}}')
     return f"[{', '.join(found)}]"
+
+
+def _number(value: float) -> str:
+    return repr(value) if type(value) is float and abs(value) < math.inf else json.dumps(value)
 
 
 @functools.lru_cache(4096)

@@ -33,7 +33,19 @@ _LISTS = re.compile(rb'^\s*\{[\s\S]*"(images|annotations|categories)"\s*:\s*\[')
 _NUMBERS = msgspec.json.Decoder(list[list[float]])
 _FOUR = msgspec.json.Decoder(tuple[float, float, float, float])
 _ENCODE = msgspec.json.Encoder().encode
-Row = tuple[str, bool, float | None]  # of an annotation: its class, whether it is crowd, its area
+Said = tuple[str, bool, float | None]  # of an annotation: its class, whether it is crowd, its area
+
+
+class _Row(msgspec.Struct, omit_defaults=True, gc=False):
+    """An annotation as it is written."""
+
+    id: int
+    image_id: int
+    category_id: int
+    bbox: list[float]
+    area: float
+    iscrowd: int
+    segmentation: Any = None
 
 
 def candidates(source: Source) -> list[str]:
@@ -110,7 +122,7 @@ def _record(
     return Record(url, label, width, height, None, where)
 
 
-def _boxes(rows: list[Row], corners: list[Any], width: int, height: int) -> Boxes:
+def _boxes(rows: list[Said], corners: list[Any], width: int, height: int) -> Boxes:
     boxes = []
     for (name, crowd, area), (x, y, w, h) in zip(rows, corners, strict=True):
         own = None if area == w * h else area
@@ -118,7 +130,7 @@ def _boxes(rows: list[Row], corners: list[Any], width: int, height: int) -> Boxe
     return Boxes(tuple(boxes))
 
 
-def _polygons(rows: list[Row], outlines: list[Any], width: int, height: int) -> Polygons:
+def _polygons(rows: list[Said], outlines: list[Any], width: int, height: int) -> Polygons:
     flat: list[float] = []
     for parts in outlines:
         if isinstance(parts, list):
@@ -197,14 +209,13 @@ def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
             images.append(_ENCODE({"id": len(images) + 1, "file_name": name, "width": width, "height": height}))
             objects: Any = record.label.boxes if kind is Boxes else _drawn(record.label.instances, lost)
             shapes = (_boxed if kind is Boxes else _outlined)(objects, width, height)
-            lines = []
-            for found, shape in zip(objects, shapes, strict=True):
+            rows = []
+            for found, (bbox, area, *outline) in zip(objects, shapes, strict=True):
                 annotations += 1
-                ids = {"id": annotations, "image_id": len(images)}
                 category = classes.setdefault(found.label, len(classes) + 1)
-                lines.append(_ENCODE({**ids, "category_id": category, **shape, "iscrowd": int(found.isCrowd)}))
-            if lines:
-                file.write((b"\n" if annotations == len(lines) else b",\n") + b",\n".join(lines))
+                rows.append(_Row(annotations, len(images), category, bbox, area, int(found.isCrowd), *outline))
+            if rows:
+                file.write((b"\n" if annotations == len(rows) else b",\n") + _ENCODE(rows)[1:-1])
         file.write(b'\n], "images": [\n' + b",\n".join(images) + b'\n], "categories": ')
         file.write(_ENCODE([{"id": key, "name": name} for name, key in classes.items()]) + b"}\n")
     return Written(len(images), lost)
@@ -218,13 +229,13 @@ def _drawn(instances: Sequence[Instance], lost: dict[str, int]) -> list[Instance
     return drawn
 
 
-def _boxed(boxes: Sequence[Box], width: int, height: int) -> Iterator[dict[str, Any]]:
+def _boxed(boxes: Sequence[Box], width: int, height: int) -> Iterator[tuple[Any, ...]]:
     corners = in_pixels([v for b in boxes for v in (b.topX, b.topY, b.bottomX, b.bottomY)], width, height)
     for box, bbox in zip(boxes, _bboxes(corners[::2], corners[1::2]), strict=True):
-        yield {"bbox": bbox, "area": bbox[2] * bbox[3] if box.area is None else box.area}
+        yield bbox, bbox[2] * bbox[3] if box.area is None else box.area
 
 
-def _outlined(instances: Sequence[Instance], width: int, height: int) -> Iterator[dict[str, Any]]:
+def _outlined(instances: Sequence[Instance], width: int, height: int) -> Iterator[tuple[Any, ...]]:
     drawn = [(one, list(filter(None, one.polygon))) for one in instances]
     flat: list[float] = []
     for _, parts in drawn:
@@ -248,7 +259,7 @@ def _outlined(instances: Sequence[Instance], width: int, height: int) -> Iterato
         else:
             bbox = next(bboxes)
         area = area_of(one, width, height) if one.area is None else one.area
-        yield {"bbox": bbox, "area": area, "segmentation": segmentation}
+        yield bbox, area, segmentation
 
 
 def _bboxes(starts: np.ndarray, ends: np.ndarray) -> list[list[float]]:
