@@ -123,9 +123,8 @@ class Boxes(Label):
                 if checked.area is not None and annotated != size:  # pixels of another size
                     area = checked.area * (size[0] * size[1]) / (annotated[0] * annotated[1])
                     checked = replace(checked, area=area)
-                if (checked.bottomX - checked.topX) * size[0] <= _PIXEL or (checked.bottomY - checked.topY) * size[
-                    1
-                ] <= _PIXEL:
+                across, down = (checked.bottomX - checked.topX) * size[0], (checked.bottomY - checked.topY) * size[1]
+                if min(across, down) <= _PIXEL:
                     rules.add(THIN, _described(checked, i, size))
                 kept.append(checked)
         return self.joined([type(self)(tuple(kept))], rules)
