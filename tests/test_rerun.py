@@ -136,10 +136,12 @@ def kubeflow():
 def test_a_task_of_a_run_on_kubeflow_is_repeated_here(kubeflow, tmp_path):
     """Its inputs are fetched from the store; its outputs stay here."""
     record_file.write([Record(f"s3://b/{i}.png", Boxes(())) for i in range(10)], "memory://b/v2/convert/training")
-    storage.write("memory://b/v2/convert/validation", "")
+    for name in ("validation", "test"):
+        storage.write(f"memory://b/v2/convert/{name}", "")
     values = {"data": '{"split_ratio": 0.3}', "converted": "{}"}
-    artifacts = {"records": "memory://b/v2/convert/training", "given": "memory://b/v2/convert/validation"}
-    outputs = ["training", "validation"]
+    places = {"records": "training", "given": "validation", "tested": "test"}
+    artifacts = {name: f"memory://b/v2/convert/{place}" for name, place in places.items()}
+    outputs = ["training", "validation", "test"]
     lanes = [json.dumps({"ledger": f"memory://l{i}", "run": "r", "lane": i, "lanes": 2}) for i in range(2)]
     kubeflow.workflow = executed_workflow(
         [
@@ -150,7 +152,7 @@ def test_a_task_of_a_run_on_kubeflow_is_repeated_here(kubeflow, tmp_path):
     )
     connected = Kubeflow(kubeflow.url, "kubeflow")
     made = rerun("7-8", "split", runner="subprocess", root=str(tmp_path), kubeflow=connected)
-    assert json.loads(made["outputs"]["Output"]) == {"training": 7, "validation": 3}
+    assert json.loads(made["outputs"]["Output"]) == {"training": 7, "validation": 3, "test": 0}
     folder = Path(made["folder"])
     assert folder.parent == tmp_path / "reruns/7-8"
     assert len(list(read_records(str(folder / "outputs/validation")))) == 3

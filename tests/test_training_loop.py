@@ -187,9 +187,10 @@ def test_a_seed_of_any_size_draws_its_own(train):
 
 
 def losses_of(captured):
-    """Return each evaluated epoch's summed loss, from the lines of progress."""
+    """Return each evaluated epoch's summed loss, from the lines of progress; those without evaluation have no `;`."""
     lines = [line for line in captured.readouterr().err.splitlines() if line.startswith("epoch ")]
-    return [sum(float(part.split()[-1]) for part in line.partition("; ")[2].split(", ")) for line in lines]
+    losses = [line.partition("; ")[2].split(", ") for line in lines if "; " in line]
+    return [sum(float(part.split()[-1]) for part in parts) for parts in losses]
 
 
 def test_faster_rcnn_learns_and_resumes_to_the_same_bits(squares, tmp_path, monkeypatch, capsys):
