@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,7 @@ FLAWS: tuple[Flaw, ...] = (
     *((name, "said", "said", "said") for name in (UNUSED, NEARLY, RARE)),
 )
 _AT_ONCE, _THREADS, _HEADERS, _SHOWN, _FEW = 256, 16, 64, 5, 10
+_QUICK = 0.0005  # seconds an image: beyond, as on a network's file system, threads wait for several at once
 
 
 class Checker:
@@ -319,11 +321,17 @@ def open_images(records: Iterable[Record], decode: bool = True) -> Iterator[tupl
         return [(r, _tried(open_image, r.image_url, decode), _tried(r.label.read)) for r in some]
 
     source = iter(records)
-    most, many = (_AT_ONCE, 1) if decode else (_THREADS * _HEADERS, _HEADERS)  # a header is read faster than handed on
+    most, many = (_AT_ONCE, 1) if decode else (_THREADS * _HEADERS, _HEADERS)
     with ThreadPoolExecutor(_THREADS) as pool:
         while batch := list(itertools.islice(source, most)):
-            size = many if all(storage.is_local(record.image_url) for record in batch) else 1
+            quick = not decode and all(storage.is_local(record.image_url) for record in batch)
+            size = many if quick else 1
             parts = [batch[i : i + size] for i in range(0, len(batch), size)]
+            while quick and parts:  # a header in memory is read faster than it is handed to a thread
+                start = time.perf_counter()
+                read = found(parts.pop(0))
+                quick = time.perf_counter() - start < _QUICK * len(read)
+                yield from read
             yield from itertools.chain.from_iterable(pool.map(found, parts))
 
 
