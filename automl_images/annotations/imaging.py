@@ -85,7 +85,8 @@ def _header(url: str) -> Opened | None:
         data = b"" if local else storage.read_bytes(url, _HEAD)
         if header := header_of(url if url[:1] == "/" else str(storage.local_path(url))) if local else header_in(data):
             width, height, orientation, format = header
-            return _opened((width, height), orientation, format, None) if _is_picture(width, height) else None
+            shown = (height, width) if orientation >= 5 else (width, height)
+            return Opened(shown, orientation >= 5, format, None) if _is_picture(width, height) else None
         if local:
             return None
         with Image.open(io.BytesIO(data)) as image, warnings.catch_warnings():
@@ -99,7 +100,7 @@ def _header(url: str) -> Opened | None:
 
 
 def _is_picture(width: int, height: int) -> bool:
-    long, short = max(width, height), min(width, height)
+    long, short = (width, height) if width > height else (height, width)
     return long <= _RATIO * short and long * short <= (Image.MAX_IMAGE_PIXELS or 0)
 
 
