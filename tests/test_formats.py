@@ -373,3 +373,24 @@ def test_a_link_out_of_a_folder_whose_other_images_are_taken_is_refused(tmp_path
 def test_the_page_on_annotations_has_every_format():
     page = (Path(__file__).parents[1] / "docs/annotations.md").read_text()
     assert [line.split(" ")[1] for line in page.splitlines() if line.startswith("| ")][2:] == list(formats.NAMES)
+
+
+def test_a_file_of_another_kind_beside_the_annotations_does_not_compete(tmp_path):
+    lay(tmp_path, {"a.xml": VOC, "labels.csv": "image,labels\na.png,cat\n"})
+    source = Source(str(tmp_path))
+    assert formats.detect(source, Boxes).name == "voc" and formats.detect(source, Classes).name == "csv"
+    (tmp_path / "labels.csv").write_text(SAMPLES["csv", "boxes"]["x.csv"])
+    with pytest.raises(UserError, match="could be voc or csv; set format"):
+        formats.detect(Source(str(tmp_path)), Boxes)
+
+
+@pytest.mark.parametrize("width", [10**400, 2**40, True, 0.5, "x", -1])
+def test_a_width_beyond_any_image_is_refused_or_read_exactly(tmp_path, width):
+    content = {**COCO, "images": [{**COCO["images"][0], "width": width}]}
+    lay(tmp_path, {"x.json": json.dumps(content)})
+    try:
+        (record,) = formats.read(str(tmp_path / "x.json"), label="boxes")
+    except UserError as error:
+        assert "width" in str(error)
+    else:
+        assert width == 2**40 == record.width

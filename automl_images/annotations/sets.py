@@ -128,7 +128,7 @@ def _files(source: Source, kind: type[Label]) -> dict[str, Part]:
     fitting = {key: sets for key, sets in groups.items() if "training" in sets and len(sets) > 1}
     if not fitting:
         return {}
-    read = {file for format in of_kind(kind) if not format.last for file in format.candidates(source)}
+    read = {file for format in of_kind(kind) if not format.last for file in format.found(source, kind)}
     fitting = {
         key: sets
         for key, sets in fitting.items()
@@ -156,7 +156,7 @@ def _lists(source: Source, kind: type[Label]) -> dict[str, Part]:
     chosen = next((lists[name] for name in wanted if name in lists), {})
     parts = {name: Part(storage.join(source.url, _one(source, name, files))) for name, files in chosen.items()}
     first = next((Source(part.source) for part in parts.values()), None)
-    return parts if first and any(format.candidates(first) for format in of_kind(kind)) else {}
+    return parts if first and any(format.found(first, kind) for format in of_kind(kind)) else {}
 
 
 def _folders(source: Source, kind: type[Label]) -> dict[str, Part]:
@@ -184,7 +184,7 @@ def _folders(source: Source, kind: type[Label]) -> dict[str, Part]:
     inside += tuple(folder.replace("/images/", "/labels/") for folder in inside if "/images/" in folder)
     for format in of_kind(kind):
         # a file above the folders labels what is in them
-        if not format.last and any(not file.startswith(inside) for file in format.candidates(source)):
+        if not format.last and any(not file.startswith(inside) for file in format.found(source, kind)):
             return {}
     lists = {place.lower() for place in tops}
     sets = {}

@@ -122,7 +122,7 @@ def detect(source: Source, kind: type[Label]) -> Format:
     Raises:
         UserError: the source is in none of the formats, or could be in several.
     """
-    found = {format.name: format.candidates(source) for format in of_kind(kind)}
+    found = {format.name: format.found(source, kind) for format in of_kind(kind)}
     for name in list(found):
         for other in set(FORMATS[name].before).intersection(found):
             found[other] = [file for file in found[other] if file not in found[name]]
@@ -139,7 +139,11 @@ def detect(source: Source, kind: type[Label]) -> Format:
         raise UserError(f"{source.shown}: could be {' or '.join(format.name for format in fitting)}; set format")
     wanted = _either([format.title for format in of_kind(kind)])
     for format in FORMATS.values():
-        if kind not in format.kinds and format.kinds[0].counted == kind.counted and format.candidates(source):
+        if (
+            kind not in format.kinds
+            and format.kinds[0].counted == kind.counted
+            and format.found(source, format.kinds[0])
+        ):
             raise UserError(
                 f"{source.shown}: is {format.title}, which holds {format.kinds[0].title}, and {kind.task()} takes "
                 f"{kind.title}; use task {format.kinds[0].task()}, or {wanted}"

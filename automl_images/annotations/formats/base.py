@@ -40,6 +40,7 @@ class Format:
             addresses, relative to it where they lie below it.
         folder: whether ``write`` makes a folder, not a file.
         beside: the files that ``write`` makes beside its file, or keeps to where they are there already.
+        fits: whether one of the candidates may hold labels of a kind, where not each holds all of ``kinds``.
         before: formats whose files are this one's where both may claim them.
         last: whether it gives way to any other format that a source may be in.
     """
@@ -54,3 +55,9 @@ class Format:
     beside: Sequence[str] = ()
     before: Sequence[str] = ()
     last: bool = False
+    fits: Callable[[str, type[Label]], bool] | None = None
+
+    def found(self, source: Source, kind: type[Label]) -> list[str]:
+        """Return the files in a source that may hold labels of a kind in the format."""
+        files = self.candidates(source)
+        return files if self.fits is None else [file for file in files if self.fits(file, kind)]

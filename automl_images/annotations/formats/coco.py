@@ -30,6 +30,7 @@ from automl_images.errors import UserError
 
 _KEYS = re.compile(rb'^\s*\{\s*"(images|annotations|categories|info|licenses)"\s*:')
 _LISTS = re.compile(rb'^\s*\{[\s\S]*"(images|annotations|categories)"\s*:\s*\[')
+_MOST = 1 << 31  # pixels a side, beyond which a number is looked at more closely
 _NUMBERS = msgspec.json.Decoder(list[list[float]])
 _FOUR = msgspec.json.Decoder(tuple[float, float, float, float])
 _ENCODE = msgspec.json.Encoder().encode
@@ -98,7 +99,7 @@ def _record(
     image: Image, found: Sequence[int], url: str, where: str, content: Content, kind: type[Label], fractions: bool
 ) -> Record:
     width, height = image.width, image.height
-    if type(width) is not int or type(height) is not int or width <= 0 or height <= 0:
+    if not (type(width) is type(height) is int and 0 < width < _MOST and 0 < height < _MOST):
         width, height = pixels(width, "width"), pixels(height, "height")
     if found and (width is None or height is None) and not fractions:
         from automl_images.annotations.imaging import open_image

@@ -48,11 +48,13 @@ def candidates(source: Source) -> list[str]:
     return [file for file in found if _fits(first_line(file))] if source.is_folder else found
 
 
-def _fits(line: str) -> bool:
+def _fits(line: str, kind: type[Label] | None = None) -> bool:
+    """Return whether a header is of a kind of label, or of any."""
     try:
-        return bool(_end(line) or csv_boxes.columns_of(line))
+        boxes = csv_boxes.columns_of(line) is not None
     except UserError:  # which reading the file says
         return True
+    return boxes if kind is Boxes else (boxes and kind is None) or (_end(line) is not None and not boxes)
 
 
 def _end(line: str) -> str | None:
@@ -272,5 +274,11 @@ def _rows_of(record: Record, name: str, lost: Counter[str]) -> Iterator[list[Any
 
 
 FORMAT = Format(
-    "csv", "CSV with the columns image and label (.csv)", (OneClass, Classes, Boxes), candidates, read, write
+    "csv",
+    "CSV with the columns image and label (.csv)",
+    (OneClass, Classes, Boxes),
+    candidates,
+    read,
+    write,
+    fits=lambda file, kind: _fits(first_line(file), kind),
 )

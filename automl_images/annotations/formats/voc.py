@@ -17,7 +17,7 @@ from xml.etree.ElementTree import Element
 from automl_images import storage
 from automl_images.annotations import voc_masks, voc_write
 from automl_images.annotations.formats.base import Format, Written
-from automl_images.annotations.imageroot import ImageRoot, check_name, is_image
+from automl_images.annotations.imageroot import IMAGE_SUFFIXES, ImageRoot, check_name, is_image
 from automl_images.annotations.labels import Box, Boxes, Label, Mask, Polygons
 from automl_images.annotations.lines import lines_of, xml_element
 from automl_images.annotations.records import Record, labelling, records_of
@@ -26,15 +26,23 @@ from automl_images.annotations.values import Broken, class_name, flag, number, p
 from automl_images.errors import UserError
 
 _AT_ONCE = 256
+_FOLDERS: dict[type[Label], str] = {Mask: voc_masks.CLASSES, Polygons: voc_masks.OBJECTS}
 _LIST = re.compile(r"(.*)/ImageSets/[^/]+/[^/]+\.txt")
 
 
 def candidates(source: Source) -> list[str]:
-    """Return the XML files and masks of classes below a folder, at any depth, or the list that the source is."""
+    """Return the XML files and masks below a folder, at any depth, or the list that the source is."""
     if not source.is_folder:
         return [source.url] if _LIST.fullmatch(source.url) else []
-    masks = voc_masks.files_in(source, voc_masks.CLASSES).values()
+    masks = [f for folder in _FOLDERS.values() for f in voc_masks.files_in(source, folder).values()]
     return [*source.files(".xml"), *(storage.join(source.url, file) for file in masks)]
+
+
+def _fits(file: str, kind: type[Label]) -> bool:
+    """Return whether a candidate has labels of a kind: boxes are in XML, masks in their folders; lists have any."""
+    if kind in _FOLDERS:
+        return f"/{_FOLDERS[kind]}/" in file or file.endswith(".txt")
+    return not file.lower().endswith(IMAGE_SUFFIXES)
 
 
 def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
@@ -187,4 +195,4 @@ def write(records: Iterable[Record], out: str, kind: type[Label]) -> Written:
     return Written(images, {name: count for name, count in lost.items() if count})
 
 
-FORMAT = Format("voc", "Pascal VOC (.xml)", (Boxes, Polygons, Mask), candidates, read, write, folder=True)
+FORMAT = Format("voc", "Pascal VOC (.xml)", (Boxes, Polygons, Mask), candidates, read, write, folder=True, fits=_fits)
