@@ -386,7 +386,8 @@ def test_a_file_of_another_kind_beside_the_annotations_does_not_compete(tmp_path
 
 @pytest.mark.parametrize("width", [10**400, 2**40, True, 0.5, "x", -1])
 def test_a_width_beyond_any_image_is_refused_or_read_exactly(tmp_path, width):
-    content = {**COCO, "images": [{**COCO["images"][0], "width": width}]}
+    content = json.loads(SAMPLES["coco", "boxes"]["x.json"])
+    content["images"][0]["width"] = width
     lay(tmp_path, {"x.json": json.dumps(content)})
     try:
         (record,) = formats.read(str(tmp_path / "x.json"), label="boxes")

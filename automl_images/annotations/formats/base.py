@@ -58,6 +58,6 @@ class Format:
     fits: Callable[[str, type[Label]], bool] | None = None
 
     def found(self, source: Source, kind: type[Label]) -> list[str]:
-        """Return the files in a source that may hold labels of a kind in the format."""
+        """Return the files in a source that may hold labels of a kind in the format; a file that is named is one."""
         files = self.candidates(source)
-        return files if self.fits is None else [file for file in files if self.fits(file, kind)]
+        return files if self.fits is None or not source.is_folder else [file for file in files if self.fits(file, kind)]
