@@ -244,7 +244,13 @@ def listed(url: str) -> dict[str, dict[str, Any]]:
 
 
 def files_below(url: str) -> list[str]:
-    """Return the sorted paths, relative to ``url``, of all files below it; hidden ones are left out."""
+    """Return the sorted paths, relative to ``url``, of all files below it; hidden ones are left out.
+
+    Raises:
+        UserError: it is the root of this machine's file system, which has no end.
+    """
+    if is_local(url) and str(local_path(url)) == "/":
+        raise UserError("/: is the whole machine, which is not searched; name a folder in it")
 
     def found(fs: Any, path: str) -> list[str]:
         root = path.rstrip("/") + "/" if path else ""  # of an archive

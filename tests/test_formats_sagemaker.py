@@ -21,6 +21,7 @@ from automl_images.errors import UserError
 from automl_images.steps.convert import convert
 from automl_images.steps.export import export_records
 from tests.conftest import jsonl_lines, save_images
+from tests.test_formats import SAMPLES
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=6).map(
     lambda name: unicodedata.normalize("NFC", name)
@@ -496,3 +497,18 @@ def test_manifests_are_json(folder):
         "label": 0,
         "label-metadata": {"class-name": "cat", "type": "groundtruth/image-classification"},
     }
+
+
+def test_nothing_is_unpacked_into_the_root_of_the_machine(tmp_path):
+    (tmp_path / "x.rec").write_bytes(SAMPLES["recordio", "boxes"]["x.rec"])
+    with pytest.raises(UserError, match="name a folder to write them to"):
+        list(formats.read(str(tmp_path / "x.rec"), images="/", label="boxes"))
+
+
+@pytest.mark.parametrize("name", ["masks", "yolo"])
+def test_the_whole_machine_is_not_searched(tmp_path, name):
+    for file, text in SAMPLES[name, "polygons"].items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(text if isinstance(text, bytes) else (text or "").encode())
+    with pytest.raises(UserError, match="/: is the whole machine, which is not searched"):
+        list(formats.read(str(tmp_path), name, images="/", label="polygons"))

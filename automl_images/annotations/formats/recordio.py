@@ -62,7 +62,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     """
     file = source.only(source.files(".rec"), "RecordIO file (.rec)") if source.is_folder else source.url
     shown = storage.redact(file)
-    if not source.root.given:
+    if not source.root.given or source.root.root == "/":
         raise UserError(
             f"{shown}: holds its images itself, and later steps need them as files; name a folder to write them "
             "to with images: FOLDER"
