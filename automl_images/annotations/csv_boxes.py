@@ -17,7 +17,7 @@ from typing import NamedTuple
 from automl_images import storage
 from automl_images.annotations.imageroot import is_image
 from automl_images.annotations.labels import Box, Boxes
-from automl_images.annotations.records import Record, labelling, records_of
+from automl_images.annotations.records import Record, labelling, records_of, size_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name, number, pixels
 from automl_images.errors import UserError
@@ -107,9 +107,7 @@ def read(source: Source, file: str, columns: Columns, broken: Broken) -> Iterato
         with labelling(url):
             width, height = _size(found, columns)
             if (width is None or height is None) and not fractions:
-                from automl_images.annotations.imaging import open_image
-
-                width, height = open_image(url, decode=False).shown
+                width, height = size_of(url, width, height)
             size = (1, 1) if fractions else (width or 1, height or 1)
             boxes = []
             for line, row in found:

@@ -16,6 +16,7 @@ from automl_images.annotations.labels.base import task_of
 from automl_images.annotations.labels.boxes import holds_boxes
 from automl_images.annotations.labels.mask import value_of
 from automl_images.annotations.lines import json_object, lines_of
+from automl_images.annotations.records import size_of
 from automl_images.annotations.values import class_list, class_name, number, pixels, shown
 from automl_images.errors import UserError
 
@@ -107,10 +108,7 @@ class Known:
         if not isinstance(size, dict | None):
             raise UserError(f"image_size of {self.what} is {shown(size)}, not a list of one object of width and height")
         width, height = (pixels((size or {}).get(side), f"image_size.{side}") for side in ("width", "height"))
-        if width is None or height is None:
-            from automl_images.annotations.imaging import open_image
-
-            width, height = open_image(url, decode=False).shown
+        width, height = size_of(url, width, height)
         boxes = []
         for i, one in enumerate(value["annotations"], 1):
             try:

@@ -46,7 +46,7 @@ def values_in(url: str, colours: bool = False) -> tuple[list[int | str], tuple[i
     height, width = pixels.shape[:2]
     if pixels.ndim == 2:
         return np.unique(pixels).tolist(), (width, height)
-    return [f"#{value:06x}" for value in np.unique(_packed(pixels)).tolist()], (width, height)
+    return [f"#{value:06x}" for value in np.unique(flat(pixels)).tolist()], (width, height)
 
 
 def instance_of(url: str) -> Rle:
@@ -58,7 +58,7 @@ def instance_of(url: str) -> Rle:
     from automl_images.annotations.shapes import encoded
 
     pixels = pixels_of(url)
-    pixels = pixels if pixels.ndim == 2 else _packed(pixels)
+    pixels = flat(pixels)
     inside = pixels != 0
     values = pixels[inside]
     if not len(values):
@@ -88,6 +88,6 @@ def png_of(mask: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _packed(colours: np.ndarray) -> np.ndarray:
-    """Return colours, height x width x 3, as numbers."""
-    return colours.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+def flat(pixels: np.ndarray) -> np.ndarray:
+    """Return height x width values of a mask: its indices, or its colours as a number each."""
+    return pixels if pixels.ndim == 2 else pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)

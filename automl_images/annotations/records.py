@@ -68,3 +68,16 @@ def labelling(image: str) -> Iterator[None]:
     except UserError as error:
         flaw = error.flaw if isinstance(error, FlawError) else UNREADABLE
         raise LabelError(str(error), image, flaw) from None
+
+
+def size_of(url: str, width: int | None = None, height: int | None = None) -> tuple[int, int]:
+    """Return an image's width and height in pixels as annotated, or as its file has it where either is not told.
+
+    Raises:
+        UserError: the file is asked, and is missing or does not open.
+    """
+    if width is not None and height is not None:
+        return width, height
+    from automl_images.annotations.imaging import open_image
+
+    return open_image(url, decode=False).shown

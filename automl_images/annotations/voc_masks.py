@@ -13,7 +13,7 @@ from automl_images.annotations import shapes
 from automl_images.annotations.imageroot import is_image
 from automl_images.annotations.labelmaps import LabelMap, beside
 from automl_images.annotations.labels import Instance, Mask, Polygons
-from automl_images.annotations.masks import pixels_of
+from automl_images.annotations.masks import flat, pixels_of
 from automl_images.annotations.records import Record, labelling, records_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken
@@ -69,7 +69,7 @@ def read_instances(source: Source, named: Sequence[Named] | None, objects: Objec
     def record(name: str, where: str) -> Record:
         url = _image(source, name)
         with labelling(url):
-            pixels = _flat(pixels_of(storage.join(source.url, _one(files, name, OBJECTS))))
+            pixels = flat(pixels_of(storage.join(source.url, _one(files, name, OBJECTS))))
             values = [value for value in np.unique(pixels).tolist() if value not in (0, _BORDER, _WHITE)]
             annotated = objects(name)
             if classes.classes and name in of_classes:
@@ -95,15 +95,10 @@ def read_instances(source: Source, named: Sequence[Named] | None, objects: Objec
 _WHITE = 0xE0E0C0  # VOC's colour of borders
 
 
-def _flat(pixels: np.ndarray) -> np.ndarray:
-    """Return height x width values of a mask, whose colours are packed into one number each."""
-    return pixels if pixels.ndim == 2 else pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-
-
 def _by_pixels(url: str, classes: LabelMap, pixels: np.ndarray, values: Sequence[int]) -> list[str]:
     """Return the class of each object: that of most of its pixels."""
     coloured = any(isinstance(value, str) for _, value in classes.classes)
-    found = _flat(pixels_of(url, coloured))
+    found = flat(pixels_of(url, coloured))
     if found.shape != pixels.shape:
         raise UserError(f"its masks of objects and of classes have other sizes: {pixels.shape} and {found.shape}")
     names = {int(str(v)[1:], 16) if isinstance(v, str) else v: name for name, v in classes.classes}

@@ -13,7 +13,7 @@ import numpy as np
 
 from automl_images import storage
 from automl_images.annotations.labels import Boxes, Instance, Label, Mask, Polygons
-from automl_images.annotations.masks import pixels_of
+from automl_images.annotations.masks import flat, pixels_of
 from automl_images.annotations.records import Record
 from automl_images.annotations.shapes import box_of, mask_of
 from automl_images.annotations.voc_masks import CLASSES, OBJECTS
@@ -93,9 +93,7 @@ def _write_instances(out: str, name: str, record: Record, ids: dict[str, int], l
 
 def _write_mask(out: str, name: str, label: Mask, ids: dict[str, int], lost: Counter[str]) -> None:
     """Write a mask with the indices that all masks of the set share; what is ignored is 255."""
-    pixels = pixels_of(label.mask_url, label.coloured)
-    if pixels.ndim == 3:
-        pixels = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    pixels = flat(pixels_of(label.mask_url, label.coloured))
     names = label.classes or tuple((str(value), value) for value in np.unique(pixels).tolist())
     found = np.full(pixels.shape, 255, np.uint8)
     for named, value in names:

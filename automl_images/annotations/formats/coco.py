@@ -22,7 +22,7 @@ from automl_images.annotations.formats.base import Format, Written
 from automl_images.annotations.imageroot import folder_of, written_name
 from automl_images.annotations.labels import Box, Boxes, Instance, Label, Polygons, Rle
 from automl_images.annotations.lines import head_of
-from automl_images.annotations.records import Record, labelling, records_of
+from automl_images.annotations.records import Record, labelling, records_of, size_of
 from automl_images.annotations.shapes import area_of, box_of, in_pixels, rle
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, flag, number, pixels, shown
@@ -102,9 +102,7 @@ def _record(
     if not (type(width) is type(height) is int and 0 < width < _MOST and 0 < height < _MOST):
         width, height = pixels(width, "width"), pixels(height, "height")
     if found and (width is None or height is None) and not fractions:
-        from automl_images.annotations.imaging import open_image
-
-        width, height = open_image(url, decode=False).shown
+        width, height = size_of(url, width, height)
     size = (1, 1) if fractions else (width or 1, height or 1)
     rows, outlines = [], []
     for position in found:
@@ -202,10 +200,7 @@ def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
         file.write(b'{"annotations": [')
         for record in records:
             width, height = record.width, record.height
-            if width is None or height is None:
-                from automl_images.annotations.imaging import open_image
-
-                width, height = open_image(record.image_url, decode=False).shown
+            width, height = size_of(record.image_url, width, height)
             name = written_name(record.image_url, folder)
             images.append(_ENCODE({"id": len(images) + 1, "file_name": name, "width": width, "height": height}))
             objects: Any = record.label.boxes if kind is Boxes else _drawn(record.label.instances, lost)

@@ -20,7 +20,7 @@ from automl_images.annotations.formats.base import Format
 from automl_images.annotations.labels import Boxes, Classes, Label, OneClass, Polygons
 from automl_images.annotations.lines import head_of, xml_element
 from automl_images.annotations.outlines import Outline, ellipse, label_of, points_of, rectangle, say_passed_over
-from automl_images.annotations.records import Record, labelling, records_of
+from automl_images.annotations.records import Record, labelling, records_of, size_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name, number, pixels
 from automl_images.errors import UserError
@@ -70,10 +70,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
 
 def _record(image: Element, kind: type[Label], url: str, where: str, passed: Counter[str]) -> Record:
     width, height = pixels(image.get("width"), "width"), pixels(image.get("height"), "height")
-    if width is None or height is None:
-        from automl_images.annotations.imaging import open_image
-
-        width, height = open_image(url, decode=False).shown
+    width, height = size_of(url, width, height)
     outlines, tags = [], []
     for i, shape in enumerate(image, 1):
         try:

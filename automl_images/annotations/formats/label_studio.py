@@ -23,7 +23,7 @@ from automl_images.annotations.imageroot import is_image
 from automl_images.annotations.labels import Boxes, Classes, Label, OneClass, Polygons
 from automl_images.annotations.lines import head_of, json_value
 from automl_images.annotations.outlines import Outline, ellipse, label_of, points_of, rectangle, say_passed_over
-from automl_images.annotations.records import Record, labelling, records_of
+from automl_images.annotations.records import Record, labelling, records_of, size_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name, number, pixels
 from automl_images.errors import UserError
@@ -135,9 +135,7 @@ def _record(annotation: Any, kind: type[Label], url: str, where: str, passed: Co
     if sizes:
         width, height = (side or 1 for side in sizes.pop())
     else:
-        from automl_images.annotations.imaging import open_image
-
-        width, height = open_image(url, decode=False).shown
+        width, height = size_of(url)
     outlines, classes = [], []
     for i, one in enumerate(results, 1):
         type_, value = str(one.get("type")), one.get("value")

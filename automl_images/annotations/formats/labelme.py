@@ -23,7 +23,7 @@ from automl_images.annotations.formats.base import Format
 from automl_images.annotations.labels import Boxes, Classes, Label, OneClass, Polygons
 from automl_images.annotations.lines import head_of, json_value
 from automl_images.annotations.outlines import Outline, ellipse, label_of, points_of, rectangle, say_passed_over
-from automl_images.annotations.records import Record, labelling, records_of
+from automl_images.annotations.records import Record, labelling, records_of, size_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name, flag, pixels, shown
 from automl_images.errors import UserError
@@ -72,10 +72,7 @@ def _record(file: str, text: bytes, source: Source, kind: type[Label], where: st
     url = source.image(name, "imagePath", source.places(file))
     with labelling(url):
         width, height = (pixels(content.get(f"image{side}"), f"image{side}") for side in ("Width", "Height"))
-        if width is None or height is None:
-            from automl_images.annotations.imaging import open_image
-
-            width, height = open_image(url, decode=False).shown
+        width, height = size_of(url, width, height)
         outlines = []
         for i, shape in enumerate(content["shapes"], 1):
             try:

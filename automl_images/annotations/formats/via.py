@@ -20,7 +20,7 @@ from automl_images.annotations.formats.base import Format
 from automl_images.annotations.labels import Boxes, Label, Polygons
 from automl_images.annotations.lines import first_line, head_of, json_value
 from automl_images.annotations.outlines import Outline, ellipse, label_of, points_of, rectangle, say_passed_over
-from automl_images.annotations.records import Record, labelling, records_of
+from automl_images.annotations.records import Record, labelling, records_of, size_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name, flag, number, shown
 from automl_images.errors import UserError
@@ -66,9 +66,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     def record(image: Image, where: str) -> Record:
         url = source.image(image.name, "filename", places)
         with labelling(url):
-            from automl_images.annotations.imaging import open_image
-
-            width, height = open_image(url, decode=False).shown
+            width, height = size_of(url)
             outlines = []
             for region, shape, attributes in image.regions:
                 try:

@@ -20,7 +20,7 @@ from automl_images.annotations.formats.base import Format, Written
 from automl_images.annotations.imageroot import IMAGE_SUFFIXES, ImageRoot, check_name, is_image
 from automl_images.annotations.labels import Box, Boxes, Label, Mask, Polygons
 from automl_images.annotations.lines import lines_of, xml_element
-from automl_images.annotations.records import Record, labelling, records_of
+from automl_images.annotations.records import Record, labelling, records_of, size_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name, flag, number, pixels
 from automl_images.errors import UserError
@@ -154,10 +154,7 @@ def _record(file: str, text: bytes, root: ImageRoot, where: str) -> Record:
 
 def _labels(tree: Element, url: str) -> tuple[Boxes, int, int]:
     width, height = (pixels(_text(tree, f"size/{side}"), f"size/{side}") for side in ("width", "height"))
-    if width is None or height is None:
-        from automl_images.annotations.imaging import open_image
-
-        width, height = open_image(url, decode=False).shown
+    width, height = size_of(url, width, height)
     boxes: list[Box] = []
     for i, found in enumerate(tree.iterfind("object"), 1):
         try:
