@@ -137,7 +137,7 @@ def test_augmented_boxes_stay_on_their_objects(samples, make):
     checked, mirrored, sizes, counts = 0, set(), set(), set()
     for seed in range(60):
         i = seed % len(samples)
-        image, boxes, labels = augment(i, seed)
+        image, boxes, labels, _ = augment(i, seed)
         assert (image.dtype, boxes.dtype, labels.dtype) == (np.uint8, np.float32, np.int64)
         height, width = image.shape[:2]
         assert (boxes >= -1e-4).all()
@@ -172,7 +172,7 @@ def test_an_image_without_boxes_is_a_sample(squares, make):
 def test_crowds_are_not_trained_on_but_scored(squares):
     crowd = Box("red", 0, 0, 0.5, 1, isCrowd=True), Box("blue", 0.5, 0.25, 1, 0.75)
     samples = Samples([Record(squares[0][0].image_url, Boxes(crowd), 64, 64)], ["blue", "red"])
-    _, boxes, labels = samples.training(0)
+    _, boxes, labels, _ = samples.training(0)
     assert (boxes.tolist(), labels.tolist()) == ([[32, 16, 64, 48]], [0])
     truth = samples.truth(0, (64, 64))
     assert (truth["crowd"].tolist(), truth["labels"].tolist()) == ([True, False], [1, 0])
@@ -189,7 +189,7 @@ def test_images_are_kept_in_memory_within_the_budget(tmp_path, kept):
 
 
 def test_labels_must_be_known(squares):
-    with pytest.raises(UserError, match="no image has a box"):
+    with pytest.raises(UserError, match="no image has an object"):
         classes_of([Record("a.png", Boxes(()))])
     assert classes_of(squares[0]) == ["blue", "red"]
     with pytest.raises(UserError, match=r"a\.png: the class 'bleu' is not in the training data.*blue"):

@@ -72,9 +72,18 @@ def mask_of(instance: Instance, width: int, height: int) -> np.ndarray:
         return decoded(instance.rle)
     from faster_coco_eval.core import mask
 
+    return mask.decode(coco_rle(instance, width, height)).astype(bool)
+
+
+def coco_rle(instance: Instance, width: int, height: int) -> dict[str, Any]:
+    """Return an object's pixels on an image of a size as COCO's ``{"size": [height, width], "counts": bytes}``."""
+    if instance.rle:
+        return {"size": [instance.rle.height, instance.rle.width], "counts": instance.rle.counts.encode()}
+    from faster_coco_eval.core import mask
+
     # in the pixels that were annotated: the last bit of a corner may decide on a pixel
     parts = [in_pixels(list(part), width, height).ravel().tolist() for part in instance.polygon]
-    return mask.decode(mask.merge(mask.frPyObjects(parts, height, width))).astype(bool)
+    return mask.merge(mask.frPyObjects(parts, height, width))
 
 
 def area_of(instance: Instance, width: int, height: int) -> float:

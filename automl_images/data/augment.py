@@ -9,7 +9,7 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from automl_images.data.detection import Sample
+from automl_images.metrics.arrays import Sample
 
 _GREY = 114
 
@@ -29,19 +29,22 @@ def rcnn_augmentation(samples: Callable[[int], Sample]) -> Callable[[int, int], 
     flip = v2.RandomHorizontalFlip()
 
     def augment(i: int, seed: int) -> Sample:
-        image, boxes, labels = samples(i)
+        image, boxes, labels, masks = samples(i)
         corners = tv_tensors.BoundingBoxes(torch.from_numpy(boxes), format="XYXY", canvas_size=image.shape[:2])
         target = {"boxes": corners, "labels": torch.from_numpy(labels)}
+        if masks is not None:
+            target["masks"] = tv_tensors.Mask(torch.from_numpy(masks))
         picture = tv_tensors.Image(torch.from_numpy(image.transpose(2, 0, 1).copy()))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if len(boxes):
                 picture, target = around_boxes(picture, target)
             picture, target = flip(picture, target)
-        return (
+        return Sample(
             np.ascontiguousarray(picture.numpy().transpose(1, 2, 0)),
             target["boxes"].numpy().astype(np.float32).reshape(-1, 4),
             target["labels"].numpy(),
+            None if masks is None else target["masks"].numpy(),
         )
 
     return augment

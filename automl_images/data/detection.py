@@ -16,20 +16,18 @@ from torch.utils.data import Dataset
 from automl_images.annotations import Box, Boxes, Record
 from automl_images.data.store import ImageStore
 from automl_images.errors import UserError, nearest
-from automl_images.metrics.arrays import truth_arrays
-
-Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
+from automl_images.metrics.arrays import Sample, truth_arrays
 
 
 def classes_of(records: Sequence[Record]) -> list[str]:
     """Return the sorted classes of records.
 
     Raises:
-        UserError: no record has a box.
+        UserError: no record has an object.
     """
     classes = sorted({name for record in records for name in record.label.names()})
     if not classes:
-        raise UserError("training data: no image has a box, so there is nothing to learn")
+        raise UserError("training data: no image has an object, so there is nothing to learn")
     return classes
 
 
@@ -39,14 +37,22 @@ def checked_boxes(record: Record, classes: Collection[str]) -> list[Box]:
     Raises:
         UserError: it has another kind of label, or a class that is not among ``classes``; the line says which.
     """
-    where = record.where or record.image_url
     if not isinstance(record.label, Boxes):
-        raise UserError(f"{where}: its label is not a list of boxes, which object detection needs")
-    boxes = list(record.label.boxes)
-    unknown = next((box.label for box in boxes if box.label not in classes), None)
+        raise UserError(f"{_where(record)}: its label is not a list of boxes, which object detection needs")
+    check_classes(record, classes)
+    return list(record.label.boxes)
+
+
+def check_classes(record: Record, classes: Collection[str]) -> None:
+    """Raise UserError, naming the record, if one of its objects is of a class that is not among ``classes``."""
+    unknown = next((name for name in record.label.names() if name not in classes), None)
     if unknown is not None:
-        raise UserError(f"{where}: the class '{unknown}' is not in the training data; {nearest(unknown, classes)}")
-    return boxes
+        known = nearest(unknown, classes)
+        raise UserError(f"{_where(record)}: the class '{unknown}' is not in the training data; {known}")
+
+
+def _where(record: Record) -> str:
+    return record.where or record.image_url
 
 
 class Samples:
@@ -56,24 +62,27 @@ class Samples:
         UserError: as :func:`checked_boxes`.
     """
 
+    checked: Callable[[Record, Collection[str]], Sequence[Any]] = staticmethod(checked_boxes)
+    arrays: Callable[[Sequence[Any], Sequence[str], tuple[int, int]], dict[str, Any]] = staticmethod(truth_arrays)
+
     def __init__(self, records: Sequence[Record], classes: Sequence[str], budget: int | None = None):
         self.classes, known = list(classes), frozenset(classes)
-        self.boxes = [checked_boxes(record, known) for record in records]
+        self.objects = [self.checked(record, known) for record in records]
         self.store = ImageStore(records, np.asarray, None, budget)
 
     def __len__(self) -> int:
-        return len(self.boxes)
+        return len(self.objects)
 
     def training(self, i: int) -> Sample:
-        """Return image, boxes (float32) and class indices (int64 [n]), without crowds, which teach nothing."""
+        """Return image ``i`` with its objects, without crowds, which teach nothing."""
         image = self.store.image(i)
         truth = self.truth(i, (image.shape[1], image.shape[0]))
         keep = ~truth["crowd"]
-        return image, truth["boxes"][keep].astype(np.float32), truth["labels"][keep]
+        return Sample(image, truth["boxes"][keep].astype(np.float32), truth["labels"][keep])
 
     def truth(self, i: int, size: tuple[int, int]) -> dict[str, Any]:
         """Return what metrics compare with, of an image of that width and height; see `truth_arrays`."""
-        return truth_arrays(self.boxes[i], self.classes, size)
+        return self.arrays(self.objects[i], self.classes, size)
 
 
 class TrainingSet(Dataset):
@@ -110,12 +119,14 @@ def image_tensor(image: np.ndarray) -> Tensor:
 
 
 def to_tensors(sample: Sample) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return a sample as the models take it: a uint8 [3, H, W] image, ``boxes`` and ``labels``."""
-    image, boxes, labels = sample
-    return image_tensor(image), {
-        "boxes": torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        "labels": torch.as_tensor(labels, dtype=torch.int64),
+    """Return a sample as the models take it: a uint8 [3, H, W] image, ``boxes``, ``labels`` and, if any, ``masks``."""
+    target = {
+        "boxes": torch.as_tensor(sample.boxes, dtype=torch.float32).reshape(-1, 4),
+        "labels": torch.as_tensor(sample.labels, dtype=torch.int64),
     }
+    if sample.masks is not None:
+        target["masks"] = torch.as_tensor(sample.masks, dtype=torch.uint8)
+    return image_tensor(sample.image), target
 
 
 def as_lists(batch: list[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:

@@ -1,4 +1,4 @@
-"""What the detection metrics read: plain arrays per image, and how records become them."""
+"""What detectors learn from and their metrics read: plain arrays per image, and how records become them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,23 @@ import numpy as np
 
 if TYPE_CHECKING:
     from automl_images.annotations import Box
+    from automl_images.annotations.labels.polygons import Instance
+
+
+class Sample(NamedTuple):
+    """One image to learn from.
+
+    Attributes:
+        image: uint8 [H, W, 3], RGB.
+        boxes: float32 [n, 4] left, top, right, bottom in pixels.
+        labels: int64 [n] class indices.
+        masks: uint8 [n, H, W], 1 inside; None where boxes alone are learned.
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None = None
 
 
 class Truth(NamedTuple):
@@ -62,6 +79,33 @@ def truth_arrays(boxes: Iterable[Box], classes: Sequence[str], size: tuple[int, 
         "crowd": np.array([b.isCrowd for b in found], dtype=bool),
         "area": np.array([a if b.area is None else b.area for a, b in zip(box_area(pixels), found, strict=True)]),
         "size": size,
+    }
+
+
+def instance_arrays(instances: Iterable[Instance], classes: Sequence[str], size: tuple[int, int]) -> dict[str, Any]:
+    """Return one image's ground truth with outlines: what :func:`truth_arrays` returns, and ``masks``.
+
+    A box is that of the outline, an area the annotation's own, else the mask's. ``masks`` are COCO's run lengths of the
+    whole image, ``{"size": [height, width], "counts": bytes}``.
+
+    Raises:
+        KeyError: an object has a class that is not in ``classes``.
+    """
+    from faster_coco_eval import mask as coco
+
+    from automl_images.annotations.shapes import box_of, coco_rle
+
+    index = {name: i for i, name in enumerate(classes)}
+    found = list(instances)
+    masks = [coco_rle(one, *size) for one in found]
+    areas = [one.area if one.area is not None else coco.area(m) for one, m in zip(found, masks, strict=True)]
+    return {
+        "boxes": np.array([box_of(one) for one in found], dtype=np.float64).reshape(-1, 4) * (*size, *size),
+        "labels": np.array([index[one.label] for one in found], dtype=np.int64),
+        "crowd": np.array([one.isCrowd for one in found], dtype=bool),
+        "area": np.array(areas, dtype=np.float64),
+        "size": size,
+        "masks": masks,
     }
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 from torch import Tensor
 
+from automl_images.metrics.arrays import Sample
 from automl_images.models.freeze import Freezable
 
 SCORE_FLOOR = 0.001
-Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Detector(Freezable, ABC):
@@ -24,21 +24,21 @@ class Detector(Freezable, ABC):
         Args:
             images: uint8 [3, H, W], RGB; sizes may differ.
             targets: for each image ``boxes``, float [n, 4] in pixels (x1, y1, x2, y2), and ``labels``, int64 [n] from
-                0; n may be 0.
+                0; n may be 0; for models with masks ``masks``, uint8 [n, H, W].
         """
 
     @abstractmethod
-    def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+    def predict(self, images: Sequence[Tensor]) -> list[dict[str, Any]]:
         """Return the boxes in each uint8 [3, H, W] RGB image, best score first; the module must be in evaluation mode.
 
         For each image ``boxes``, float [n, 4] in that image's pixels (x1, y1, x2, y2), ``scores``, float [n] above
-        0.001, and ``labels``, int64 [n], after non-maximum suppression within each class.
+        0.001, and ``labels``, int64 [n], after non-maximum suppression within each class. A model with masks adds
+        ``masks``, a list of n of COCO's run lengths of the whole image, ``{"size": [height, width], "counts": bytes}``.
         """
 
     def augmentation(self, samples: Callable[[int], Sample], count: int) -> Callable[[int, int], Sample] | None:
         """Return the model's own training augmentation, or None: it is trained with the usual one of detectors.
 
-        ``samples(i)`` gives one of ``count`` samples: image (uint8 [H, W, 3], RGB), boxes (float32 [n, 4], x1 y1 x2 y2
-        in pixels) and labels (int64 [n]). What is returned gives such a triple too, by index and seed alone.
+        ``samples(i)`` gives one of ``count`` samples. What is returned gives a sample too, by index and seed alone.
         """
         return None

@@ -51,7 +51,7 @@ class FasterRcnn(Detector):
         )
 
     @torch.no_grad()
-    def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:  # noqa: D102
+    def predict(self, images: Sequence[Tensor]) -> list[dict[str, Any]]:  # noqa: D102
         # one by one: of a batch the smaller ones would be padded, which changes what is found at their edges
         found = [self.network([self._input(image)])[0] for image in images]
         return [self._inside(one, image) for one, image in zip(found, images, strict=True)]

@@ -25,7 +25,8 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from automl_images.errors import UserError, nearest
-from automl_images.models.detector import SCORE_FLOOR, Detector, Sample
+from automl_images.metrics.arrays import Sample
+from automl_images.models.detector import SCORE_FLOOR, Detector
 
 SCALES = {"nano": "n", "small": "s", "medium": "m", "large": "l", "xlarge": "x"}
 STRIDE = 32  # the coarsest of the three grids
@@ -104,7 +105,7 @@ class YoloV5(Detector):
         return dict(zip(PARTS, values.unbind(), strict=True))
 
     @torch.no_grad()
-    def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+    def predict(self, images: Sequence[Tensor]) -> list[dict[str, Any]]:
         """Return the boxes in each image; see :class:`Detector`. One place may carry several classes."""
         batch, scales, shifts = self._batch(images)
         # [images, 4 + classes, places]: centre x, centre y, width, height in input pixels, then class probabilities
@@ -138,7 +139,7 @@ class YoloV5(Detector):
         size = self.size
 
         def labelled(index: int) -> dict[str, Any]:
-            image, boxes, labels = samples(index)
+            image, boxes, labels, _ = samples(index)
             scale = size / max(image.shape[:2])
             if scale != 1:
                 pixels = _resize(torch.from_numpy(np.array(image)).permute(2, 0, 1), scale)
@@ -174,7 +175,7 @@ class YoloV5(Detector):
                 labels = then(join(labels) if random.random() < mosaic else alone(labels))
             found = labels["instances"]
             found.convert_bbox("xyxy")
-            return (
+            return Sample(
                 np.ascontiguousarray(labels["img"][..., ::-1]),
                 found.bboxes.astype(np.float32).reshape(-1, 4),
                 labels["cls"].reshape(-1).astype(np.int64),

@@ -22,12 +22,14 @@ def detect(model: Any, images: Sequence[torch.Tensor], device: torch.device) -> 
     """Return all detections of a batch of uint8 [3, H, W] images, those of very low score included.
 
     The detector is in eval mode, on ``device``. For each image ``boxes`` float64 [n, 4] in its pixels, ``scores``
-    float64 [n] falling, ``labels`` int64 [n]; ``size``: its width and height.
+    float64 [n] falling, ``labels`` int64 [n]; ``size``: its width and height; of a model with masks ``masks``, a list
+    of n of COCO's run lengths of the whole image, ``{"size": [height, width], "counts": bytes}``.
     """
     with full_precision(device):
         outputs = model.predict([image.to(device, non_blocking=True) for image in images])
     return [
         {k: output[k].float().cpu().numpy().astype(t) for k, t in _NUMPY.items()}
+        | ({"masks": output["masks"]} if "masks" in output else {})
         | {"size": (image.shape[2], image.shape[1])}
         for output, image in zip(outputs, images, strict=True)
     ]

@@ -57,7 +57,7 @@ def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prep
     memory = machine.image_memory()
     samples, scored = Samples(job.training, classes, memory[0]), Samples(job.validation, classes, memory[1])
     evaluated = settings["validation_metric_type"] != "none"
-    if evaluated and all(box.isCrowd for boxes in scored.boxes for box in boxes):
+    if evaluated and all(box.isCrowd for boxes in scored.objects for box in boxes):
         raise UserError(
             "validation data: no image has a box to find, so mean_average_precision is undefined; give images with "
             "boxes, or set validation_metric_type: none to train without evaluations"
