@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
 from automl_images import storage
@@ -99,7 +100,7 @@ def test_polygons_become_boxes_where_boxes_alone_are_held(tmp_path, stand):
     assert made.kind is Boxes and result["kind"] == "boxes"
     assert result["lost"] == {"outlines (boxes are kept)": 2, "objects without area": 1, "isCrowd": 1}
     (_, label), *_ = [json.loads(line) for line in (tmp_path / "x.txt").read_text().splitlines()]
-    assert label == [dataclasses.replace(BOX, area=9.0).to_json(), dataclasses.replace(BOX, isCrowd=True).to_json()]
+    assert label == [replace(BOX, area=9.0).to_json(), replace(BOX, isCrowd=True).to_json()]
 
 
 def test_polygons_stay_where_they_are_held(tmp_path, stand):
@@ -301,7 +302,7 @@ SQUARE = ((0.25, 0.25, 0.75, 0.25, 0.75, 0.75, 0.25, 0.75),)
 LABELLED = {
     "class": [OneClass("cat"), OneClass("dog"), OneClass("cat")],
     "classes": [Classes(("cat", "dog")), Classes(("dog",)), Classes(("cat",))],
-    "boxes": [Boxes((BOX, dataclasses.replace(BOX, label="dog", topX=0.0))), Boxes(()), Boxes((BOX,))],
+    "boxes": [Boxes((BOX, replace(BOX, label="dog", topX=0.0))), Boxes(()), Boxes((BOX,))],
     "polygons": [Polygons((Instance("cat", SQUARE),)), Polygons(()), Polygons((Instance("dog", SQUARE),))],
 }
 WRITTEN = [(name, kind.kind) for name, one in formats.FORMATS.items() if one.write for kind in one.kinds]

@@ -30,6 +30,7 @@ from automl_images.errors import UserError
 
 _KEYS = re.compile(rb'^\s*\{\s*"(images|annotations|categories|info|licenses)"\s*:')
 _LISTS = re.compile(rb'^\s*\{[\s\S]*"(images|annotations|categories)"\s*:\s*\[')
+_AT_ONCE = 256  # images
 _MOST = 1 << 31  # pixels a side, beyond which a number is looked at more closely
 _NUMBERS = msgspec.json.Decoder(list[list[float]])
 _FOUR = msgspec.json.Decoder(tuple[float, float, float, float])
@@ -198,18 +199,24 @@ def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
     lost: dict[str, int] = {}
     with record_file.replacing(url) as fresh, fresh.open("xb") as file:
         file.write(b'{"annotations": [')
-        for record in records:
-            width, height = record.width, record.height
-            width, height = size_of(record.image_url, width, height)
-            name = written_name(record.image_url, folder)
-            images.append(_ENCODE({"id": len(images) + 1, "file_name": name, "width": width, "height": height}))
-            objects: Any = record.label.boxes if kind is Boxes else _drawn(record.label.instances, lost)
-            shapes = (_boxed if kind is Boxes else _outlined)(objects, width, height)
+        rest = iter(records)
+        while batch := list(itertools.islice(rest, _AT_ONCE)):
+            objects: list[Any] = []
+            sizes, owners = list[tuple[int, int]](), list[int]()
+            for record in batch:
+                width, height = size_of(record.image_url, record.width, record.height)
+                name = written_name(record.image_url, folder)
+                images.append(_ENCODE({"id": len(images) + 1, "file_name": name, "width": width, "height": height}))
+                found = record.label.boxes if kind is Boxes else _drawn(record.label.instances, lost)
+                objects += found
+                sizes += [(width, height)] * len(found)
+                owners += [len(images)] * len(found)
+            shapes = _boxed(objects, sizes) if kind is Boxes else _outlined(objects, sizes)
             rows = []
-            for found, (bbox, area, *outline) in zip(objects, shapes, strict=True):
+            for one, owner, (bbox, area, *outline) in zip(objects, owners, shapes, strict=True):
                 annotations += 1
-                category = classes.setdefault(found.label, len(classes) + 1)
-                rows.append(_Row(annotations, len(images), category, bbox, area, int(found.isCrowd), *outline))
+                category = classes.setdefault(one.label, len(classes) + 1)
+                rows.append(_Row(annotations, owner, category, bbox, area, int(one.isCrowd), *outline))
             if rows:
                 file.write((b"\n" if annotations == len(rows) else b",\n") + _ENCODE(rows)[1:-1])
         file.write(b'\n], "images": [\n' + b",\n".join(images) + b'\n], "categories": ')
@@ -225,26 +232,26 @@ def _drawn(instances: Sequence[Instance], lost: dict[str, int]) -> list[Instance
     return drawn
 
 
-def _boxed(boxes: Sequence[Box], width: int, height: int) -> Iterator[tuple[Any, ...]]:
-    corners = in_pixels([v for b in boxes for v in (b.topX, b.topY, b.bottomX, b.bottomY)], width, height)
+def _boxed(boxes: Sequence[Box], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[Any, ...]]:
+    corners = _pixels([v for b in boxes for v in (b.topX, b.topY, b.bottomX, b.bottomY)], sizes, [2] * len(boxes))
     for box, bbox in zip(boxes, _bboxes(corners[::2], corners[1::2]), strict=True):
         yield bbox, bbox[2] * bbox[3] if box.area is None else box.area
 
 
-def _outlined(instances: Sequence[Instance], width: int, height: int) -> Iterator[tuple[Any, ...]]:
-    drawn = [(one, list(filter(None, one.polygon))) for one in instances]
+def _outlined(instances: Sequence[Instance], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[Any, ...]]:
+    drawn = [list(filter(None, one.polygon)) for one in instances]
     flat: list[float] = []
-    for _, parts in drawn:
+    for parts in drawn:
         for part in parts:
             flat += part
-    points = in_pixels(flat, width, height)
-    sizes = [sum(map(len, parts)) for _, parts in drawn]
-    starts = [start // 2 for start, size in zip(itertools.accumulate(sizes, initial=0), sizes, strict=False) if size]
+    counts = [sum(map(len, parts)) // 2 for parts in drawn]
+    points = _pixels(flat, sizes, counts)
+    starts = [start for start, count in zip(itertools.accumulate(counts, initial=0), counts, strict=False) if count]
     bboxes: Iterator[list[float]] = iter(())
     if starts:
         bboxes = iter(_bboxes(np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)))
     values, start = points.ravel().tolist(), 0
-    for one, parts in drawn:
+    for one, parts, (width, height) in zip(instances, drawn, sizes, strict=True):
         segmentation: Any = []
         for part in parts:
             segmentation.append(values[start : start + len(part)])
@@ -256,6 +263,12 @@ def _outlined(instances: Sequence[Instance], width: int, height: int) -> Iterato
             bbox = next(bboxes)
         area = area_of(one, width, height) if one.area is None else one.area
         yield bbox, area, segmentation
+
+
+def _pixels(flat: list[float], sizes: Sequence[tuple[int, int]], counts: Sequence[int]) -> np.ndarray:
+    """Return points as :func:`in_pixels`: of ``sizes``, each is that of the image of as many points as ``counts`` has."""
+    sides = np.repeat(np.array(sizes, float).reshape(-1, 2), counts, axis=0)
+    return in_pixels(flat, sides[:, 0], sides[:, 1])
 
 
 def _bboxes(starts: np.ndarray, ends: np.ndarray) -> list[list[float]]:
