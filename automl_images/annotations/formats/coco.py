@@ -266,7 +266,7 @@ def _outlined(instances: Sequence[Instance], sizes: Sequence[tuple[int, int]]) -
 
 
 def _pixels(flat: list[float], sizes: Sequence[tuple[int, int]], counts: Sequence[int]) -> np.ndarray:
-    """Return points as :func:`in_pixels`: of ``sizes``, each is that of the image of as many points as ``counts`` has."""
+    """Return points as :func:`in_pixels`, where each of ``sizes`` is that of the next so many points."""
     sides = np.repeat(np.array(sizes, float).reshape(-1, 2), counts, axis=0)
     return in_pixels(flat, sides[:, 0], sides[:, 1])
 
