@@ -35,7 +35,8 @@ _MOST = 1 << 31  # pixels a side, beyond which a number is looked at more closel
 _NUMBERS = msgspec.json.Decoder(list[list[float]])
 _FOUR = msgspec.json.Decoder(tuple[float, float, float, float])
 _ENCODE = msgspec.json.Encoder().encode
-Said = tuple[str, bool, float | None]  # of an annotation: its class, whether it is crowd, its area
+# of an annotation: its class, whether it is crowd, its area, its outline in pixels
+Said = tuple[str, bool, float | None, list[list[float]] | Rle]
 
 
 class _Row(msgspec.Struct, omit_defaults=True, gc=False):
@@ -71,7 +72,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     subset = posixpath.splitext(posixpath.basename(file))[0].rpartition("_")[2]
     usual = [subset, f"images/{subset}", "images"]
     root = source.root_beside(usual)
-    content = Content(file, broken)
+    content = Content(file, broken, boxes=kind is Boxes)
     source.named.update(content.classes.values())
     places = [*source.places(file), *usual]
     fractions = content.fractions("segmentation" if kind is Polygons else "bbox")
@@ -104,8 +105,8 @@ def _record(
         width, height = pixels(width, "width"), pixels(height, "height")
     if found and (width is None or height is None) and not fractions:
         width, height = size_of(url, width, height)
-    size = (1, 1) if fractions else (width or 1, height or 1)
-    rows, outlines = [], []
+    across, down = (1, 1) if fractions else (width or 1, height or 1)
+    boxes, rows = list[Box](), list[Said]()
     for position in found:
         annotation = content.annotations[position]
         try:
@@ -114,25 +115,24 @@ def _record(
                 crowd = flag(crowd, "iscrowd")
             if type(area) is not float:
                 area = None if area is None else number(area, "area")
-            outlines.append(_four(annotation) if kind is Boxes else _outline(annotation))
-            rows.append((name, bool(crowd), None if fractions else area))  # fractions tell of no area in pixels
+            if fractions:  # which tell of no area in pixels
+                area = None
+            if kind is Boxes:
+                x, y, w, h = _four(annotation)
+                own = None if area == w * h else area
+                corners = x / across, y / down, (x + w) / across, (y + h) / down
+                boxes.append(Box(name, *corners, bool(crowd), own))
+            else:
+                rows.append((name, bool(crowd), area, _outline(annotation)))
         except UserError as error:
             raise UserError(f"{content.named(position)}: {error}") from None
-    label = _boxes(rows, outlines, *size) if kind is Boxes else _polygons(rows, outlines, *size)
+    label = Boxes(tuple(boxes)) if kind is Boxes else _polygons(rows, across, down)
     return Record(url, label, width, height, None, where)
 
 
-def _boxes(rows: list[Said], corners: list[Any], width: int, height: int) -> Boxes:
-    boxes = []
-    for (name, crowd, area), (x, y, w, h) in zip(rows, corners, strict=True):
-        own = None if area == w * h else area
-        boxes.append(Box(name, x / width, y / height, (x + w) / width, (y + h) / height, crowd, own))
-    return Boxes(tuple(boxes))
-
-
-def _polygons(rows: list[Said], outlines: list[Any], width: int, height: int) -> Polygons:
+def _polygons(rows: list[Said], width: int, height: int) -> Polygons:
     flat: list[float] = []
-    for parts in outlines:
+    for *_, parts in rows:
         if isinstance(parts, list):
             for part in parts:
                 flat += part
@@ -141,21 +141,27 @@ def _polygons(rows: list[Said], outlines: list[Any], width: int, height: int) ->
     numbers[1::2] /= height
     values, start = numbers.tolist(), 0
     instances = []
-    for (name, crowd, area), parts in zip(rows, outlines, strict=True):
+    for name, crowd, area, parts in rows:
+        if isinstance(parts, Rle):
+            instances.append(Instance(name, (), crowd, parts, area))
+            continue
         polygon = []
-        for part in parts if isinstance(parts, list) else ():
+        for part in parts:
             polygon.append(tuple(values[start : start + len(part)]))
             start += len(part)
-        instances.append(Instance(name, tuple(polygon), crowd, None if polygon else parts, area))
+        instances.append(Instance(name, tuple(polygon), crowd, None, area))
     return Polygons(tuple(instances))
 
 
 def _four(annotation: Annotation) -> tuple[float, float, float, float]:
     """Return x, y, width and height."""
+    if type(annotation.bbox) is tuple:
+        return annotation.bbox
+    text = b"null" if annotation.bbox is None else annotation.bbox
     try:
-        return _FOUR.decode(annotation.bbox)
+        return _FOUR.decode(text)
     except msgspec.DecodeError:  # numbers as text, or something wrong
-        bbox = msgspec.json.decode(annotation.bbox)
+        bbox = msgspec.json.decode(text)
         if not isinstance(bbox, list) or len(bbox) != 4:
             raise UserError("has no bbox of four numbers") from None
         x, y, w, h = map(number, bbox, ("bbox[0]", "bbox[1]", "bbox[2]", "bbox[3]"))

@@ -97,9 +97,11 @@ class Boxes(Label):
         """Return the label that :meth:`to_json` wrote."""
         if not isinstance(value, list):
             raise ValueError(value)
-        corners = [(b["label"], b["topX"], b["topY"], b["bottomX"], b["bottomY"]) for b in value]
-        rest = [(bool(b["isCrowd"]), b.get("area")) for b in value]
-        return cls(tuple([Box(*row, *more) for row, more in zip(corners, rest, strict=True)]))
+        made = [
+            Box(b["label"], b["topX"], b["topY"], b["bottomX"], b["bottomY"], bool(b["isCrowd"]), b.get("area"))
+            for b in value
+        ]
+        return cls(tuple(made))
 
     def names(self) -> list[str]:
         """Return the class of each box."""
