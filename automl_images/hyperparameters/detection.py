@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from automl_images.hyperparameters.hyperparameter import Hyperparameter, choice, count, flag, share
+from automl_images.hyperparameters.hyperparameter import Hyperparameter, Refusal, choice, count, flag, share
 
 _ALL = ("detection",)
+_TILED = ("detection", "instances")
 _LISTED: tuple[str, ...] = ()  # of the models alone whose rows list it
 
 ROWS = (
@@ -76,5 +77,33 @@ ROWS = (
         families=_LISTED,
         inference=True,
         aliases=("box_detections_per_image",),
+    ),
+    Hyperparameter(
+        "tile_grid_size",
+        "pair",
+        None,
+        "Tiles along the width and the height, beside the whole image, in training, evaluations and predictions: small "
+        "objects are seen larger, at (columns x rows + 1) times the work. Not set, or 1,1: the whole image alone.",
+        families=_TILED,
+        inference=True,
+    ),
+    share(
+        "tile_overlap_ratio",
+        0.25,
+        "The part of a tile's width, and height, that it shares with the next; not 1.",
+        needs={"tile_grid_size": None},
+        refused=(Refusal(1, "makes every tile the whole image; lower it", {"tile_grid_size": None}),),
+        families=_TILED,
+        inference=True,
+    ),
+    share(
+        "tile_predictions_nms_thresh",
+        0.25,
+        "Of two boxes of a class, found on different tiles or the whole image, that overlap by more, the lower score "
+        "goes.",
+        aliases=("tile_predictions_nms_threshold",),
+        needs={"tile_grid_size": None},
+        families=_TILED,
+        inference=True,
     ),
 )
