@@ -101,7 +101,7 @@ def cut(sample: Sample, window: Window, share: float = VISIBLE) -> Sample:
             boxes[n], visible[n] = _left_of(sample.masks[n], inner, placed)
     kept = np.flatnonzero((visible >= share) & ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1))
     if sample.masks is not None:
-        masks = _padded(sample.masks[kept, *inner], placed, (len(kept), *shape), 0, 1)
+        masks = _padded(sample.masks[kept, inner[0], inner[1]], placed, (len(kept), *shape), 0, 1)
     image = _padded(sample.image[inner], placed, (*shape, 3), GREY, 0)
     return Sample(image, boxes[kept], sample.labels[kept], masks)
 
