@@ -94,7 +94,7 @@ def test_images_are_expanded_cropped_and_mirrored_each_by_chance():
     assert cropped == pytest.approx(0.45, abs=0.08)
     assert flipped == pytest.approx(0.5, abs=0.08)
     sides = np.array([s.image.shape[:2] for s in seen]) / (HEIGHT, WIDTH)
-    assert (0.5, 1 / 3) == pytest.approx(tuple(sides.min(0)), abs=0.05)  # a crop holds the object, of 20 pixels
+    assert pytest.approx(tuple(sides.min(0)), abs=0.05) == (0.5, 1 / 3)  # a crop holds the object, of 20 pixels
     assert 1.8 < sides.max() <= 2
 
 
