@@ -18,7 +18,7 @@ from automl_images.hyperparameters import check_inference, resolve, without_effe
 from automl_images.metrics.arrays import Sample
 from automl_images.prediction.detection import Predictor, detect
 from automl_images.prediction.tiles import merged
-from tests.helpers.detectors import CLASSES, RCNN, TASK, made, settings_of
+from tests.helpers.detectors import CLASSES, MASK, RCNN, TASK, made, settings_of, task_of
 from tests.helpers.oracle import Oracle, painted
 
 CPU = torch.device("cpu")
@@ -293,7 +293,7 @@ def test_an_image_has_no_more_detections_than_asked_for():
     assert Tiling.of(settings_of(RCNN, tile_grid_size="2x2", box_detections_per_img=7)).most == 7
 
 
-@pytest.mark.parametrize("name", [RCNN, "yolov5"])
+@pytest.mark.parametrize("name", [RCNN, "yolov5", MASK])
 def test_every_detector_predicts_by_its_settings_on_tiles(name, monkeypatch):
     model, seen = made(name), []
     image = np.random.default_rng(1).integers(0, 255, (64, 96, 3), dtype=np.uint8)
@@ -302,9 +302,10 @@ def test_every_detector_predicts_by_its_settings_on_tiles(name, monkeypatch):
     for grid, pieces in (("2x1", [(3, 64, 96), (3, 64, 64), (3, 64, 64)]), (None, [(3, 64, 96)])):
         given = settings_of(name, tile_grid_size=grid, **({"tile_overlap_ratio": 0.5} if grid else {}))
         seen.clear()
-        (found,) = Predictor(model, TASK, given, CLASSES, CPU).outputs([[image]])
+        (found,) = Predictor(model, task_of(name), given, CLASSES, CPU).outputs([[image]])
         assert seen == pieces
         assert found["size"] == (96, 64)
+        assert name != MASK or [m["size"] for m in found["masks"]] == [[64, 96]] * len(found["scores"]) != []
         assert (found["boxes"] >= 0).all() and (found["boxes"] <= (96, 64, 96, 64)).all()
 
 

@@ -1,11 +1,11 @@
-"""What detectors alone can be set to. Ranges and defaults are Azure's."""
+"""What detectors alone can be set to, those with masks included. Ranges and defaults are Azure's."""
 
 from __future__ import annotations
 
 from automl_images.hyperparameters.hyperparameter import Hyperparameter, Refusal, choice, count, flag, share
 
-_ALL = ("detection",)
-_TILED = ("detection", "instances")
+_ALL = ("detection", "instances")
+_MASKS = ("instances",)
 _LISTED: tuple[str, ...] = ()  # of the models alone whose rows list it
 
 ROWS = (
@@ -84,7 +84,7 @@ ROWS = (
         None,
         "Tiles along the width and the height, beside the whole image, in training, evaluations and predictions: small "
         "objects are seen larger, at (columns x rows + 1) times the work. Not set, or 1,1: the whole image alone.",
-        families=_TILED,
+        families=_ALL,
         inference=True,
     ),
     share(
@@ -93,7 +93,7 @@ ROWS = (
         "The part of a tile's width, and height, that it shares with the next; not 1.",
         needs={"tile_grid_size": None},
         refused=(Refusal(1, "makes every tile the whole image; lower it", {"tile_grid_size": None}),),
-        families=_TILED,
+        families=_ALL,
         inference=True,
     ),
     share(
@@ -103,7 +103,38 @@ ROWS = (
         "goes.",
         aliases=("tile_predictions_nms_threshold",),
         needs={"tile_grid_size": None},
-        families=_TILED,
+        families=_ALL,
         inference=True,
+    ),
+    share(
+        "mask_pixel_score_threshold",
+        0.5,
+        "A pixel needs a score above this to be inside a predicted mask.",
+        families=_MASKS,
+        inference=True,
+    ),
+    count(
+        "max_number_of_polygon_points",
+        100,
+        "Of a predicted polygon: more points are thinned out until it has at most these; 1 and 2 leave three.",
+        families=_MASKS,
+        inference=True,
+        needs={"export_as_image": (0,)},
+    ),
+    flag(
+        "export_as_image",
+        0,
+        "1 answers with a mask's image, white inside, in place of its polygons.",
+        families=_MASKS,
+        inference=True,
+    ),
+    choice(
+        "image_type",
+        "jpg",
+        "The file type of a mask's image; jpg is not exact at edges.",
+        choices=("jpg", "png", "bmp"),
+        families=_MASKS,
+        inference=True,
+        needs={"export_as_image": (1,)},
     ),
 )
