@@ -295,12 +295,13 @@ def test_an_image_has_no_more_detections_than_asked_for():
 
 @pytest.mark.parametrize("name", [RCNN, "yolov5", MASK])
 def test_every_detector_predicts_by_its_settings_on_tiles(name, monkeypatch):
-    model, seen = made(name), []
+    few = {} if name == "yolov5" else {"box_detections_per_img": 5}
+    model, seen = made(name, **few), []
     image = np.random.default_rng(1).integers(0, 255, (64, 96, 3), dtype=np.uint8)
     predict = model.predict
     monkeypatch.setattr(model, "predict", lambda images: seen.extend(i.shape for i in images) or predict(images))
     for grid, pieces in (("2x1", [(3, 64, 96), (3, 64, 64), (3, 64, 64)]), (None, [(3, 64, 96)])):
-        given = settings_of(name, tile_grid_size=grid, **({"tile_overlap_ratio": 0.5} if grid else {}))
+        given = settings_of(name, tile_grid_size=grid, tile_overlap_ratio=0.5, **few)
         seen.clear()
         (found,) = Predictor(model, task_of(name), given, CLASSES, CPU).outputs([[image]])
         assert seen == pieces
