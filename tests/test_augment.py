@@ -5,9 +5,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from pycocotools import mask as pycocotools
 
+from automl_images.annotations import Record
+from automl_images.annotations.labels.polygons import Instance, Polygons
+from automl_images.annotations.shapes import decoded, encoded, mask_of
 from automl_images.data.augment import mirrored, rcnn_augmentation
 from automl_images.data.detection import to_tensors
+from automl_images.data.instances import InstanceSamples
 from automl_images.data.tiles import GREY
 from automl_images.metrics.arrays import Sample
 
@@ -124,3 +130,28 @@ def test_an_object_of_less_than_a_pixel_is_not_lost_with_its_image():
     sample = Sample(np.zeros((40, 60, 3), np.uint8), np.float32([[10, 10, 10.5, 10.5]]), np.int64([0]))
     for seed in range(20):
         assert len(rcnn_augmentation(lambda _: sample)(0, seed).boxes) == 1
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 1000), st.data())
+def test_columns_of_a_mask_are_those_of_the_whole(height, width, seed, data):
+    mask = np.random.default_rng(seed).random((height, width)) < data.draw(st.sampled_from([0, 0.1, 0.6, 1]))
+    rle = encoded(mask)
+    theirs = pycocotools.decode({"size": [height, width], "counts": rle.counts.encode()})
+    left = data.draw(st.integers(0, width - 1))
+    right = data.draw(st.integers(left, width))
+    np.testing.assert_array_equal(decoded(rle), theirs)
+    np.testing.assert_array_equal(decoded(rle, left, right), theirs[:, left:right])
+
+
+def test_samples_have_the_masks_of_their_outlines_and_the_boxes_of_their_masks(tmp_path):
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(tmp_path / "a.png")
+    blot = np.zeros((HEIGHT, WIDTH), bool)
+    blot[5:20:3, 7:31:2] = True
+    crowd, empty = Instance("a", rle=encoded(~blot), isCrowd=True), Instance("a", rle=encoded(blot & False))
+    objects = (crowd, Instance("b", ((0.1, 0.1, 0.5, 0.2, 0.3, 0.9),)), empty, Instance("a", rle=encoded(blot)))
+    samples = InstanceSamples([Record(str(tmp_path / "a.png"), Polygons(objects), WIDTH, HEIGHT)], ["a", "b"])
+    sample = samples.training(0)
+    assert sample.labels.tolist() == [1, 0]
+    for instance, mask, box in zip((objects[1], objects[3]), sample.masks, sample.boxes, strict=True):
+        np.testing.assert_array_equal(mask, mask_of(instance, WIDTH, HEIGHT))
+        assert box.tolist() == bounds(mask)

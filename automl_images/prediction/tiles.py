@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from automl_images.annotations.labels.polygons import Rle
+from automl_images.annotations.shapes import decoded, encoded
 from automl_images.data.tiles import Tiling, Window
 from automl_images.metrics.arrays import box_area
 
@@ -97,8 +99,7 @@ def _in_frame(mask: Mapping[str, Any], window: Window, image: Window) -> dict[st
     """Return the run lengths of a mask of a window as those of the whole image."""
     if window == image:
         return dict(mask)
-    from faster_coco_eval.core import mask as coco
-
-    frame = np.zeros((image.bottom, image.right), np.uint8, order="F")
-    frame[window.top : window.bottom, window.left : window.right] = coco.decode(mask)
-    return dict(coco.encode(frame))
+    frame = np.zeros((image.bottom, image.right), bool, order="F")
+    own = Rle(window.bottom - window.top, window.right - window.left, mask["counts"].decode())
+    frame[window.top : window.bottom, window.left : window.right] = decoded(own)
+    return {"size": [image.bottom, image.right], "counts": encoded(frame).counts.encode()}
