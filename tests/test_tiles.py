@@ -18,8 +18,8 @@ from automl_images.hyperparameters import check_inference, resolve, without_effe
 from automl_images.metrics.arrays import Sample
 from automl_images.prediction.detection import Predictor, detect
 from automl_images.prediction.tiles import merged
+from benchmarks.tiling import Oracle, painted
 from tests.helpers.detectors import CLASSES, MASK, RCNN, TASK, made, settings_of, task_of
-from tests.helpers.oracle import Oracle, painted
 
 CPU = torch.device("cpu")
 GRID, LARGE = Tiling(3, 2, 0.25, 0.25, 100), Tiling(3, 2, 0.25, 0.25, 1000)
