@@ -12,6 +12,7 @@ from torch import Tensor
 
 from automl_images.data.augment import rcnn_augmentation
 from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, as_lists, classes_of
+from automl_images.data.tiles import Tiling, tiled
 from automl_images.errors import UserError
 from automl_images.metrics import detection_metrics
 from automl_images.models import catalogue
@@ -34,7 +35,7 @@ class DetectionModule(Module):
         return self.model.losses(*batch)
 
     def find(self, images: list[Tensor]) -> list[dict[str, Any]]:  # noqa: D102
-        return detect(self.model, images, self.device)
+        return detect(self.model, images, self.device, Tiling.of(self.settings))
 
     def score(self, found: Mapping[int, Any]) -> dict[str, Any]:  # noqa: D102
         order = sorted(found)
@@ -71,9 +72,10 @@ def prepared(job: Job, compute: Compute, machine: Machine, kind: type[Samples]) 
     samples.store.fill()
     if evaluated:
         scored.store.fill()
-    augment = model.augmentation(samples.training, len(samples)) or rcnn_augmentation(samples.training)
+    learned = tiled(samples, settings)
+    augment = model.augmentation(learned.training, len(learned)) or rcnn_augmentation(learned.training)
     training, validation = loaders(
-        machine, job, TrainingSet(samples, augment, job.seed), EvaluationSet(scored), as_lists
+        machine, job, TrainingSet(learned, augment, job.seed), EvaluationSet(scored), as_lists
     )
     if not compute.dtype:
         dtype = "bfloat16" if machine.on_gpu and torch.cuda.is_bf16_supported() else "float32"
