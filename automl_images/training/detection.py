@@ -73,9 +73,16 @@ def prepared(job: Job, compute: Compute, machine: Machine, kind: type[Samples]) 
     if evaluated:
         scored.store.fill()
     learned = tiled(samples, settings)
-    augment = model.augmentation(learned.training, len(learned)) or rcnn_augmentation(learned.training)
+    own = model.augmentation(learned.training, len(learned))
+    aspects = None if own else learned.aspects()  # a model's own makes squares
+    augment = own or rcnn_augmentation(learned.training)
     training, validation = loaders(
-        machine, job, TrainingSet(learned, augment, job.seed), EvaluationSet(scored), as_lists
+        machine,
+        job,
+        TrainingSet(learned, augment, job.seed),
+        EvaluationSet(scored),
+        as_lists,
+        aspects=aspects,
     )
     if not compute.dtype:
         dtype = "bfloat16" if machine.on_gpu and torch.cuda.is_bf16_supported() else "float32"
