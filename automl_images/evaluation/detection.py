@@ -26,12 +26,34 @@ def evaluate(predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:
         (``map`` and per class ``average_precision``), ``baseline``.
     """
     from automl_images.data.detection import checked_boxes
+
+    known = frozenset(predictor.classes)
+    for record in records:
+        checked_boxes(record, known)  # before the time that predicting takes
+    found, seconds = outputs(predictor, records)
+    return measured(records, found, predictor.settings, predictor.classes, seconds)
+
+
+def measured(
+    records: Sequence[Record],
+    found: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    classes: Sequence[str],
+    seconds: float,
+) -> Evaluated:
+    """Return what :func:`evaluate` does of detections that are there, a model's own or made elsewhere; without torch.
+
+    Args:
+        records: their labels are boxes of ``classes`` alone.
+        found: what is found on each record's image, with its ``size``; see `automl_images.metrics.arrays.flatten`.
+        settings: ``validation_metric_type``, ``validation_iou_threshold`` and ``box_score_thresh`` act.
+        classes: the class names.
+        seconds: how long it took to find them.
+    """
+    from automl_images.annotations import Boxes
     from automl_images.metrics import detection_metrics, truth_arrays, voc_map
 
-    settings, classes = predictor.settings, predictor.classes
-    known = frozenset(classes)
-    boxes = [checked_boxes(record, known) for record in records]
-    found, seconds = outputs(predictor, records)
+    boxes = [record.label.boxes for record in records if isinstance(record.label, Boxes)]
     truth = [truth_arrays(b, classes, f["size"]) for b, f in zip(boxes, found, strict=True)]
     kind, iou, score = (settings[n] for n in ("validation_metric_type", "validation_iou_threshold", "box_score_thresh"))
     metrics = detection_metrics(truth, found, classes, "coco" if kind == "coco" else "coco_voc", iou, score)
