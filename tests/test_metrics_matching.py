@@ -16,9 +16,9 @@ from automl_images.metrics.matching import (
     best_thresholds,
     confidence_curves,
     confusion_matrix,
-    matched,
     mistakes,
     overlaps,
+    paired,
 )
 
 A, B, FAR = (0, 0, 10, 10), (20, 0, 30, 10), (50, 50, 60, 60)
@@ -58,7 +58,7 @@ def masked(image, size=(64, 64)):
 
 
 def best(expected, detections):
-    return best_thresholds(matched(expected, detections, NAMES, 0.5), NAMES, 0.5)
+    return best_thresholds(paired(expected, detections, NAMES, 0.5), NAMES, 0.5)
 
 
 def test_the_matrix_counts_what_is_taken_for_what():
@@ -81,8 +81,8 @@ def test_a_crowd_swallows_detections_of_its_class():
     expected = [truth((whole, CAT), (A, CAT), crowd=[0])]
     detections = [found((A, CAT, 0.9), (B, CAT, 0.8), (FAR, CAT, 0.7), (FAR, DOG, 0.6))]
     assert confusion_matrix(expected, detections, NAMES, 0.5, 0) == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
-    assert matched(expected, detections, NAMES, 0.5).truth.tolist() == [1, -2, -2, -1]
-    (wrong,) = mistakes(expected, matched(expected, detections, NAMES, 0.5), 0)
+    assert paired(expected, detections, NAMES, 0.5).truth.tolist() == [1, -2, -2, -1]
+    (wrong,) = mistakes(expected, paired(expected, detections, NAMES, 0.5), 0)
     assert not wrong.missed.any()
     assert wrong.false.tolist() == [False, False, False, True]
     assert best(expected, detections)["per_class"]["cat"] == {
@@ -97,7 +97,7 @@ def test_a_crowd_swallows_detections_of_its_class():
 def test_mistakes_depend_on_the_score():
     expected = [truth(), truth((A, CAT), (B, DOG))]
     detections = [found((A, CAT, 0.5)), found((A, CAT, 0.9), (A, CAT, 0.8), (B, DOG, 0.3))]
-    pairs = matched(expected, detections, NAMES, 0.5)
+    pairs = paired(expected, detections, NAMES, 0.5)
 
     def at(score):
         return [(w.missed.tolist(), w.false.tolist()) for w in mistakes(expected, pairs, score)]
@@ -114,7 +114,7 @@ def test_masks_decide_where_both_sides_have_them():
     overlap = overlaps(masked(expected), masked(detections))  # 5 x 10 and 2 x 10 pixels
     assert overlap.tolist() == [[pytest.approx(0.4)]]
     pair = [masked(expected)], [masked(detections)]
-    assert matched(*pair, NAMES, 0.5).truth.tolist() == [-1]
+    assert paired(*pair, NAMES, 0.5).truth.tolist() == [-1]
     assert confusion_matrix(*pair, NAMES, 0.5, 0.1) == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
     assert confusion_matrix(*pair, NAMES, 0.4, 0.1) == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
     crowd = {**masked(expected), "crowd": np.array([True])}
@@ -157,7 +157,7 @@ def test_what_is_undefined_is_null():
     assert thresholds["per_class"]["cat"] == {**nothing, "f1": 0.0, "recall": 0.0, "count": 1}
     assert best([], [])["overall"] == best([truth()], [found()])["overall"] == nothing
     json.dumps(thresholds, allow_nan=False)
-    curves = confidence_curves(matched([truth()], [found((A, CAT, 0.5))], NAMES, 0.5))
+    curves = confidence_curves(paired([truth()], [found((A, CAT, 0.5))], NAMES, 0.5))
     assert set(curves["recall"]) == set(curves["f1"]) == {None}
     assert curves["precision"][0] == 0
     assert curves["precision"][-1] is None
@@ -165,7 +165,7 @@ def test_what_is_undefined_is_null():
 
 
 def test_curves_are_strictly_above_the_score():
-    curves = confidence_curves(matched([truth((A, CAT), (B, CAT))], [found((A, CAT, 0.5))], NAMES, 0.5))
+    curves = confidence_curves(paired([truth((A, CAT), (B, CAT))], [found((A, CAT, 0.5))], NAMES, 0.5))
     at = curves["score"].index(0.5)
     assert len(curves["score"]) == len(curves["f1"]) == POINTS
     assert (curves["recall"][at - 1], curves["recall"][at]) == (0.5, 0)
@@ -193,7 +193,7 @@ def pairs(drawn):
 def test_everything_is_counted_once(drawn, threshold):
     expected, detections = pairs(drawn)
     matrix = np.array(confusion_matrix(expected, detections, NAMES, 0.5, threshold))
-    pairing = matched(expected, detections, NAMES, 0.5)
+    pairing = paired(expected, detections, NAMES, 0.5)
     assert matrix[:-1].sum(1).tolist() == pairing.expected.tolist()
     above = pairing.scores > threshold
     swallowed = (pairing.truth == -2)[above].sum()
@@ -229,7 +229,7 @@ def test_without_crowds_the_figures_are_vocs(drawn):
 @given(images)
 def test_curves_are_what_the_thresholds_say(drawn):
     expected, detections = pairs(drawn)
-    pairing = matched(expected, detections, NAMES, 0.5)
+    pairing = paired(expected, detections, NAMES, 0.5)
     curves = confidence_curves(pairing)
     overall = best_thresholds(pairing, NAMES, 0.5)["overall"]
     reached = [value for value in curves["f1"] if value is not None]
@@ -260,7 +260,7 @@ def test_many_detections_take_seconds():
 
     expected, detections = [drawn(7, False) for _ in range(1000)], [drawn(36, True) for _ in range(1000)]
     started = time.process_time()
-    pairing = matched(expected, detections, names, 0.5)
+    pairing = paired(expected, detections, names, 0.5)
     thresholds, curves = best_thresholds(pairing, names, 0.5), confidence_curves(pairing)
     matrix = confusion_matrix(expected, detections, names, 0.5, 0.3)
     assert time.process_time() - started < 5

@@ -19,7 +19,7 @@ POINTS = 201  # of a curve over scores from 0 to 1
 _FALSE, _SWALLOWED = -1, -2
 
 
-class Matched(NamedTuple):
+class Pairing(NamedTuple):
     """All detections, matched within each class.
 
     Each detection, by falling score, goes to the ground truth of its class and image that it overlaps most; the first
@@ -46,12 +46,12 @@ class Mistakes(NamedTuple):
     false: np.ndarray
 
 
-def matched(
+def paired(
     truth: Sequence[Mapping[str, Any]],
     detections: Sequence[Mapping[str, Any]],
     classes: Sequence[str],
     iou_threshold: float,
-) -> Matched:
+) -> Pairing:
     """Match the detections of all images.
 
     Args:
@@ -79,23 +79,23 @@ def matched(
         owners.append(owner)
     joined = np.concatenate([*owners, np.zeros(0, np.int64)])
     expected_of = np.bincount(flat.labels[~flat.crowd], minlength=len(classes))
-    return Matched(found.scores, found.labels, found.image, joined, expected_of)
+    return Pairing(found.scores, found.labels, found.image, joined, expected_of)
 
 
-def mistakes(truth: Sequence[Mapping[str, Any]], found: Matched, score: float) -> list[Mistakes]:
+def mistakes(truth: Sequence[Mapping[str, Any]], found: Pairing, score: float) -> list[Mistakes]:
     """Return what is missed and what is false on each image, of detections with a score strictly above ``score``."""
-    above = found.scores > score
+    kept = found.scores > score
     starts = np.searchsorted(found.image, np.arange(len(truth) + 1))
     result = []
     for n, expected in enumerate(truth):
         rows = slice(starts[n], starts[n + 1])
         missed, owner = ~_crowd(expected), found.truth[rows]
-        missed[owner[above[rows] & (owner >= 0)]] = False
-        result.append(Mistakes(missed, above[rows] & (owner == _FALSE)))
+        missed[owner[kept[rows] & (owner >= 0)]] = False
+        result.append(Mistakes(missed, kept[rows] & (owner == _FALSE)))
     return result
 
 
-def confidence_curves(found: Matched) -> dict[str, list[float | None]]:
+def confidence_curves(found: Pairing) -> dict[str, list[float | None]]:
     """Return precision, recall and F1 over all classes' boxes by the score that detections must exceed.
 
     Returns:
@@ -114,7 +114,7 @@ def confidence_curves(found: Matched) -> dict[str, list[float | None]]:
     }
 
 
-def best_thresholds(found: Matched, classes: Sequence[str], iou_threshold: float) -> dict[str, Any]:
+def best_thresholds(found: Pairing, classes: Sequence[str], iou_threshold: float) -> dict[str, Any]:
     """Return the score of the best F1, over the boxes of all classes and of each.
 
     Detections *strictly* above a threshold count. It lies midway between the lowest score that is to be kept and the
@@ -151,7 +151,7 @@ def confusion_matrix(
     flatten(truth, detections, classes)
     matrix = np.zeros((len(classes) + 1, len(classes) + 1), dtype=np.int64)
     for expected, given in zip(truth, detections, strict=True):
-        one = _above(given, score)
+        one = above(given, score)
         labels, predicted = np.asarray(expected["labels"], np.int64), np.asarray(one["labels"], np.int64)
         crowd, overlap = _crowd(expected), overlaps(expected, one)
         free, unused = ~crowd, np.ones(len(predicted), bool)
@@ -196,7 +196,7 @@ class _Ranked(NamedTuple):
     expected: int
 
 
-def _ranked(found: Matched, label: int | None) -> _Ranked:
+def _ranked(found: Pairing, label: int | None) -> _Ranked:
     """Return the detections of a class, or of all."""
     counts = found.truth != _SWALLOWED
     rows = np.flatnonzero(counts if label is None else counts & (found.labels == label))
@@ -228,7 +228,7 @@ def _best(ranked: _Ranked) -> dict[str, Any]:
     }
 
 
-def _above(found: Mapping[str, Any], score: float) -> dict[str, Any]:
+def above(found: Mapping[str, Any], score: float) -> dict[str, Any]:
     """Return an image's detections with a score strictly above one."""
     keep = np.asarray(found["scores"]) > score
     one: dict[str, Any] = {name: np.asarray(found[name])[keep] for name in ("boxes", "labels", "scores")}
