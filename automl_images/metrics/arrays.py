@@ -60,7 +60,8 @@ class Detections(NamedTuple):
     def above(self, score: float) -> Detections:
         """Return the detections whose score is strictly greater."""
         keep = self.scores > score
-        return Detections(*(None if a is None else a[keep] for a in self))
+        masks = None if self.masks is None else self.masks[keep]
+        return Detections(self.boxes[keep], self.labels[keep], self.scores[keep], self.image[keep], masks)
 
 
 def truth_arrays(boxes: Iterable[Box], classes: Sequence[str], size: tuple[int, int]) -> dict[str, Any]:
@@ -117,6 +118,13 @@ def box_area(boxes: np.ndarray) -> np.ndarray:
     return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
 
 
+def mask_area(masks: np.ndarray) -> np.ndarray:
+    """Return the pixels [n] inside masks, run lengths [n] as in `Truth`."""
+    from faster_coco_eval import mask as coco
+
+    return np.asarray(coco.area(masks.tolist()), dtype=np.float64).reshape(-1)
+
+
 def flatten(
     truth: Sequence[Mapping[str, Any]], detections: Sequence[Mapping[str, Any]], classes: Sequence[str]
 ) -> tuple[Truth, Detections]:
@@ -150,17 +158,11 @@ def flatten(
         _check_sizes(masks, image, found_masks, found_image)
     area = _column(truth, "area", image, np.float64, "ground truth", np.nan)
     unknown = np.isnan(area)
-    area[unknown] = box_area(boxes[unknown]) if masks is None else mask_area(masks[unknown])
+    if unknown.any():
+        area[unknown] = box_area(boxes[unknown]) if masks is None else mask_area(masks[unknown])
     crowd = _column(truth, "crowd", image, bool, "ground truth", False)
     joined = Truth(boxes, labels, crowd, image, area, masks)
     return joined, Detections(found_boxes, found_labels, scores, found_image, found_masks)
-
-
-def mask_area(masks: np.ndarray) -> np.ndarray:
-    """Return the pixels [n] inside masks, run lengths [n] as in `Truth`."""
-    from faster_coco_eval import mask as coco
-
-    return np.asarray(coco.area(masks.tolist()), dtype=np.float64).reshape(-1)
 
 
 def _join(images: Sequence[Mapping[str, Any]], classes: int, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -185,14 +187,16 @@ def _column(
     images: Sequence[Mapping[str, Any]], key: str, image: np.ndarray, kind: Any, what: str, default: Any = None
 ) -> np.ndarray:
     """Return one value an object; a key may be missing or None if there is a ``default``."""
-    counts = np.bincount(image, minlength=len(images)).tolist()
-    given = [i[key] if default is None else i.get(key) for i in images]
-    for n, (values, count) in enumerate(zip(given, counts, strict=True)):
+    counts, columns = np.bincount(image, minlength=len(images)).tolist(), []
+    for n, (one, count) in enumerate(zip(images, counts, strict=True)):
+        values = one[key] if default is None else one.get(key)
         if values is None:
-            given[n] = np.full(count, default)
+            values = np.full(count, default)
         elif len(values) != count:
             raise ValueError(f"{what}: image {n} has {count} boxes, {len(values)} {key}")
-    return np.concatenate([v for v in given if len(v)] or [np.zeros(0)], dtype=kind, casting="unsafe")
+        if count:
+            columns.append(values)
+    return np.concatenate(columns or [np.zeros(0)], dtype=kind, casting="unsafe")
 
 
 def _masks(images: Sequence[Mapping[str, Any]], image: np.ndarray, what: str) -> np.ndarray | None:
@@ -210,8 +214,11 @@ def _masks(images: Sequence[Mapping[str, Any]], image: np.ndarray, what: str) ->
 
 
 def _check_sizes(masks: np.ndarray, image: np.ndarray, found: np.ndarray, found_image: np.ndarray) -> None:
-    sizes: dict[int, tuple[int, ...]] = {}
-    for n, mask in zip([*image.tolist(), *found_image.tolist()], [*masks, *found], strict=True):
-        size = tuple(mask["size"])
-        if sizes.setdefault(n, size) != size:
-            raise ValueError(f"image {n} has masks of {sizes[n][1]} x {sizes[n][0]} and {size[1]} x {size[0]} pixels")
+    sizes = np.array([mask["size"] for mask in (*masks, *found)]).reshape(-1, 2)
+    places = np.concatenate([image, found_image])
+    _, first, of = np.unique(places, return_index=True, return_inverse=True)
+    wrong = np.flatnonzero((sizes != sizes[first][of]).any(axis=1))
+    if len(wrong):
+        (height, width), (other_height, other_width) = sizes[first][of][wrong[0]], sizes[wrong[0]]
+        what = f"{width} x {height} and {other_width} x {other_height}"
+        raise ValueError(f"image {places[wrong[0]]} has masks of {what} pixels")

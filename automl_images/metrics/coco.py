@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from automl_images.metrics.arrays import Detections, Truth, flatten, mask_area
+from automl_images.metrics.arrays import Detections, Truth, flatten
 
 # Written out as pycocotools' own linspace gives them: np.arange's are off in the last digit.
 IOU_THRESHOLDS = tuple(float(t) for t in np.linspace(0.5, 0.95, 10))
 _AREAS = ("all", "small", "medium", "large")
 _LIMITS = (1, 10, 100)  # detections an image and class, those of highest score
-_process: int | None = None  # in which hotcoco's threads run
+_processes: set[int] = set()  # in which hotcoco's threads run; a forked one inherits the entry, not the threads
 
 
 class Accumulated(NamedTuple):
@@ -98,18 +98,19 @@ def accumulate(truth: Truth, detections: Detections, classes: int, thresholds: S
         RuntimeError: the process was forked from one that has done this; it would wait for ever for threads that a
             fork does not take along.
     """
-    global _process
-    if _process not in (None, os.getpid()):
+    if _processes - {os.getpid()}:
         raise RuntimeError("COCO's figures were computed before this process was forked; start it by spawn")
-    _process = os.getpid()
-    from hotcoco import COCO, COCOeval
+    _processes.add(os.getpid())
+    from hotcoco import COCO, COCOeval, mask
 
     images = int(max(truth.image.max(initial=-1), detections.image.max(initial=-1))) + 1
     if not images or not classes:
         shape = (classes, len(_AREAS), len(_LIMITS))
         empty = (np.full((len(thresholds), *points, *shape), -1.0) for points in ((101,), ()))
         return Accumulated(tuple(thresholds), *empty)
-    masks = truth.masks is not None and detections.masks is not None
+    masks = found_masks = None
+    if truth.masks is not None and detections.masks is not None:
+        masks, found_masks = truth.masks.tolist(), detections.masks.tolist()
     expected = COCO.from_arrays(
         [{"id": i + 1} for i in range(images)],
         [{"id": c + 1, "name": str(c)} for c in range(classes)],
@@ -118,18 +119,18 @@ def accumulate(truth: Truth, detections: Detections, classes: int, thresholds: S
         _sides(truth.boxes),
         area=truth.area,
         iscrowd=truth.crowd,
-        segmentation=truth.masks.tolist() if masks else None,
+        segmentation=masks,
     )
     columns = (detections.image + 1, _sides(detections.boxes), detections.scores, detections.labels + 1)
-    found = expected.load_res(np.column_stack(columns), segmentation=detections.masks.tolist() if masks else None)
-    if masks:  # else a mask's size would be its box's
-        found.update_anns(ids=np.arange(len(detections.scores)) + 1, area=mask_area(detections.masks))
-    evaluation = COCOeval(expected, found, "segm" if masks else "bbox")
+    found = expected.load_res(np.column_stack(columns), segmentation=found_masks)
+    if found_masks is not None:  # else a mask's size would be its box's
+        found.update_anns(ids=np.arange(len(found_masks)) + 1, area=mask.area(found_masks))
+    evaluation = COCOeval(expected, found, "bbox" if masks is None else "segm")
     evaluation.params.iou_thrs = list(thresholds)
     evaluation.params.max_dets = list(_LIMITS)
     evaluation.evaluate()
     evaluation.accumulate()
-    tables = evaluation.eval
+    tables: Any = evaluation.eval
     return Accumulated(tuple(thresholds), tables["precision"], tables["recall"])
 
 
