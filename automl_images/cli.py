@@ -225,13 +225,17 @@ def evaluate(
     data: Annotated[str, typer.Argument(help="Records (JSONL).")],
     output: Annotated[str, typer.Argument(help="The folder to write metrics.json and report.html to.")],
     title: Annotated[str | None, typer.Option(help="The report's heading.")] = None,
+    keep_thresholds: Annotated[
+        bool,
+        typer.Option("--keep-thresholds", help="Write the scores of the best F1 into the model folder, for predict."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a model: all metrics of its task, per class, and a report."""
     from automl_images.evaluation import summary_lines
     from automl_images.steps.evaluate import evaluate_model
 
-    result = evaluate_model(model, data, output, title=title)
+    result = evaluate_model(model, data, output, title=title, keep_thresholds=keep_thresholds)
     _print(result, as_json, "\n".join(summary_lines(result)))
 
 

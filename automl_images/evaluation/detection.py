@@ -64,9 +64,9 @@ def measured(
     Returns:
         ``metrics``: what :func:`automl_images.metrics.detection_metrics` returns, with ``coco``; ``thresholds``,
         ``confusion_matrix``, of the functions in `automl_images.metrics.matching`, the latter above ``shown_above``.
-        ``more``: ``voc`` (``map`` and per class ``average_precision``), ``baseline``. ``curves``: ``classes``, of
-        :func:`automl_images.metrics.voc_map`, and ``confidence``. ``examples``: the images with most missed and false
-        detections, then some without any: ``image``, ``name``, ``truth``, ``found``, ``missed``, ``false``.
+        ``more``: ``baseline``. ``curves``: ``classes``, of :func:`automl_images.metrics.voc_map`, and ``confidence``.
+        ``examples``: the images with most missed and false detections, then some without any: ``image``, ``name``,
+        ``truth``, ``found``, ``missed``, ``false``.
     """
     from automl_images.metrics import detection_metrics, voc_map
     from automl_images.metrics import matching as match
@@ -78,10 +78,11 @@ def measured(
     metrics["thresholds"] = match.best_thresholds(pairing, classes, iou)
     metrics["confusion_matrix"] = match.confusion_matrix(truth, found, classes, iou, shown_above)
     metrics["shown_above"] = shown_above
-    voc = voc_map(truth, found, classes, iou)
-    average = {"map": voc["map"], **{n: f["average_precision"] for n, f in voc["per_class"].items()}}
-    more = {"voc": average, "baseline": {"mean_average_precision": 0.0}}  # of a model that finds nothing
-    curves = {"classes": voc["curves"], "confidence": match.confidence_curves(pairing)}
+    more = {"baseline": {"mean_average_precision": 0.0}}  # of a model that finds nothing
+    curves = {
+        "classes": voc_map(truth, found, classes, iou)["curves"],
+        "confidence": match.confidence_curves(pairing),
+    }
     shown = _examples(records, truth, found, match.mistakes(truth, pairing, shown_above), shown_above)
     return Evaluated(metrics, more, curves, shown, seconds)
 
@@ -128,6 +129,8 @@ def scalars(result: Mapping[str, Any]) -> dict[str, float | None]:
     names = ("mean_average_precision", "mean_average_precision_above_threshold", "precision", "recall")
     best = result["thresholds"]["overall"]
     found = {**{n: result[n] for n in names}, "best_f1": best["f1"], "best_f1_threshold": best["threshold"]}
+    found |= {f"{n}_map": result[n]["map"] for n in ("voc", "voc_2007")}
+    found["log_average_miss_rate"] = result["log_average_miss_rate"]
     boxes = {f"box_{n}": result["box"][n] for n in names} if "box" in result else {}
     return {**found, **result["coco"], **boxes}
 
@@ -142,7 +145,7 @@ def headline(result: Mapping[str, Any]) -> dict[str, float | None]:
 def summary_lines(result: Mapping[str, Any]) -> list[str]:
     """Return an evaluation for people: a line a class, then the means; of masks, with the boxes' figure behind them."""
     voc, coco, box, by_class = result["voc"], result["coco"], result.get("box"), result["per_label_metrics"]
-    rows = [(name, f["count"], voc[name], f["coco_map"], f["coco_map_50"]) for name, f in by_class.items()]
+    rows = [(name, f["count"], f["voc"], f["coco_map"], f["coco_map_50"]) for name, f in by_class.items()]
     rows.append(("all (mean)", sum(row[1] for row in rows), voc["map"], coco["map"], coco["map_50"]))
     behind = [""] * len(rows)
     if box:

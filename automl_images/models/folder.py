@@ -143,7 +143,9 @@ def best_threshold(folder: Path) -> dict[str, float]:
     if value is None:
         return {}
     if type(value) not in (int, float) or not 0 <= value <= 1:
-        raise UserError(f"{folder}/{THRESHOLDS}: the overall threshold is no score from 0 to 1; evaluate writes it anew")
+        raise UserError(
+            f"{folder}/{THRESHOLDS}: the overall threshold is no score from 0 to 1; evaluate writes it anew"
+        )
     return {"box_score_thresh": float(value)}
 
 
