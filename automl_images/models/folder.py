@@ -139,13 +139,11 @@ def best_threshold(folder: Path) -> dict[str, float]:
     except FileNotFoundError:
         return {}
     except (ValueError, LookupError, TypeError, RecursionError):
-        raise UserError(f"{folder}/{THRESHOLDS}: has no overall threshold; evaluate writes it anew") from None
+        raise UserError(f"{folder}/{THRESHOLDS}: has no overall threshold; remove the file") from None
     if value is None:
         return {}
     if type(value) not in (int, float) or not 0 <= value <= 1:
-        raise UserError(
-            f"{folder}/{THRESHOLDS}: the overall threshold is no score from 0 to 1; evaluate writes it anew"
-        )
+        raise UserError(f"{folder}/{THRESHOLDS}: its overall threshold is no score from 0 to 1; remove the file")
     return {"box_score_thresh": float(value)}
 
 

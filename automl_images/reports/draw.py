@@ -66,7 +66,8 @@ def draw_boxes(
     draw = ImageDraw.Draw(canvas)
     width = max(3, round(max(size) / 280))
     places = [_placed(box, image.size, size) for box in boxes]
-    drawn = list(zip(places, labels, notes or [""] * len(labels), masks or [None] * len(labels), strict=True))
+    without: list[Image.Image | None] = [None] * len(labels)
+    drawn = list(zip(places, labels, notes or [""] * len(labels), masks or without, strict=True))
     # The first last, so that it lies on top; but it is the first to choose a place for its label.
     for (x0, y0, x1, y1), label, note, mask in reversed(drawn):
         colour, line = colours.get(label, _GREY), width if note or notes is None else max(2, width // 2)

@@ -53,13 +53,9 @@ def evaluate_model(
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
         predictor = load_model(storage.get_folder(model, Path(scratch)))
     if keep_thresholds and not storage.is_local(model):
-        raise UserError(
-            f"{storage.redact(model)}: is on a store; thresholds are kept in a model folder on this machine"
-        )
+        raise UserError(f"{storage.redact(model)}: is on a store; thresholds are kept in a folder on this machine")
     if keep_thresholds and "box_score_thresh" not in predictor.settings:
-        raise UserError(
-            f"{storage.redact(model)}: thresholds are kept of detectors; this model's task is {predictor.task}"
-        )
+        raise UserError(f"{storage.redact(model)}: a model for {predictor.task} has no score threshold to keep")
     records = list(read_records(data, get_task(predictor.task).label))
     if not records:
         raise UserError(f"{storage.redact(data)}: has no image to evaluate on")

@@ -52,10 +52,8 @@ def predict_images(
         if overrides:
             predictor = load_model(folder, **check_inference(predictor.settings["model_name"], overrides))
     for name, value in predictor.working_point.items():
-        print(
-            f"predict: {name} {value:.4g}, of the best F1 on validation; --set {name}=... for another one",
-            file=sys.stderr,
-        )
+        own = f"--set {name}={predictor.settings[name]:g} for the model's own"
+        print(f"predict: {name} {value:.4g}, of the best F1 on validation; {own}", file=sys.stderr)
     predictor.settings |= predictor.working_point
     report: Family = part("reports", predictor.task)
     one = output is not None and len(files) == 1 and is_image(output.name)
