@@ -225,13 +225,17 @@ def evaluate(
     data: Annotated[str, typer.Argument(help="Records (JSONL).")],
     output: Annotated[str, typer.Argument(help="The folder to write metrics.json and report.html to.")],
     title: Annotated[str | None, typer.Option(help="The report's heading.")] = None,
+    keep_thresholds: Annotated[
+        bool,
+        typer.Option("--keep-thresholds", help="Write the scores of the best F1 into the model folder, for predict."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a model: all metrics of its task, per class, and a report."""
     from automl_images.evaluation import summary_lines
     from automl_images.steps.evaluate import evaluate_model
 
-    result = evaluate_model(model, data, output, title=title)
+    result = evaluate_model(model, data, output, title=title, keep_thresholds=keep_thresholds)
     _print(result, as_json, "\n".join(summary_lines(result)))
 
 
@@ -286,7 +290,11 @@ def predict(
     output: Annotated[Path | None, typer.Option(help="Draw predictions: a file for one image, else a folder.")] = None,
     settings: Settings = [],  # noqa: B006
 ) -> None:
-    """Predict images; print JSON, one line an image."""
+    """Predict images; print JSON, one line an image.
+
+    Of a detector's finds those count with a score above that of the best F1 on validation, over all classes, which the
+    model folder knows; --set box_score_thresh=0.5 is another one. An endpoint goes by box_score_thresh alone.
+    """
     from automl_images.steps.predict import predict_images
 
     for line in predict_images(model, images, output, _settings(settings)):
