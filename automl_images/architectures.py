@@ -95,20 +95,35 @@ def _cifar_resnet(depth: int) -> Architecture:
     return _classifier(f"resnet{depth}", "cifar", str(depth), groups=groups, least_side=8, doubled_to=0)
 
 
-def _faster_rcnn(depth: int, weights: str, weights_prefix: str = "network.") -> Architecture:
+def _detector(
+    name: str, network: str, builder: str, heads: tuple[str, ...], coco: str | None = None, **more: Any
+) -> Architecture:
+    """Return the row of one of torchvision's detectors; ``coco`` are weights of the whole, else of the backbone."""
+    backbone = "ResNet" + network.removeprefix("resnet") + "_Weights.IMAGENET1K_V1"
     return Architecture(
-        f"fasterrcnn_resnet{depth}_fpn",
-        "detection",
-        "automl_images.models.faster_rcnn:FasterRcnn",
-        "torchvision",
-        f"resnet{depth}",
-        _stages("network.backbone.body", 4),
-        weights=weights,
-        weights_prefix=weights_prefix,
+        name,
+        **{"family": "detection", **more},
+        builder=f"automl_images.models.rcnn:{builder}",
+        library="torchvision",
+        network=network,
+        groups=_stages("network.backbone.body", 4),
+        weights=coco or backbone,
+        weights_prefix="network." if coco else "network.backbone.body.",
         frozen_norms=True,
         settings=("min_size", "max_size", "box_detections_per_img"),
-        head=("roi_heads.box_predictor",),
+        head=heads,
     )
+
+
+def _faster_rcnn(depth: int, coco: str | None = None) -> Architecture:
+    heads = ("roi_heads.box_predictor",)
+    return _detector(f"fasterrcnn_resnet{depth}_fpn", f"resnet{depth}", "faster_rcnn", heads, coco)
+
+
+def _mask_rcnn(depth: int, coco: str | None = None) -> Architecture:
+    heads = ("roi_heads.box_predictor", "roi_heads.mask_predictor.mask_fcn_logits")
+    name = f"maskrcnn_resnet{depth}_fpn"
+    return _detector(name, f"resnet{depth}", "mask_rcnn", heads, coco, family="instances")
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -154,8 +169,23 @@ ARCHITECTURES: dict[str, Architecture] = {
                 "box_score_thresh": 0.1,
             },
         ),
-        _faster_rcnn(18, "ResNet18_Weights.IMAGENET1K_V1", "network.backbone.body."),
+        _faster_rcnn(18),
+        _faster_rcnn(34),
         _faster_rcnn(50, "FasterRCNN_ResNet50_FPN_Weights.COCO_V1"),
+        _faster_rcnn(101),
+        _faster_rcnn(152),
+        _detector(
+            "retinanet_resnet50_fpn",
+            "resnet50",
+            "retinanet",
+            ("head.classification_head.cls_logits",),
+            "RetinaNet_ResNet50_FPN_Weights.COCO_V1",
+        ),
+        _mask_rcnn(18),
+        _mask_rcnn(34),
+        _mask_rcnn(50, "MaskRCNN_ResNet50_FPN_Weights.COCO_V1"),
+        _mask_rcnn(101),
+        _mask_rcnn(152),
     )
 }
 

@@ -14,12 +14,16 @@ from automl_images.steps.hyperparameters import list_hyperparameters
 from automl_images.tasks import TASKS
 
 SINGLE, MULTI, BOXES = "image-classification", "image-classification-multilabel", "image-object-detection"
+MASKS = "image-instance-segmentation"
 VITS = ("vits16r224", "vitb16r224", "vitl16r224")
 AZURES = ("mobilenetv2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnest50", "resnest101")
 CLASSIFIERS = {*AZURES, "seresnext", *VITS, *(f"resnet{n}" for n in (200, 20, 32, 44, 56, 110))}
-DETECTORS = {"yolov5", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet50_fpn"}
+DEPTHS = (18, 34, 50, 101, 152)
+DETECTORS = {"yolov5", "retinanet_resnet50_fpn", *(f"fasterrcnn_resnet{depth}_fpn" for depth in DEPTHS)}
 MODELS = {t.name: models_of(t.family) for t in TASKS.values() if t.default_model}
 COUNT, SHARE, FLAG, TEXT = "at least 1", "0 to 1", "0 or 1", "any text"
+
+BATCHES = {"vits16r224": 128, "vitb16r224": 48, "vitl16r224": 10, "yolov5": 16, SINGLE: 78, MULTI: 78}
 
 # name: type, range, Azure's default; a mapping is by task or model, the model's going before
 EVERYWHERE = {
@@ -27,12 +31,30 @@ EVERYWHERE = {
     "training_batch_size": (
         "int",
         COUNT,
-        {"vits16r224": 128, "vitb16r224": 48, "vitl16r224": 10, "yolov5": 16, SINGLE: 78, MULTI: 78, BOXES: 2},
+        {
+            "vits16r224": 128,
+            "vitb16r224": 48,
+            "vitl16r224": 10,
+            "yolov5": 16,
+            SINGLE: 78,
+            MULTI: 78,
+            BOXES: 2,
+            MASKS: 2,
+        },
     ),
     "validation_batch_size": (
         "int",
         COUNT,
-        {"vits16r224": 128, "vitb16r224": 48, "vitl16r224": 10, "yolov5": 16, SINGLE: 78, MULTI: 78, BOXES: 1},
+        {
+            "vits16r224": 128,
+            "vitb16r224": 48,
+            "vitl16r224": 10,
+            "yolov5": 16,
+            SINGLE: 78,
+            MULTI: 78,
+            BOXES: 1,
+            MASKS: 1,
+        },
     ),
     "grad_accumulation_step": ("int", COUNT, 1),
     "early_stopping": ("flag", FLAG, 1),
@@ -52,6 +74,7 @@ EVERYWHERE = {
             SINGLE: 0.01,
             MULTI: 0.035,
             BOXES: 0.005,
+            MASKS: 0.005,
         },
     ),
     "lr_scheduler": ("choice", "one of warmup_cosine, step", "warmup_cosine"),
@@ -90,6 +113,12 @@ RCNN = {
     "min_size": ("int", COUNT, 600),
     "max_size": ("int", COUNT, 1333),
     "box_detections_per_img": ("int", COUNT, 100),
+}
+MASKED = {
+    "mask_pixel_score_threshold": ("float", SHARE, 0.5),
+    "max_number_of_polygon_points": ("int", COUNT, 100),
+    "export_as_image": ("flag", FLAG, 0),
+    "image_type": ("choice", "one of jpg, png, bmp", "jpg"),
 }
 YOLO = {
     "img_size": ("int", COUNT, 640),
@@ -159,8 +188,8 @@ ALL = [(task, model) for task in MODELS for model in MODELS[task]]
 def table(task, model):
     """Return name: (type, range, Azure's default) of what the tables have for a model."""
     rows = dict(EVERYWHERE)
-    if task == BOXES:
-        rows |= BOTH_DETECTORS | (YOLO if model == "yolov5" else RCNN)
+    if task in (BOXES, MASKS):
+        rows |= BOTH_DETECTORS | (YOLO if model == "yolov5" else RCNN) | (MASKED if task == MASKS else {})
         both = ("early_stopping_min_epochs", "early_stopping_tolerance", "eps", "gamma", "lr_scheduler")
         names = {ours for ours, *_ in SAGEMAKER.values()} & {*both, "lr_scheduler_factor", "lr_scheduler_step"}
     else:
@@ -179,10 +208,11 @@ def pick(default, task, model):
 
 
 def test_every_task_has_its_models():
-    assert set(MODELS) == {SINGLE, MULTI, BOXES}
+    assert set(MODELS) == {SINGLE, MULTI, BOXES, MASKS}
     assert MODELS[SINGLE] == MODELS[MULTI]
     assert set(MODELS[SINGLE]) >= CLASSIFIERS
-    assert set(MODELS[BOXES]) >= DETECTORS
+    assert set(MODELS[BOXES]) == DETECTORS
+    assert set(MODELS[MASKS]) == {f"maskrcnn_resnet{depth}_fpn" for depth in DEPTHS}
 
 
 @pytest.mark.parametrize(("task", "model"), ALL)
@@ -197,7 +227,7 @@ def test_a_trial_has_the_tables_defaults(task, model):
     assert resolve(task, {"model_name": model}) == {"model_name": model, **expected}
 
 
-@pytest.mark.parametrize(("task", "model"), [pair for pair in ALL if pair[0] != BOXES])
+@pytest.mark.parametrize(("task", "model"), [pair for pair in ALL if pair[0] not in (BOXES, MASKS)])
 def test_sagemakers_profile_has_its_defaults_and_takes_its_names(task, model):
     listed = {row["name"]: row for row in list_hyperparameters(task, model)}
     settings = resolve(task, {"model_name": model}, "sagemaker")
@@ -232,6 +262,8 @@ def test_the_default_model_is_azures_or_sagemakers():
         (MULTI, "sagemaker"): "resnet152",
         (BOXES, "azure"): "yolov5",
         (BOXES, "sagemaker"): "yolov5",
+        (MASKS, "azure"): "maskrcnn_resnet50_fpn",
+        (MASKS, "sagemaker"): "maskrcnn_resnet50_fpn",
     }
 
 

@@ -2,14 +2,18 @@
 
 import sys
 
+import numpy as np
 import pytest
 import torch
+import torchvision
+from faster_coco_eval import mask as coco
 from torch import nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import box_iou
 
 from automl_images.errors import UserError
 from automl_images.models.catalogue import build
-from tests.helpers.detectors import CLASSES, RCNN, TASK, made, noise, settings_of
+from tests.helpers.detectors import CLASSES, MASK, RCNN, TASK, made, noise, settings_of
 
 NO_BOX = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
 
@@ -53,16 +57,17 @@ def test_faster_rcnn_keeps_so_many_boxes_and_no_overlapping_ones():
         assert (box_iou(boxes, boxes) - torch.eye(len(boxes))).max() <= 0.2
 
 
-@pytest.mark.parametrize("name", [RCNN, "yolov5"])
+@pytest.mark.parametrize("name", [RCNN, MASK, "retinanet_resnet50_fpn", "yolov5"])
 def test_what_is_found_on_an_image_does_not_depend_on_its_batch(name):
     model, small, wide = made(name), noise(48, 40), noise(64, 128, seed=1)
     alone, together = model.predict([small])[0], model.predict([wide, small])[1]
     assert len(alone["scores"])
+    assert together.pop("masks", None) == alone.pop("masks", None)
     for key, tensor in alone.items():
         torch.testing.assert_close(together[key], tensor, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [RCNN, "yolov5"])
+@pytest.mark.parametrize("name", [RCNN, MASK, "yolov5"])
 @pytest.mark.parametrize(("height", "width"), [(2, 8000), (1, 65535), (8000, 2)])
 def test_a_row_of_pixels_is_an_image(name, height, width):
     model = made(name)
@@ -70,8 +75,43 @@ def test_a_row_of_pixels_is_an_image(name, height, width):
     assert ((boxes[:, 2:] > boxes[:, :2]).all(1)).all() and (boxes >= 0).all()
     assert (boxes <= torch.tensor([width, height, width, height])).all()
     target = {"boxes": torch.tensor([[0.0, 0, width, height]]), "labels": torch.tensor([0])}
+    target["masks"] = torch.ones(1, height, width, dtype=torch.uint8)
     losses = model.train().losses([noise(height, width)] * 2, [target] * 2)
     assert all(torch.isfinite(loss).all() for loss in losses.values())
+
+
+def test_masks_are_torchvisions_own():
+    model, image = made(MASK, box_detections_per_img=20), noise(50, 64)
+    plain = model.network.transform
+    (found,) = model.predict([image])
+    model.network.transform = GeneralizedRCNNTransform((64,), 64, plain.image_mean, plain.image_std)
+    with torch.no_grad():
+        (theirs,) = model.network([image.float() / 255])
+    assert len(found["masks"]) == len(theirs["masks"]) == 20
+    assert torch.equal(found["labels"], theirs["labels"] - 1)
+    ours = np.stack([coco.decode(mask) for mask in found["masks"]])
+    assert np.array_equal(ours, (theirs["masks"][:, 0] > 0.5).numpy())
+    assert 0 < ours.mean() < 1
+
+
+@pytest.mark.parametrize("name", [RCNN, MASK, "retinanet_resnet50_fpn"])
+def test_boxes_are_computed_in_full_precision_under_autocast(name):
+    model, kinds = made(name, max_size=1000, min_size=64).train(), []
+    real = torchvision.models.detection._utils.BoxCoder.decode_single
+
+    def watch(self, codes, boxes):
+        kinds.append((codes.dtype, boxes.dtype))
+        return real(self, codes, boxes)
+
+    target = {"boxes": torch.tensor([[900.0, 10, 960, 40]]), "labels": torch.tensor([1])}
+    target["masks"] = torch.ones(1, 48, 1000, dtype=torch.uint8)
+    with pytest.MonkeyPatch.context() as patch, torch.autocast("cpu", torch.bfloat16):
+        patch.setattr(torchvision.models.detection._utils.BoxCoder, "decode_single", watch)
+        losses = model.losses([noise(48, 1000)], [target])
+        if not kinds:  # RetinaNet decodes in prediction alone
+            model.eval().predict([noise(48, 1000)])
+    assert kinds and set(kinds) == {(torch.float32, torch.float32)}
+    assert all(loss.dtype == torch.float32 for loss in losses.values())
 
 
 class Scripted(nn.Module):

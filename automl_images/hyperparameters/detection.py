@@ -1,10 +1,11 @@
-"""What detectors alone can be set to. Ranges and defaults are Azure's."""
+"""What detectors alone can be set to, those with masks included. Ranges and defaults are Azure's."""
 
 from __future__ import annotations
 
 from automl_images.hyperparameters.hyperparameter import Hyperparameter, choice, count, flag, share
 
-_ALL = ("detection",)
+_ALL = ("detection", "instances")
+_MASKS = ("instances",)
 _LISTED: tuple[str, ...] = ()  # of the models alone whose rows list it
 
 ROWS = (
@@ -76,5 +77,36 @@ ROWS = (
         families=_LISTED,
         inference=True,
         aliases=("box_detections_per_image",),
+    ),
+    share(
+        "mask_pixel_score_threshold",
+        0.5,
+        "A pixel needs a score above this to be inside a predicted mask.",
+        families=_MASKS,
+        inference=True,
+    ),
+    count(
+        "max_number_of_polygon_points",
+        100,
+        "Of a predicted polygon: more points are thinned out until it has at most these; 1 and 2 leave three.",
+        families=_MASKS,
+        inference=True,
+        needs={"export_as_image": (0,)},
+    ),
+    flag(
+        "export_as_image",
+        0,
+        "1 answers with a mask's image, white inside, in place of its polygons.",
+        families=_MASKS,
+        inference=True,
+    ),
+    choice(
+        "image_type",
+        "jpg",
+        "The file type of a mask's image; jpg is not exact at edges.",
+        choices=("jpg", "png", "bmp"),
+        families=_MASKS,
+        inference=True,
+        needs={"export_as_image": (1,)},
     ),
 )

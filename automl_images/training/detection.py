@@ -53,14 +53,19 @@ class DetectionModule(Module):
 
 def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prepared:
     """Return a detector's network and data; see :class:`automl_images.training.Family`."""
+    return prepared(job, compute, machine, Samples)
+
+
+def prepared(job: Job, compute: Compute, machine: Machine, kind: type[Samples]) -> Prepared:
+    """Return a detector's network and data; ``kind`` makes samples of records."""
     classes, settings = classes_of(job.training), job.settings
     memory = machine.image_memory()
-    samples, scored = Samples(job.training, classes, memory[0]), Samples(job.validation, classes, memory[1])
+    samples, scored = kind(job.training, classes, memory[0]), kind(job.validation, classes, memory[1])
     evaluated = settings["validation_metric_type"] != "none"
-    if evaluated and all(box.isCrowd for boxes in scored.objects for box in boxes):
+    if evaluated and all(one.isCrowd for objects in scored.objects for one in objects):
         raise UserError(
-            "validation data: no image has a box to find, so mean_average_precision is undefined; give images with "
-            "boxes, or set validation_metric_type: none to train without evaluations"
+            "validation data: no image has an object to find, so mean_average_precision is undefined; give images "
+            "with objects, or set validation_metric_type: none to train without evaluations"
         )
     model, note = catalogue.initial(job.task, settings, classes, job.weights)
     samples.store.fill()

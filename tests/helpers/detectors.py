@@ -6,20 +6,24 @@ import torch
 from automl_images.hyperparameters import resolve
 from automl_images.models.catalogue import build
 
-TASK = "image-object-detection"
+TASK, MASKS = "image-object-detection", "image-instance-segmentation"
 CLASSES = ["blue", "red"]
-RCNN = "fasterrcnn_resnet18_fpn"
+RCNN, MASK = "fasterrcnn_resnet18_fpn", "maskrcnn_resnet18_fpn"
+
+
+def task_of(name):
+    return MASKS if name.startswith("mask") else TASK
 
 
 def settings_of(name, **given):
     sizes = {"img_size": 64} if name == "yolov5" else {"min_size": 64, "max_size": 64}
-    settings = resolve(TASK, {"model_name": name, **sizes, **given})
+    settings = resolve(task_of(name), {"model_name": name, **sizes, **given})
     return settings | ({"model_size": "nano"} if name == "yolov5" and "model_size" not in given else {})
 
 
 def made(name, classes=CLASSES, **given):
     torch.manual_seed(0)
-    return build(TASK, settings_of(name, **given), classes).eval()
+    return build(task_of(name), settings_of(name, **given), classes).eval()
 
 
 def noise(height, width, seed=0):

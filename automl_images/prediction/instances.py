@@ -1,0 +1,50 @@
+"""Predict with a detector that gives masks: detection's, with polygons or mask images in its answers."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from automl_images.annotations.tracing import outlined
+from automl_images.data.images import to_rgb
+from automl_images.prediction import detection
+
+_PILLOW = {"jpg": "JPEG", "png": "PNG", "bmp": "BMP"}
+
+
+class Predictor(detection.Predictor):
+    """A detector with masks that predicts."""
+
+    def predict(self, images: Sequence[Image.Image]) -> list[dict[str, Any]]:
+        """Return Azure's response for each Pillow image.
+
+        ``{"boxes": [{"box", "label", "score", "polygon": [[x, y, ...], ...]}, ...]}``: the polygons of an object are
+        fractions of the image with six decimals, and together its mask, holes left out. With ``export_as_image``
+        ``mask`` stands in their place, ``{"image_type", "image"}``: the base64 of a file of the image's size, white
+        inside.
+        """
+        found = self.outputs([to_rgb(image)] for image in images)
+        return [self._response(one) for one in found]
+
+    def _response(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        from faster_coco_eval import mask as coco
+
+        threshold = self.settings["box_score_thresh"]
+        answer = detection.response(found, self.classes, threshold)
+        above = [mask for mask, score in zip(found["masks"], found["scores"], strict=True) if score > threshold]
+        for one, mask in zip(answer["boxes"], above, strict=True):
+            one.update(self._outline(coco.decode(mask).astype(bool)))
+        return answer
+
+    def _outline(self, inside: np.ndarray) -> dict[str, Any]:
+        if not self.settings["export_as_image"]:
+            polygons = outlined(inside, self.settings["max_number_of_polygon_points"])
+            return {"polygon": [[round(v, 6) for v in polygon] for polygon in polygons]}
+        kind, file = self.settings["image_type"], io.BytesIO()
+        Image.fromarray(np.where(inside, np.uint8(255), np.uint8(0))).save(file, _PILLOW[kind])
+        return {"mask": {"image_type": kind, "image": base64.b64encode(file.getvalue()).decode()}}
