@@ -241,13 +241,14 @@ def test_wrong_masks_are_refused(tmp_path, segmentation, why):
         read_masks(tmp_path, [[1, 1, 9, 1, 9, 9]], segmentation, bbox=[1, 1, 2, 2])
 
 
-def test_torch_is_not_imported(coco):
+def test_the_command_scores_results_without_torch(coco):
     folder, _, found = coco
     (folder / "results.json").write_text(json.dumps(found))
     code = (
-        "import sys; from automl_images.steps.evaluate_results import evaluate_results\n"
-        f"evaluate_results('results.json', 'coco.json', 'out', '{TASK}')\n"
+        "import sys; from automl_images.cli import app\n"
+        f"app('evaluate results.json coco.json out --task {TASK} --iou-threshold 0.6'.split(), standalone_mode=False)\n"
         "sys.exit(' '.join(m for m in ('torch', 'pandas') if m in sys.modules) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split()[:4] == ["class", "boxes", "VOC", "AP@0.6"]
