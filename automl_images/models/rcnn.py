@@ -25,22 +25,26 @@ from automl_images.models.pasting import pasted
 class TorchvisionDetector(Detector):
     """A detector of torchvision's; class i of the data is class i + ``first`` of the network.
 
-    ``heads`` are the network's modules whose outputs become boxes, scores and masks. They are turned into float32: in
-    the bfloat16 of autocast a coordinate of 1000 pixels would be off by up to 4.
+    ``heads`` are the network's modules whose outputs become boxes, scores and masks, ``anchors`` that which makes
+    anchors. These are float32: in the bfloat16 of autocast a coordinate of 1000 pixels would be off by up to 4.
     """
 
-    def __init__(self, network: Any, first: int, heads: Sequence[str], mask_threshold: float | None = None):
+    def __init__(
+        self, network: Any, first: int, anchors: str, heads: Sequence[str], mask_threshold: float | None = None
+    ):
         super().__init__()
         self.network, self.first, self.mask_threshold = network, first, mask_threshold
+        network.get_submodule(anchors).register_forward_pre_hook(_shapes_in_full)
         for name in heads:
             network.get_submodule(name).register_forward_hook(_in_full)
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:  # noqa: D102
-        wanted = ("boxes", "masks") if self.mask_threshold is not None else ("boxes",)
-        return self.network(
-            [self._input(image) for image in images],
-            [{**{name: t[name] for name in wanted}, "labels": t["labels"] + self.first} for t in targets],
-        )
+        taken = []
+        for image, target in zip(images, targets, strict=True):
+            taken.append({"boxes": target["boxes"], "labels": target["labels"] + self.first})
+            if self.mask_threshold is not None:
+                taken[-1]["masks"] = F.pad(target["masks"], self._padding(image))
+        return self.network([self._input(image) for image in images], taken)
 
     @torch.no_grad()
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Any]]:  # noqa: D102
@@ -66,10 +70,14 @@ class TorchvisionDetector(Detector):
         return {**kept, "masks": masks}
 
     def _input(self, image: Tensor) -> Tensor:
-        """Return the image in [0, 1], padded at its right or bottom if scaling would leave nothing of it."""
+        """Return the image in [0, 1], padded if scaling would leave nothing of it."""
+        return F.pad(image.float() / 255, self._padding(image))
+
+    def _padding(self, image: Tensor) -> tuple[int, int, int, int]:
+        """Return what a thin image lacks at its right and bottom, as torch pads."""
         least = math.ceil(max(image.shape[1:]) / self.network.transform.max_size)
         height, width = (max(0, least - side) for side in image.shape[1:])
-        return F.pad(image.float() / 255, (0, width, 0, height))
+        return 0, width, 0, height
 
 
 class _BoxesAlone(GeneralizedRCNNTransform):
@@ -95,7 +103,7 @@ def faster_rcnn(classes: Sequence[str], settings: Mapping[str, Any], *, frozen_n
     network = FasterRCNN(
         _backbone(settings, frozen_norms), num_classes=len(classes) + 1, **_sizes(settings), **_boxes(settings)
     )
-    return TorchvisionDetector(network, 1, ("rpn.head", "roi_heads.box_predictor"))
+    return TorchvisionDetector(network, 1, "rpn.anchor_generator", ("rpn.head", "roi_heads.box_predictor"))
 
 
 def mask_rcnn(classes: Sequence[str], settings: Mapping[str, Any], *, frozen_norms: bool = False) -> Detector:
@@ -109,7 +117,7 @@ def mask_rcnn(classes: Sequence[str], settings: Mapping[str, Any], *, frozen_nor
     plain = network.transform
     network.transform = _BoxesAlone(plain.min_size, plain.max_size, plain.image_mean, plain.image_std)
     heads = ("rpn.head", "roi_heads.box_predictor", "roi_heads.mask_predictor")
-    return TorchvisionDetector(network, 1, heads, settings["mask_pixel_score_threshold"])
+    return TorchvisionDetector(network, 1, "rpn.anchor_generator", heads, settings["mask_pixel_score_threshold"])
 
 
 def retinanet(classes: Sequence[str], settings: Mapping[str, Any], *, frozen_norms: bool = False) -> Detector:
@@ -123,7 +131,8 @@ def retinanet(classes: Sequence[str], settings: Mapping[str, Any], *, frozen_nor
         nms_thresh=settings["nms_iou_thresh"],
         detections_per_img=settings["box_detections_per_img"],
     )
-    return TorchvisionDetector(network, 0, ("head.classification_head", "head.regression_head"))
+    heads = ("head.classification_head", "head.regression_head")
+    return TorchvisionDetector(network, 0, "anchor_generator", heads)
 
 
 def _backbone(settings: Mapping[str, Any], frozen_norms: bool, **more: Any) -> nn.Module:
@@ -153,3 +162,9 @@ def _in_full(module: nn.Module, inputs: Any, outputs: Any) -> Any:
     if isinstance(outputs, Tensor):
         return outputs.float()
     return type(outputs)(_in_full(module, inputs, one) for one in outputs)
+
+
+def _shapes_in_full(module: nn.Module, inputs: tuple[Any, list[Tensor]]) -> tuple[Any, list[Tensor]]:
+    """Return what an anchor generator takes, with float32 in place of the maps, of which it reads shape and type."""
+    images, maps = inputs
+    return images, [torch.zeros((), device=one.device).expand(one.shape) for one in maps]
