@@ -272,7 +272,11 @@ def predict(
     output: Annotated[Path | None, typer.Option(help="Draw predictions: a file for one image, else a folder.")] = None,
     settings: Settings = [],  # noqa: B006
 ) -> None:
-    """Predict images; print JSON, one line an image."""
+    """Predict images; print JSON, one line an image.
+
+    Of a detector's finds those count with a score above that of the best F1 on validation, over all classes, which the
+    model folder knows; --set box_score_thresh=0.5 is another one. An endpoint goes by box_score_thresh alone.
+    """
     from automl_images.steps.predict import predict_images
 
     for line in predict_images(model, images, output, _settings(settings)):

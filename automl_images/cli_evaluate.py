@@ -25,6 +25,10 @@ def evaluate(
     ],
     output: Annotated[str, typer.Argument(help="The folder to write metrics.json and report.html to.")],
     title: Annotated[str | None, typer.Option(help="The report's heading.")] = None,
+    keep_thresholds: Annotated[
+        bool,
+        typer.Option("--keep-thresholds", help="Write the scores of the best F1 into the model folder, for predict."),
+    ] = False,
     task: Annotated[
         str | None, typer.Option(help=f"{_RESULTS} image-object-detection or image-instance-segmentation.")
     ] = None,
@@ -57,6 +61,8 @@ def evaluate(
     }
     given = {name: value for name, value in given.items() if value is not None}
     if model.lower().endswith(".json"):
+        if keep_thresholds:
+            raise UserError("--keep-thresholds: COCO results have no model folder to keep them in")
         result = _of_results(model, data, output, task, title, given)
     else:
         if task is not None:
@@ -66,7 +72,7 @@ def evaluate(
             raise UserError(f"--{option}: is for COCO results, a .json file; a model folder has settings of its own")
         from automl_images.steps.evaluate import evaluate_model
 
-        result = evaluate_model(model, data, output, title=title)
+        result = evaluate_model(model, data, output, title=title, keep_thresholds=keep_thresholds)
     print(json.dumps(result, indent=1) if as_json else "\n".join(summary_lines(result)))
 
 

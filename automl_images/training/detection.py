@@ -14,6 +14,7 @@ from automl_images.data.augment import rcnn_augmentation
 from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, as_lists, classes_of
 from automl_images.errors import UserError
 from automl_images.metrics import detection_metrics
+from automl_images.metrics.matching import best_thresholds, paired
 from automl_images.models import catalogue
 from automl_images.prediction.detection import detect
 from automl_images.training.job import Compute, Job
@@ -38,14 +39,11 @@ class DetectionModule(Module):
 
     def score(self, found: Mapping[int, Any]) -> dict[str, Any]:  # noqa: D102
         order = sorted(found)
-        return detection_metrics(
-            [self.validation.truth(i, found[i]["size"]) for i in order],
-            [found[i] for i in order],
-            self.classes,
-            self.settings["validation_metric_type"],
-            self.settings["validation_iou_threshold"],
-            self.settings["box_score_thresh"],
-        )
+        truth, detections = [self.validation.truth(i, found[i]["size"]) for i in order], [found[i] for i in order]
+        kind, iou = self.settings["validation_metric_type"], self.settings["validation_iou_threshold"]
+        metrics = detection_metrics(truth, detections, self.classes, kind, iou, self.settings["box_score_thresh"])
+        pairing = paired(truth, detections, self.classes, iou)
+        return metrics | {"thresholds": best_thresholds(pairing, self.classes, iou)}
 
     def baseline(self) -> dict[str, float | None]:  # noqa: D102
         return {self.primary_metric: 0.0}  # of a model that finds nothing
