@@ -241,6 +241,33 @@ def test_wrong_masks_are_refused(tmp_path, segmentation, why):
         read_masks(tmp_path, [[1, 1, 9, 1, 9, 9]], segmentation, bbox=[1, 1, 2, 2])
 
 
+def test_masks_have_the_figures_of_pycocotools(coco):
+    folder, content, _ = coco
+    rng, found = np.random.default_rng(0), []
+    for one in content["annotations"]:
+        x, y, w, h = one["bbox"]
+        one["segmentation"] = [[x, y, x + w, y, x + w / 2, y + h]]
+        if one["image_id"] > 100:
+            x, y = x + float(rng.normal(0, 1)), y + 1
+            row = {**one, "score": float(rng.integers(1, 9)) / 10, "segmentation": [[x, y, x + w, y, x + w / 2, y + h]]}
+            found.append({k: row[k] for k in ("image_id", "category_id", "score", "segmentation")})
+    for name in ("coco.json", "results.json"):
+        (folder / name).write_text(json.dumps(content if name == "coco.json" else found))
+    at = [str(folder / name) for name in ("results.json", "coco.json", "out")]
+    figures = evaluate_results(*at, "image-instance-segmentation")
+    truth = COCO(at[1])
+    for one in found:
+        one["segmentation"] = mask.merge(mask.frPyObjects(one["segmentation"], SIZE[1], SIZE[0]))
+    evaluation = COCOeval(truth, truth.loadRes(found), "segm")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    expected = [None if figure == -1 else pytest.approx(figure, abs=1e-6) for figure in evaluation.stats]
+    assert [figures["coco"][name] for name in NAMES] == expected
+    assert 0.1 < figures["coco"]["map"] < 0.9
+    assert figures["box"]["coco"]["map"] != figures["coco"]["map"]
+
+
 def test_the_command_scores_results_without_torch(coco):
     folder, _, found = coco
     (folder / "results.json").write_text(json.dumps(found))
