@@ -1,5 +1,6 @@
 """Tiles: their geometry, what is learned in them, and what is found on them."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -18,7 +19,7 @@ from automl_images.hyperparameters import check_inference, resolve, without_effe
 from automl_images.metrics.arrays import Sample
 from automl_images.prediction.detection import Predictor, detect
 from automl_images.prediction.tiles import merged
-from benchmarks.tiling import Oracle, painted
+from benchmarks.tiling import Oracle, counted, painted, scene
 from tests.helpers.detectors import CLASSES, MASK, RCNN, TASK, made, settings_of, task_of
 
 CPU = torch.device("cpu")
@@ -349,3 +350,29 @@ def test_boxes_and_masks_are_back_within_a_pixel_after_a_networks_resize(objects
 
 
 NETWORK = made(RCNN)
+
+
+def test_the_benchmark_counts_what_is_found_and_what_is_found_twice():
+    sample = painted(100, 100, [(10, 10, 20, 20, 0), (30, 30, 42, 42, 1), (60, 60, 70, 70, 0)])
+    found = part(
+        (10, 10, 20, 20, 0.9, 0),  # found
+        (11, 10, 21, 20, 0.8, 0),  # again
+        (30, 30, 42, 36, 0.7, 1),  # half of it, which is enough
+        (30, 36, 42, 42, 0.6, 1),  # the other half: again
+        (80, 80, 90, 90, 0.5, 0),  # nothing
+        (60, 60, 70, 63, 0.4, 0),  # a part of what is not found: no duplicate
+    )
+    assert counted([found], [sample]) == (2 / 3, 2 / 6)
+
+
+def test_the_benchmark_reaches_what_is_asked_and_sees_duplicates_where_there_are_some():
+    truth = painted(1024, 1024, scene(np.random.default_rng(0)))
+    images = [image_tensor(truth.image)]
+    assert (truth.boxes[:, 2:] - truth.boxes[:, :2]).max() <= 12
+
+    def measured(tiling):
+        return counted(detect(Oracle(8, soft=2, error=0.5), images, CPU, tiling), [truth])
+
+    without, tiles, twice = (measured(t) for t in (None, GRID, dataclasses.replace(GRID, nms=1)))
+    assert (tiles[0] - without[0]) / (1 - without[0]) >= 0.5
+    assert tiles[1] <= 0.05 < 0.2 < twice[1]
