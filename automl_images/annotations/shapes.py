@@ -106,8 +106,11 @@ def box_of(instance: Instance) -> tuple[float, float, float, float]:
     return columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
 
 
-def in_pixels(fractions: list[float], width: int, height: int) -> np.ndarray:
-    """Return x, y, x, y, ... as points in pixels, n x 2, with three decimals where these give the fraction back."""
+def in_pixels(fractions: list[float], width: int | np.ndarray, height: int | np.ndarray) -> np.ndarray:
+    """Return x, y, x, y, ... as points in pixels, n x 2, with three decimals where these give the fraction back.
+
+    The width and the height are one for all points, or one a point.
+    """
     wanted, sides = np.fromiter(fractions, float, len(fractions)), np.empty(len(fractions))
     sides[::2], sides[1::2] = width, height
     exact = wanted * sides
