@@ -19,8 +19,10 @@ from automl_images.hyperparameters import check_inference, resolve, without_effe
 from automl_images.metrics.arrays import Sample
 from automl_images.prediction.detection import Predictor, detect
 from automl_images.prediction.tiles import merged
+from automl_images.training.callbacks import Checkpoints
 from benchmarks.tiling import Oracle, counted, painted, scene
 from tests.helpers.detectors import CLASSES, MASK, RCNN, TASK, made, settings_of, task_of
+from tests.helpers.training_probe import PULLS, trainer
 
 CPU = torch.device("cpu")
 GRID, LARGE = Tiling(3, 2, 0.25, 0.25, 100), Tiling(3, 2, 0.25, 0.25, 1000)
@@ -376,3 +378,16 @@ def test_the_benchmark_reaches_what_is_asked_and_sees_duplicates_where_there_are
     without, tiles, twice = (measured(t) for t in (None, GRID, dataclasses.replace(GRID, nms=1)))
     assert (tiles[0] - without[0]) / (1 - without[0]) >= 0.5
     assert tiles[1] <= 0.05 < 0.2 < twice[1]
+
+
+def test_a_trial_learns_and_is_evaluated_on_tiles_and_resumes_as_it_was(squares, tmp_path, monkeypatch):
+    monkeypatch.setattr(Checkpoints, "SHARE", 0)
+    given = {"tile_grid_size": "2x1", "number_of_epochs": 3, "training_batch_size": 2}
+    train = trainer(squares, tmp_path, monkeypatch)
+    whole, fitted, journal = train(given)
+    assert [images for images, *_ in whole.calls] == [2] * 9 * 3  # six images, and two tiles of each
+    assert whole.predicted == [1] * 9 * 3  # three images, and two tiles of each, alone as validation_batch_size says
+    pulls = [*PULLS[18 % 8 :], *PULLS[: 18 % 8]]
+    rest, again, _ = train(given, pulls, checkpoint=journal.folder / "checkpoint-2", name="resumed")
+    assert rest.calls == whole.calls[18:]
+    assert (rest.path[-1], again) == (whole.path[-1], fitted)
