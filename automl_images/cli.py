@@ -16,6 +16,7 @@ from automl_images import __version__, storage
 from automl_images.annotations import findings, formats, read_records
 from automl_images.cli_data import AsJson
 from automl_images.cli_data import app as data_commands
+from automl_images.cli_evaluate import app as evaluate_commands
 from automl_images.cli_sweep import DETECTION, Task
 from automl_images.cli_sweep import app as sweep_commands
 from automl_images.errors import UserError
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data_commands)
+app.add_typer(evaluate_commands)
 app.add_typer(sweep_commands)
 
 Settings = Annotated[list[str], typer.Option("--set", help="A hyperparameter, NAME=VALUE; may be repeated.")]
@@ -220,22 +222,6 @@ def select(
 
 
 @app.command()
-def evaluate(
-    model: Annotated[str, typer.Argument(help="A model folder.")],
-    data: Annotated[str, typer.Argument(help="Records (JSONL).")],
-    output: Annotated[str, typer.Argument(help="The folder to write metrics.json and report.html to.")],
-    title: Annotated[str | None, typer.Option(help="The report's heading.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Score a model: all metrics of its task, per class, and a report."""
-    from automl_images.evaluation import summary_lines
-    from automl_images.steps.evaluate import evaluate_model
-
-    result = evaluate_model(model, data, output, title=title)
-    _print(result, as_json, "\n".join(summary_lines(result)))
-
-
-@app.command()
 def register(
     model: Annotated[str, typer.Argument(help="A model folder.")],
     name: Annotated[str, typer.Argument(help="The name to register it under.")],
@@ -286,7 +272,11 @@ def predict(
     output: Annotated[Path | None, typer.Option(help="Draw predictions: a file for one image, else a folder.")] = None,
     settings: Settings = [],  # noqa: B006
 ) -> None:
-    """Predict images; print JSON, one line an image."""
+    """Predict images; print JSON, one line an image.
+
+    Of a detector's finds those count with a score above that of the best F1 on validation, over all classes, which the
+    model folder knows; --set box_score_thresh=0.5 is another one. An endpoint goes by box_score_thresh alone.
+    """
     from automl_images.steps.predict import predict_images
 
     for line in predict_images(model, images, output, _settings(settings)):

@@ -2,15 +2,19 @@
 
 import contextlib
 import io
+import os
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from automl_images.metrics import coco_map
+from automl_images.metrics.arrays import flatten
+from automl_images.metrics.coco import accumulate
 
 CLASSES = ["a", "b", "c"]
 NAMES = ["map", "map_50", "map_75", "map_small", "map_medium", "map_large"]
@@ -24,13 +28,16 @@ def image(boxes=(), labels=(), crowd=None, scores=None):
     return {**arrays, "crowd": np.array(crowd if crowd is not None else [False] * len(labels), bool)}
 
 
-def by_pycocotools(truth, detections, classes):
+def by_pycocotools(truth, detections, classes, thresholds=None):
     def annotations(images, key, name):
         rows = []
         for n, one in enumerate(images):
             before = len(rows)
             for (x0, y0, x1, y1), label, value in zip(one["boxes"].tolist(), one["labels"], one[key], strict=True):
                 side = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0)}
+                if "masks" in one:
+                    side["segmentation"] = {**one["masks"][len(rows) - before]}
+                    side["area"] = float(mask.area(side["segmentation"]))
                 if "area" in one:
                     side["area"] = one["area"][len(rows) - before]
                 row = {"id": len(rows) + 1, "image_id": n + 1, "category_id": int(label) + 1, name: float(value)}
@@ -40,7 +47,7 @@ def by_pycocotools(truth, detections, classes):
     def dataset(rows):
         coco = COCO()
         coco.dataset = {
-            "images": [{"id": n + 1} for n in range(len(truth))],
+            "images": [{"id": n + 1, "width": 120, "height": 100} for n in range(len(truth))],
             "categories": [{"id": c + 1, "name": name} for c, name in enumerate(classes)],
             "annotations": rows,
         }
@@ -49,10 +56,14 @@ def by_pycocotools(truth, detections, classes):
 
     with contextlib.redirect_stdout(io.StringIO()):
         parts = dataset(annotations(truth, "crowd", "iscrowd")), dataset(annotations(detections, "scores", "score"))
-        evaluation = COCOeval(*parts, iouType="bbox")
+        evaluation = COCOeval(*parts, iouType="segm" if all("masks" in t for t in truth) else "bbox")
+        if thresholds:
+            evaluation.params.iouThrs = np.array(thresholds)
+
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
+        if not thresholds:
+            evaluation.summarize()
     return evaluation
 
 
@@ -96,6 +107,57 @@ def test_figures_agree_with_pycocotools(seed, images, most):
             cells = table[:, :, c, 0, -1]
             expected = None if (cells == -1).all() else pytest.approx(cells[cells > -1].mean(), abs=1e-6)
             assert ours["per_class"][name][key] == expected
+
+
+def with_masks(images, rng, size=(120, 100)):
+    """Give objects masks: an ellipse in the box, without some of its pixels; a few have none at all."""
+    y, x = np.mgrid[: size[1], : size[0]] + 0.5
+    for one in images:
+        pixels = np.zeros((size[1], size[0], len(one["boxes"])), np.uint8, order="F")
+        for n, (x0, y0, x1, y1) in enumerate((one["boxes"] * 0.4).tolist()):
+            across, down = (x - (x0 + x1) / 2) / (x1 - x0), (y - (y0 + y1) / 2) / (y1 - y0)
+            pixels[:, :, n] = (across**2 + down**2 < rng.choice([0.25, 0.15])) & ((x % rng.integers(3, 9)) > 1)
+        one["masks"] = mask.encode(pixels)
+    return images
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), images=st.integers(1, 4), most=st.integers(0, 12))
+def test_figures_of_masks_agree_with_pycocotools(seed, images, most):
+    rng = np.random.default_rng(seed)
+    truth, detections = (with_masks(side, rng) for side in random_scene(seed, images, most))
+    ours, theirs = coco_map(truth, detections, CLASSES), by_pycocotools(truth, detections, CLASSES)
+    expected = [None if figure == -1 else pytest.approx(figure, abs=1e-9) for figure in theirs.stats]
+    assert [ours[name] for name in NAMES] == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    thresholds=st.lists(st.floats(0.1, 1) | st.sampled_from([0.25, 1 / 3, 0.5, 0.75, 1.0]), min_size=1, max_size=3),
+    masks=st.booleans(),
+)
+def test_tables_of_any_thresholds_agree_with_pycocotools(seed, thresholds, masks):
+    thresholds, rng = sorted(set(thresholds)), np.random.default_rng(seed)
+    truth, detections = random_scene(seed, 3, 10)
+    if masks:
+        truth, detections = with_masks(truth, rng), with_masks(detections, rng)
+    ours = accumulate(*flatten(truth, detections, CLASSES), len(CLASSES), thresholds)
+    theirs = by_pycocotools(truth, detections, CLASSES, thresholds).eval
+    np.testing.assert_allclose(ours.precision, theirs["precision"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(ours.recall, theirs["recall"], rtol=0, atol=1e-9)
+
+
+def test_a_forked_process_is_refused_rather_than_left_waiting():
+    coco_map(*random_scene(1, 2, 5), CLASSES)
+    child = os.fork()
+    if not child:
+        try:
+            coco_map(*random_scene(1, 2, 5), CLASSES)
+        except RuntimeError as error:
+            os._exit(7 if "forked" in str(error) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 def test_more_than_a_hundred_detections_agree_with_pycocotools():

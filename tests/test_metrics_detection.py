@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from faster_coco_eval import mask
 from PIL import Image
 
 from automl_images.annotations import Box, read_records
@@ -14,6 +15,7 @@ from automl_images.metrics import coco_map, detection_metrics, truth_arrays, voc
 from automl_images.steps.convert import convert
 
 CLASSES = ["cat", "dog"]
+THRESHOLDS = ("iou_threshold", "score_threshold")
 A, B = [0, 0, 10, 10], [20, 20, 30, 30]
 TRUTH = [{"boxes": [A, B], "labels": [0, 0], "size": (40, 40)}]
 # A for sure, then a false one, then B, whose score is at the threshold and so not above it.
@@ -34,6 +36,9 @@ def test_trials_rank_on_all_detections_and_azures_figure_stands_beside():
         "recall": 0.5,
         "average_precision": pytest.approx(5 / 6),
         "count": 2,
+        "voc": pytest.approx(5 / 6),
+        "voc_2007": pytest.approx((6 * 1 + 5 * 2 / 3) / 11),
+        "log_average_miss_rate": pytest.approx((0.5**8 * 1e-10) ** (1 / 9)),  # one false positive on the one image
     }
 
 
@@ -67,6 +72,25 @@ def test_the_iou_threshold_acts(kind):
 
 def test_coco_figures_keep_their_thresholds_when_another_ranks():
     assert metrics("coco", iou=0.33)["coco"] == metrics("coco", iou=0.5)["coco"]
+
+
+@pytest.mark.parametrize("kind", ["voc", "coco", "coco_voc"])
+def test_figures_are_of_masks_and_those_of_boxes_stand_beside(kind):
+    pixels = np.zeros((40, 40, 2), np.uint8, order="F")
+    pixels[:10, :10, 0], pixels[:5, :10, 1] = 1, 1
+    whole, half = mask.encode(pixels)
+    truth = [{**TRUTH[0], "boxes": [A], "labels": [0], "masks": [whole]}]
+    detections = [{"boxes": [A], "labels": [0], "scores": [0.9], "masks": [half]}]
+    found = metrics(kind, truth, detections, iou=0.6)
+    boxes = [[{k: v for k, v in one.items() if k != "masks"} for one in side] for side in (truth, detections)]
+    assert found["mean_average_precision"] == 0
+    assert found["per_label_metrics"]["cat"]["voc"] == 0
+    expected = metrics(kind, *boxes, iou=0.6)
+    assert found["box"] == {k: v for k, v in expected.items() if k not in ("metric_type", *THRESHOLDS)}
+    assert found["box"]["mean_average_precision"] == pytest.approx(1)
+    assert metrics(kind, truth, detections, iou=0.5)["mean_average_precision"] == pytest.approx(1)
+    assert "box" not in expected
+    json.dumps(found, allow_nan=False)
 
 
 @pytest.mark.parametrize("kind", ["voc", "coco", "coco_voc"])
@@ -135,12 +159,12 @@ def test_metrics_do_not_import_torch():
     assert result.returncode == 0
 
 
-@pytest.mark.parametrize(("mask", "size"), [(None, "medium"), (900, "small"), (9500, "large")])
-def test_an_objects_size_is_its_area_in_the_coco_file(tmp_path, mask, size):
+@pytest.mark.parametrize(("area", "size"), [(None, "medium"), (900, "small"), (9500, "large")])
+def test_an_objects_size_is_its_area_in_the_coco_file(tmp_path, area, size):
     """Of a box of 40 x 40 pixels whose outline encloses another area, as COCO's masks do."""
     Image.new("RGB", (100, 80)).save(tmp_path / "a.png")
     annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 40, 40], "iscrowd": 0}
-    annotation |= {} if mask is None else {"area": mask}
+    annotation |= {} if area is None else {"area": area}
     image = {"id": 1, "file_name": "a.png", "width": 100, "height": 80}
     content = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "cat"}]}
     (tmp_path / "coco.json").write_text(json.dumps(content))

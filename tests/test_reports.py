@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from automl_images.metrics import detection_metrics, voc_map
+from automl_images.annotations import Box, Boxes, Record
+from automl_images.evaluation import detection as evaluation
 from automl_images.reports import Evaluation, fonts
 from automl_images.reports.chart import Line, line_chart
 from automl_images.reports.detection import draw_answer, write_report
@@ -166,36 +167,41 @@ def test_classes_have_colours_of_their_own():
     assert len(set(class_colours(map(str, range(80))).values())) == 80
 
 
-def test_an_evaluation_is_shown(tmp_path):
-    truth = [{"boxes": [[16, 16, 48, 48]], "labels": [0], "size": (64, 64)}]
-    found = [{"boxes": [[16, 16, 48, 48], [0, 0, 9, 9]], "scores": [0.9, 0.8], "labels": [0, 0]}]
-    arrays = [
-        {k: np.array(v) for k, v in one.items()}
-        for one in ({**truth[0], "crowd": [False]}, {**found[0], "scores": [0.9, 0.05]})
-    ]
-    classes = ["a<b", "never"]
-    example = Image.new("RGB", (64, 64)), "x.png", *arrays
-    path = tmp_path / "r.html"
+def reported(folder, label, found, classes, shown_above=None, images=1):
+    """Return the report of equal images with this label and these detections."""
+    Image.new("RGB", (64, 64), (40, 90, 40)).save(folder / "x.png")
+    settings = {"validation_metric_type": "voc", "validation_iou_threshold": 0.5, "box_score_thresh": 0.1}
+    records = [Record(str(folder / "x.png"), label)] * images
+    measured = evaluation.measured(records, [found] * images, settings, classes, 1.0, shown_above)
     shown = Evaluation(
         title="T",
         task="image-object-detection",
         model={"trial": 3},
-        metrics=detection_metrics(truth, found, classes, "coco_voc", 0.5, 0.1),
-        curves=voc_map(truth, found, classes, 0.5)["curves"],
-        examples=[example],
+        metrics=measured.metrics,
+        curves=measured.curves,
+        examples=measured.examples,
         classes=classes,
         settings={"learning_rate": 0.01},
         baseline={},
         weakness=None,
     )
-    write_report(str(path), shown)
-    text = path.read_text()
+    write_report(str(folder / "r.html"), shown)
+    return (folder / "r.html").read_text()
+
+
+def test_an_evaluation_is_shown(tmp_path):
+    square = Box(label="a<b", topX=0.25, topY=0.25, bottomX=0.75, bottomY=0.75, isCrowd=0)
+    boxes = np.array([[16.0, 16, 48, 48], [0, 0, 9, 9]])
+    found = {"boxes": boxes, "scores": np.array([0.9, 0.8]), "labels": np.array([0, 0]), "size": (64, 64)}
+    text = reported(tmp_path, Boxes((square,)), found, ["a<b", "never"])
     assert "a&lt;b" in text and "a<b" not in text
     row = re.search(r"a&lt;b</td>(.*?)</tr>", text, re.S).group(1)
-    assert re.findall(r">([^<\s]+)</td>", row) == ["1", "1.0000", "1.0000", "1.0000", "0.5000", "1.0000"]
-    assert text.count("<svg") == 1 and "<title>a&lt;b</title>" in text
+    figures = ["1", "1.0000", "1.0000", "1.0000", "0.5000", "1.0000", "1.0000", "0.8500"]
+    assert re.findall(r">([^<\s]+)</td>", row) == figures
+    assert text.count("<svg") == 2 and "<title>a&lt;b</title>" in text and "<title>F1</title>" in text
     assert text.count("data:image/jpeg;base64") == 2
-    assert "x.png: 1 of 1 found, 0 false." in text
+    assert "x.png: 1 of 1 found, 1 false." in text
+    assert "".join(re.findall(r'<td class="[^"]*" style="--share[^>]*>(\d)<', text)) == "100000100"
     assert not ELSEWHERE.search(text)
 
 

@@ -80,6 +80,11 @@ class Samples:
         keep = ~truth["crowd"]
         return Sample(image, truth["boxes"][keep].astype(np.float32), truth["labels"][keep])
 
+    def aspects(self) -> list[float]:
+        """Return the width by the height of each image, 1 where the record has none."""
+        records = self.store.records
+        return [r.width / r.height if r.width and r.height else 1.0 for r in records]
+
     def truth(self, i: int, size: tuple[int, int]) -> dict[str, Any]:
         """Return what metrics compare with, of an image of that width and height; see `truth_arrays`."""
         return self.arrays(self.objects[i], self.classes, size)

@@ -134,6 +134,9 @@ class Samples(Protocol):
     def training(self, i: int) -> Sample:
         """Return sample ``i``."""
 
+    def aspects(self) -> list[float]:
+        """Return the width by the height of each sample's image."""
+
 
 class TiledSamples:
     """Samples and their tiles, each a sample: image by image the whole image, then its tiles.
@@ -159,6 +162,12 @@ class TiledSamples:
             return sample
         height, width = sample.image.shape[:2]
         return cut(sample, self.tiling.windows(width, height)[tile - 1])
+
+    def aspects(self) -> list[float]:
+        """Return the width by the height of each image and, after it, of its tiles."""
+        across, down = (n - (n - 1) * self.tiling.overlap for n in (self.tiling.columns, self.tiling.rows))
+        tile = down / across
+        return [a * scale for a in self.samples.aspects() for scale in (1.0, *[tile] * (self.each - 1))]
 
 
 def tiled(samples: Samples, settings: Mapping[str, Any]) -> Samples:

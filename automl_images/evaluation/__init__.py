@@ -137,7 +137,8 @@ def plots(result: dict[str, Any]) -> tuple[list[str], list[list[int]] | None, di
     """Take out of an evaluation what is too long for a step's result, and return what a page draws of it.
 
     Returns:
-        The classes; the confusion matrix, rows by true class, or None (detection, multi-label, more than 50 classes);
+        The classes, of a detector with the background; the confusion matrix, rows by true class, or None (multi-label,
+        more than 50 classes);
         the ROC curve over all pairs of image and class, ``fpr``, ``tpr`` and ``threshold``, or None (detection, or
         undefined). The curve leaves ``result``, and a confusion matrix of more than 50 classes does.
     """
@@ -145,7 +146,11 @@ def plots(result: dict[str, Any]) -> tuple[list[str], list[list[int]] | None, di
     if len(classes) > MATRIX_CLASSES:
         result.pop("confusion_matrix", None)
     matrix = result.get("confusion_matrix")
-    return classes, matrix if isinstance(matrix, list) else None, result.pop("roc", None)
+    if not isinstance(matrix, list):
+        matrix = None
+    elif len(matrix) > len(classes):
+        classes.append("background" if "background" not in classes else "(background)")
+    return classes, matrix, result.pop("roc", None)
 
 
 def columns(values: Sequence[float | None], first: int) -> str:

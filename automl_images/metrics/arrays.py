@@ -37,6 +37,7 @@ class Truth(NamedTuple):
         crowd: [n] whether a box is neither rewarded nor punished.
         image: [n] index of the image each box is on.
         area: [n] pixels, by which COCO calls an object small, medium or large.
+        masks: [n] COCO's run lengths as objects, ``{"size": [height, width], "counts": bytes}``; None: boxes alone.
     """
 
     boxes: np.ndarray
@@ -44,6 +45,7 @@ class Truth(NamedTuple):
     crowd: np.ndarray
     image: np.ndarray
     area: np.ndarray
+    masks: np.ndarray | None = None
 
 
 class Detections(NamedTuple):
@@ -53,18 +55,21 @@ class Detections(NamedTuple):
     labels: np.ndarray
     scores: np.ndarray
     image: np.ndarray
+    masks: np.ndarray | None = None
 
     def above(self, score: float) -> Detections:
         """Return the detections whose score is strictly greater."""
         keep = self.scores > score
-        return Detections(*(a[keep] for a in self))
+        masks = None if self.masks is None else self.masks[keep]
+        return Detections(self.boxes[keep], self.labels[keep], self.scores[keep], self.image[keep], masks)
 
 
 def truth_arrays(boxes: Iterable[Box], classes: Sequence[str], size: tuple[int, int]) -> dict[str, Any]:
     """Return one image's ground truth as the metrics read it: ``boxes``, ``labels``, ``crowd``, ``area`` and ``size``.
 
-    ``size`` is the width and height in pixels, of which a record's boxes are fractions. Boxes become pixels, float64:
-    in float32 an overlap at the threshold could fall on either side of it. A label becomes its place in ``classes``.
+    ``size`` is the width and height in pixels, of which a record's boxes are fractions. Boxes become pixels, float64
+    with nine decimals: with an error of the last bit an overlap at the threshold could fall on either side of it. A
+    label becomes its place in ``classes``.
 
     Raises:
         KeyError: a box has a class that is not in ``classes``.
@@ -72,7 +77,7 @@ def truth_arrays(boxes: Iterable[Box], classes: Sequence[str], size: tuple[int, 
     index = {name: i for i, name in enumerate(classes)}
     found = list(boxes)
     corners = [(b.topX, b.topY, b.bottomX, b.bottomY) for b in found]
-    pixels = np.array(corners, dtype=np.float64).reshape(-1, 4) * (*size, *size)
+    pixels = (np.array(corners, dtype=np.float64).reshape(-1, 4) * (*size, *size)).round(9)
     return {
         "boxes": pixels,
         "labels": np.array([index[b.label] for b in found], dtype=np.int64),
@@ -100,7 +105,7 @@ def instance_arrays(instances: Iterable[Instance], classes: Sequence[str], size:
     masks = [coco_rle(one, *size) for one in found]
     areas = [one.area if one.area is not None else coco.area(m) for one, m in zip(found, masks, strict=True)]
     return {
-        "boxes": np.array([box_of(one) for one in found], dtype=np.float64).reshape(-1, 4) * (*size, *size),
+        "boxes": (np.array([box_of(one) for one in found], dtype=np.float64).reshape(-1, 4) * (*size, *size)).round(9),
         "labels": np.array([index[one.label] for one in found], dtype=np.int64),
         "crowd": np.array([one.isCrowd for one in found], dtype=bool),
         "area": np.array(areas, dtype=np.float64),
@@ -114,6 +119,13 @@ def box_area(boxes: np.ndarray) -> np.ndarray:
     return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
 
 
+def mask_area(masks: np.ndarray) -> np.ndarray:
+    """Return the pixels [n] inside masks, run lengths [n] as in `Truth`."""
+    from faster_coco_eval import mask as coco
+
+    return np.asarray(coco.area(masks.tolist()), dtype=np.float64).reshape(-1)
+
+
 def flatten(
     truth: Sequence[Mapping[str, Any]], detections: Sequence[Mapping[str, Any]], classes: Sequence[str]
 ) -> tuple[Truth, Detections]:
@@ -121,41 +133,47 @@ def flatten(
 
     Args:
         truth: one mapping an image: ``boxes`` [n, 4] left, top, right, bottom in pixels, ``labels`` [n] places in
-            ``classes``, and optionally ``crowd`` [n] bool (default: none is) and ``area`` [n] (default: the box's).
-            Other keys are not read.
-        detections: one mapping for each of the same images: ``boxes``, ``scores`` [n], ``labels``.
+            ``classes``, and optionally ``crowd`` [n] bool (default: none is), ``area`` [n] (default: the mask's, else
+            the box's) and ``masks``, a list of n of COCO's run lengths of the whole image. Other keys are not read.
+        detections: one mapping for each of the same images: ``boxes``, ``scores`` [n], ``labels``, optionally
+            ``masks``. Masks are kept where all images of both sides have them.
         classes: the class names.
 
     Raises:
         ValueError: the lists differ in length, as do arrays of an image; a label is not a place in ``classes``; a
-            coordinate or score is not finite; a box ends before it begins.
+            coordinate or score is not finite; a box ends before it begins; some images have masks and others do not;
+            masks of an image differ in size.
     """
     if len(truth) != len(detections):
         raise ValueError(f"ground truth of {len(truth)} images, but detections of {len(detections)}")
-    crowd = [t.get("crowd") if t.get("crowd") is not None else np.zeros(len(t["labels"]), bool) for t in truth]
-    boxes, labels, crowds, image = _join(truth, crowd, bool, len(classes), "ground truth")
-    given = [t["area"] if t.get("area") is not None else np.full(len(t["labels"]), np.nan) for t in truth]
-    area = np.concatenate([*given, np.zeros(0)])
-    joined = Truth(boxes, labels, crowds, image, np.where(np.isnan(area), box_area(boxes), area))
-    scores = [d["scores"] for d in detections]
-    found = Detections(*_join(detections, scores, np.float64, len(classes), "detections"))
-    infinite = ~np.isfinite(found.scores)
+    boxes, labels, image = _join(truth, len(classes), "ground truth")
+    found_boxes, found_labels, found_image = _join(detections, len(classes), "detections")
+    scores = _column(detections, "scores", found_image, np.float64, "detections")
+    infinite = ~np.isfinite(scores)
     if infinite.any():
-        raise ValueError(f"detections: image {found.image[infinite][0]} has a score that is not a finite number")
-    return joined, found
+        raise ValueError(f"detections: image {found_image[infinite][0]} has a score that is not a finite number")
+    masks, found_masks = _masks(truth, image, "ground truth"), _masks(detections, found_image, "detections")
+    if masks is None or found_masks is None:
+        masks = found_masks = None
+    else:
+        _check_sizes(masks, image, found_masks, found_image)
+    area = _column(truth, "area", image, np.float64, "ground truth", np.nan)
+    unknown = np.isnan(area)
+    if unknown.any():
+        area[unknown] = box_area(boxes[unknown]) if masks is None else mask_area(masks[unknown])
+    crowd = _column(truth, "crowd", image, bool, "ground truth", False)
+    joined = Truth(boxes, labels, crowd, image, area, masks)
+    return joined, Detections(found_boxes, found_labels, scores, found_image, found_masks)
 
 
-def _join(images: Sequence[Mapping[str, Any]], extra: Sequence[Any], kind: Any, classes: int, what: str):
-    boxes = [np.asarray(i["boxes"], dtype=np.float64).reshape(-1, 4) for i in images]
-    labels = [np.asarray(i["labels"], dtype=np.int64).reshape(-1) for i in images]
-    extra = [np.asarray(e, dtype=kind).reshape(-1) for e in extra]
-    for n, (b, name, e) in enumerate(zip(boxes, labels, extra, strict=True)):
-        if not len(b) == len(name) == len(e):
-            third = f"{len(e)} of the third array"
-            raise ValueError(f"{what}: image {n} has {len(b)} boxes, {len(name)} labels and {third}")
-    image = np.repeat(np.arange(len(images)), [len(b) for b in boxes])
-    box = np.concatenate([*boxes, np.zeros((0, 4))])
-    label = np.concatenate([*labels, np.zeros(0, dtype=np.int64)])
+def _join(images: Sequence[Mapping[str, Any]], classes: int, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the boxes, labels and image of all objects."""
+    counts = np.fromiter((len(i["boxes"]) for i in images), np.int64, len(images))
+    image = np.repeat(np.arange(len(images)), counts)
+    box = np.concatenate(
+        [i["boxes"] for i in images if len(i["boxes"])] or [np.zeros((0, 4))], dtype=np.float64, casting="unsafe"
+    )
+    label = _column(images, "labels", image, np.int64, what)
     for wrong, why in (
         (~np.isfinite(box).all(axis=1), "a coordinate that is not a finite number"),
         ((box[:, 2:] < box[:, :2]).any(axis=1), "a box that ends before it begins"),
@@ -163,4 +181,45 @@ def _join(images: Sequence[Mapping[str, Any]], extra: Sequence[Any], kind: Any, 
     ):
         if wrong.any():
             raise ValueError(f"{what}: image {image[wrong][0]} has {why}")
-    return box, label, np.concatenate([*extra, np.zeros(0, dtype=kind)]), image
+    return box, label, image
+
+
+def _column(
+    images: Sequence[Mapping[str, Any]], key: str, image: np.ndarray, kind: Any, what: str, default: Any = None
+) -> np.ndarray:
+    """Return one value an object; a key may be missing or None if there is a ``default``."""
+    counts, columns = np.bincount(image, minlength=len(images)).tolist(), []
+    for n, (one, count) in enumerate(zip(images, counts, strict=True)):
+        values = one[key] if default is None else one.get(key)
+        if values is None:
+            values = np.full(count, default)
+        elif len(values) != count:
+            raise ValueError(f"{what}: image {n} has {count} boxes, {len(values)} {key}")
+        if count:
+            columns.append(values)
+    return np.concatenate(columns or [np.zeros(0)], dtype=kind, casting="unsafe")
+
+
+def _masks(images: Sequence[Mapping[str, Any]], image: np.ndarray, what: str) -> np.ndarray | None:
+    having = [i.get("masks") is not None for i in images]
+    if not any(having):
+        return None
+    if not all(having):
+        raise ValueError(f"{what}: image {having.index(True)} has masks, and image {having.index(False)} has none")
+    for n, (one, count) in enumerate(zip(images, np.bincount(image, minlength=len(images)).tolist(), strict=True)):
+        if len(one["masks"]) != count:
+            raise ValueError(f"{what}: image {n} has {count} boxes, {len(one['masks'])} masks")
+    masks = np.empty(len(image), dtype=object)
+    masks[:] = [mask for one in images for mask in one["masks"]]
+    return masks
+
+
+def _check_sizes(masks: np.ndarray, image: np.ndarray, found: np.ndarray, found_image: np.ndarray) -> None:
+    sizes = np.array([mask["size"] for mask in (*masks, *found)]).reshape(-1, 2)
+    places = np.concatenate([image, found_image])
+    _, first, of = np.unique(places, return_index=True, return_inverse=True)
+    wrong = np.flatnonzero((sizes != sizes[first][of]).any(axis=1))
+    if len(wrong):
+        (height, width), (other_height, other_width) = sizes[first][of][wrong[0]], sizes[wrong[0]]
+        what = f"{width} x {height} and {other_width} x {other_height}"
+        raise ValueError(f"image {places[wrong[0]]} has masks of {what} pixels")

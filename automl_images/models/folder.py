@@ -2,6 +2,7 @@
 
 model.pt (state_dict)  settings.json  labels.json  metrics.json
 score.py  requirements.txt  automl_images-*.whl  README.md
+thresholds.json (of a detector: the scores of the best F1 on validation)
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from automl_images.tasks import get_task
 
 _REQUIRED = ("torch", "torchvision")
 _LONGEST = 1 << 16  # of a side in pixels, or of a batch
+THRESHOLDS = "thresholds.json"
 
 
 def save(
@@ -48,8 +50,11 @@ def save(
         task, settings: the trial's; predictions use the thresholds and sizes among the settings.
         classes: the labels, in the network's order.
         metrics: what the model reached, JSON-serialisable; ``epoch`` among them, and ``baseline``, where there is one:
-            the metrics of a model that looks at no image.
+            the metrics of a model that looks at no image. ``thresholds`` among them, of
+            :func:`automl_images.metrics.matching.best_thresholds`, become a file of their own.
     """
+    thresholds = metrics.get("thresholds")
+    metrics = {name: value for name, value in metrics.items() if name != "thresholds"}
     folder.mkdir(parents=True, exist_ok=True)
     row = ARCHITECTURES[settings["model_name"]]
     weights = io.BytesIO()  # a full disk is no OSError of torch.save's
@@ -61,6 +66,8 @@ def save(
     (folder / "settings.json").write_text(json.dumps(described, indent=1))
     (folder / "labels.json").write_text(json.dumps(list(classes), indent=1))
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    if thresholds:
+        (folder / THRESHOLDS).write_text(json.dumps(thresholds, indent=1))
     wheel = write_wheel(folder)
     pins = [f"{package}=={metadata.version(package)}" for package in (*_REQUIRED, *row.packages)]
     # ultralytics' own OpenCV needs X libraries
@@ -117,6 +124,27 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
             ) from None
         raise UserError(f"{folder}/model.pt: does not load: {str(error).partition(chr(10))[0]}") from None
     return model.eval(), task, settings, classes
+
+
+def best_threshold(folder: Path) -> dict[str, float]:
+    """Return the score threshold of the best F1 as the override of :func:`load` that has it act, or no override.
+
+    There is none where the folder has no ``thresholds.json``, or nothing found on validation was right.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        value = json.loads((folder / THRESHOLDS).read_text(encoding="utf-8"))["overall"]["threshold"]
+    except FileNotFoundError:
+        return {}
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise UserError(f"{folder}/{THRESHOLDS}: has no overall threshold; remove the file") from None
+    if value is None:
+        return {}
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise UserError(f"{folder}/{THRESHOLDS}: its overall threshold is no score from 0 to 1; remove the file")
+    return {"box_score_thresh": float(value)}
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], list[str], dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +21,8 @@ class ModelPredictor:
     """A loaded model folder, whatever its task; a family's own class has ``outputs`` and ``predict``.
 
     The network is in eval mode, on ``device``; the settings are complete, with what replaced the folder's own.
+    ``working_point`` has the settings of the best F1 on validation, which what is shown to people goes by: an endpoint
+    answers by ``settings`` alone. It is empty where none is known.
     """
 
     model: nn.Module
@@ -28,6 +30,7 @@ class ModelPredictor:
     settings: dict[str, Any]
     classes: list[str]
     device: torch.device
+    working_point: dict[str, Any] = field(default_factory=dict)
 
     def outputs(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[Any]:
         """Yield what the model finds on each of uint8 [H, W, 3] images of any sizes, as the task's metrics take it."""
@@ -50,7 +53,8 @@ class Family(Protocol):
 def load_model(folder: str | Path, *, device: str | None = None, **overrides: Any) -> ModelPredictor:
     """Return the predictor of a local model folder, on ``cpu``, ``cuda`` or, with None, the GPU if there is one.
 
-    ``overrides`` are settings to use instead of the folder's, such as ``box_score_thresh``.
+    ``overrides`` are settings to use instead of the folder's, such as ``box_score_thresh``; what they say is no part of
+    the predictor's ``working_point``.
 
     Raises:
         UserError: the folder is not a model folder, its weights do not fit its settings, or an override does not fit
@@ -58,9 +62,12 @@ def load_model(folder: str | Path, *, device: str | None = None, **overrides: An
     """
     import torch
 
+    from automl_images.hyperparameters import check_inference
     from automl_images.models import folder as model_folder
 
     model, task, settings, classes = model_folder.load(Path(folder), overrides)
     family: Family = part("prediction", task)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return family.Predictor(model.to(chosen), task, settings, classes, chosen)
+    given = check_inference(settings["model_name"], overrides)
+    point = {n: value for n, value in model_folder.best_threshold(Path(folder)).items() if n not in given}
+    return family.Predictor(model.to(chosen), task, settings, classes, chosen, point)

@@ -12,6 +12,7 @@ from automl_images import storage
 from automl_images.metrics.classification import THRESHOLD
 from automl_images.reports import Evaluation
 from automl_images.reports.chart import Line, line_chart
+from automl_images.reports.confusion import heat, pairs
 from automl_images.reports.draw import class_colours, css, draw_labels
 from automl_images.reports.html import jpeg_uri, render
 from automl_images.tasks import get_task
@@ -52,8 +53,8 @@ def write_report(path_html: str, shown: Evaluation) -> None:
         },
         "colours": colours,
         "multilabel": multilabel,
-        "matrix": None if multilabel or len(classes) > MATRIX_CLASSES else _heat(metrics["confusion_matrix"]),
-        "pairs": [] if multilabel else _pairs(metrics["confusion_matrix"], classes),
+        "matrix": None if multilabel or len(classes) > MATRIX_CLASSES else heat(metrics["confusion_matrix"]),
+        "pairs": [] if multilabel else pairs(metrics["confusion_matrix"], classes, PAIRS),
         "drawn": drawn,
         "known": sum(bool(pair["pr"]) for pair in curves["classes"].values()),
         "roc": _chart(curves, drawn, colours, "roc", ("fpr", "tpr"), ("false positive rate", "true positive rate")),
@@ -90,18 +91,6 @@ def _headline(
         "average_precision_score_macro": "average precision, mean over classes",
     }
     return [(text, metrics[name], baseline[name]) for name, text in names.items() if name in metrics]
-
-
-def _heat(matrix: Sequence[Sequence[int]]) -> list[list[tuple[int, float]]]:
-    """Return each cell as its count and its share of the images of its true class in percent."""
-    return [[(n, 100 * n / max(1, sum(row))) for n in row] for row in matrix]
-
-
-def _pairs(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> list[tuple[str, str, int, float]]:
-    """Return the most frequent confusions: true class, predicted class, images, their share of the true class."""
-    cells = ((n, t, p) for t, row in enumerate(matrix) for p, n in enumerate(row) if n and t != p)
-    worst = sorted(cells, key=lambda c: (-c[0], c[1], c[2]))[:PAIRS]
-    return [(classes[t], classes[p], n, n / sum(matrix[t])) for n, t, p in worst]
 
 
 def _hardest(metrics: Mapping[str, Any], curves: Mapping[str, Any]) -> list[str]:

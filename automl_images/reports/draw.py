@@ -1,4 +1,4 @@
-"""Boxes and labels drawn on images, readable on small ones too."""
+"""Boxes, masks and labels drawn on images, readable on small ones too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import colorsys
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from automl_images.reports.fonts import runs
 
@@ -16,6 +16,7 @@ Rectangle = tuple[float, float, float, float]
 _PALETTE = ["2f7ed8", "f28e2b", "2fa866", "e0484b", "8e5bd0", "12a5c0", "e560ab", "d9a900", "a06a45", "7fb800"]
 _GREY = (128, 128, 128)
 _LEAST_SIDE, _MOST_TIMES = 640, 8
+_FILLED = 0.4  # of a mask's colour over its pixels
 
 
 def class_colours(classes: Iterable[str]) -> dict[str, Colour]:
@@ -42,8 +43,11 @@ def draw_boxes(
     labels: Sequence[str],
     colours: Mapping[str, Colour],
     scores: Sequence[float] | None = None,
+    *,
+    notes: Sequence[str] | None = None,
+    masks: Sequence[Image.Image] | None = None,
 ) -> Image.Image:
-    """Return a copy of an image with boxes drawn on it.
+    """Return a copy of an image with boxes, or masks in their place, drawn on it.
 
     An image whose longer side is below 640 pixels is enlarged, at most eightfold, so that labels can be read.
 
@@ -54,19 +58,29 @@ def draw_boxes(
         labels: what is written at each.
         colours: of each label, from `class_colours`; one that is absent is grey.
         scores: written behind the labels; None: nothing is.
+        notes: written behind them in brackets; an object whose note is empty has a thinner line. None: there are none.
+        masks: of each object a grey image of the same extent, in any size, white inside: it is filled and has its
+            outline drawn, and its box is left out.
     """
     canvas, size = _canvas(image)
     draw = ImageDraw.Draw(canvas)
     width = max(3, round(max(size) / 280))
     places = [_placed(box, image.size, size) for box in boxes]
+    without: list[Image.Image | None] = [None] * len(labels)
+    drawn = list(zip(places, labels, notes or [""] * len(labels), masks or without, strict=True))
     # The first last, so that it lies on top; but it is the first to choose a place for its label.
-    for (x0, y0, x1, y1), label in reversed(list(zip(places, labels, strict=True))):
-        colour = colours.get(label, _GREY)
-        draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=tuple(c // 2 for c in colour))
-        draw.rectangle((x0, y0, x1, y1), outline=colour, width=width)
+    for (x0, y0, x1, y1), label, note, mask in reversed(drawn):
+        colour, line = colours.get(label, _GREY), width if note or notes is None else max(2, width // 2)
+        if mask:
+            _fill(canvas, mask, colour, line)
+        else:
+            draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=tuple(c // 2 for c in colour))
+            draw.rectangle((x0, y0, x1, y1), outline=colour, width=line)
     letters = _letters(size)
     taken: list[Rectangle] = []
     texts = labels if scores is None else [f"{n} {s:.2f}" for n, s in zip(labels, scores, strict=True)]
+    if notes is not None:
+        texts = [f"{text} ({note})" if note else text for text, note in zip(texts, notes, strict=True)]
     for place, label, text in zip(places, labels, texts, strict=True):
         write_label(draw, place, text, colours.get(label, _GREY), letters, taken=taken)
     return canvas
@@ -95,6 +109,23 @@ def _canvas(image: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
     size = round(image.width * times), round(image.height * times)
     rgb = image.convert("RGB")
     return (rgb.resize(size, Image.Resampling.BICUBIC) if times > 1 else rgb.copy()), size
+
+
+def _fill(canvas: Image.Image, mask: Image.Image, colour: Colour, line: int) -> None:
+    """Lay a mask of the canvas's extent over it, half seen through, with an outline within it."""
+    inside = mask.resize(canvas.size, Image.Resampling.BOX).point(lambda v: 255 if v > 127 else 0)
+    around = inside.getbbox()
+    if not around:
+        return
+    cut = inside.crop(around)
+    padded = Image.new("L", (cut.width + 2, cut.height + 2))  # what ends at the edge of the cut has an outline too
+    padded.paste(cut, (1, 1))
+    inner = padded
+    for _ in range(line):
+        inner = inner.filter(ImageFilter.MinFilter(3))
+    outline = ImageChops.subtract(padded, inner).crop((1, 1, cut.width + 1, cut.height + 1))
+    canvas.paste(colour, around, cut.point(lambda v: round(_FILLED * v)))
+    canvas.paste(colour, around, outline)
 
 
 def _letters(size: tuple[int, int], lines: int = 48) -> int:

@@ -20,7 +20,13 @@ __all__ = ["evaluate_model", "headline", "plots", "scalars", "summary_lines"]
 
 
 def evaluate_model(
-    model: str, data: str, output: str, *, title: str | None = None, lineage: Mapping[str, Any] | None = None
+    model: str,
+    data: str,
+    output: str,
+    *,
+    title: str | None = None,
+    lineage: Mapping[str, Any] | None = None,
+    keep_thresholds: bool = False,
 ) -> dict[str, Any]:
     """Score a model folder on records; write ``metrics.json`` and ``report.html``.
 
@@ -30,18 +36,26 @@ def evaluate_model(
         output: the folder to write to.
         title: the report's heading.
         lineage: where the model came from, shown in the report.
+        keep_thresholds: write a detector's score thresholds of the best F1 on these records into the model folder,
+            where predict and the next report find them.
 
     Returns:
         ``metrics`` and ``more`` of the family's :class:`automl_images.evaluation.Evaluated`; ``task``, ``images``,
         ``seconds`` (reading and predicting); ``data``, ``model``, ``report`` (addresses).
 
     Raises:
-        UserError: the folder is not a model folder, or the records do not fit it.
+        UserError: the folder is not a model folder, or the records do not fit it; thresholds are to be kept, and the
+            folder is on a store, or its model has none.
     """
+    from automl_images.models.folder import THRESHOLDS
     from automl_images.prediction import load_model
 
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
         predictor = load_model(storage.get_folder(model, Path(scratch)))
+    if keep_thresholds and not storage.is_local(model):
+        raise UserError(f"{storage.redact(model)}: is on a store; thresholds are kept in a folder on this machine")
+    if keep_thresholds and "box_score_thresh" not in predictor.settings:
+        raise UserError(f"{storage.redact(model)}: a model for {predictor.task} has no score threshold to keep")
     records = list(read_records(data, get_task(predictor.task).label))
     if not records:
         raise UserError(f"{storage.redact(data)}: has no image to evaluate on")
@@ -71,4 +85,6 @@ def evaluate_model(
     reports.write_report(report, shown)
     result |= {"seconds": round(found.seconds, 3), **described, "report": report}
     storage.write(storage.join(output, "metrics.json"), json.dumps(result, indent=1))
+    if keep_thresholds:
+        storage.write(storage.join(model, THRESHOLDS), json.dumps(found.metrics["thresholds"], indent=1))
     return result

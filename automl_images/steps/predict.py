@@ -32,7 +32,9 @@ def predict_images(
         model: a model folder, local or on a store.
         images: files, or folders whose images are taken.
         output: where to draw: a file for a single image, else a folder.
-        overrides: settings to use instead of the model's, such as ``box_score_thresh``.
+        overrides: settings to use instead of the model's, such as ``box_score_thresh``. Where that one is not among
+            them, a detector's is the score of the best F1 on validation, if the folder knows it: standard error says
+            which.
 
     Raises:
         UserError: a file is missing or no image, a setting is wrong, or the folder is not a model folder.
@@ -49,6 +51,10 @@ def predict_images(
         predictor = load_model(folder)
         if overrides:
             predictor = load_model(folder, **check_inference(predictor.settings["model_name"], overrides))
+    for name, value in predictor.working_point.items():
+        own = f"--set {name}={predictor.settings[name]:g} for the model's own"
+        print(f"predict: {name} {value:.4g}, of the best F1 on validation; {own}", file=sys.stderr)
+    predictor.settings |= predictor.working_point
     report: Family = part("reports", predictor.task)
     one = output is not None and len(files) == 1 and is_image(output.name)
     for file, name in zip(files, drawing_names(files), strict=True):

@@ -15,6 +15,7 @@ from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, as
 from automl_images.data.tiles import Tiling, tiled
 from automl_images.errors import UserError
 from automl_images.metrics import detection_metrics
+from automl_images.metrics.matching import best_thresholds, paired
 from automl_images.models import catalogue
 from automl_images.prediction.detection import detect
 from automl_images.training.job import Compute, Job
@@ -39,14 +40,11 @@ class DetectionModule(Module):
 
     def score(self, found: Mapping[int, Any]) -> dict[str, Any]:  # noqa: D102
         order = sorted(found)
-        return detection_metrics(
-            [self.validation.truth(i, found[i]["size"]) for i in order],
-            [found[i] for i in order],
-            self.classes,
-            self.settings["validation_metric_type"],
-            self.settings["validation_iou_threshold"],
-            self.settings["box_score_thresh"],
-        )
+        truth, detections = [self.validation.truth(i, found[i]["size"]) for i in order], [found[i] for i in order]
+        kind, iou = self.settings["validation_metric_type"], self.settings["validation_iou_threshold"]
+        metrics = detection_metrics(truth, detections, self.classes, kind, iou, self.settings["box_score_thresh"])
+        pairing = paired(truth, detections, self.classes, iou)
+        return metrics | {"thresholds": best_thresholds(pairing, self.classes, iou)}
 
     def baseline(self) -> dict[str, float | None]:  # noqa: D102
         return {self.primary_metric: 0.0}  # of a model that finds nothing
@@ -73,9 +71,16 @@ def prepared(job: Job, compute: Compute, machine: Machine, kind: type[Samples]) 
     if evaluated:
         scored.store.fill()
     learned = tiled(samples, settings)
-    augment = model.augmentation(learned.training, len(learned)) or rcnn_augmentation(learned.training)
+    own = model.augmentation(learned.training, len(learned))
+    aspects = None if own else learned.aspects()  # a model's own makes squares
+    augment = own or rcnn_augmentation(learned.training)
     training, validation = loaders(
-        machine, job, TrainingSet(learned, augment, job.seed), EvaluationSet(scored), as_lists
+        machine,
+        job,
+        TrainingSet(learned, augment, job.seed),
+        EvaluationSet(scored),
+        as_lists,
+        aspects=aspects,
     )
     if not compute.dtype:
         dtype = "bfloat16" if machine.on_gpu and torch.cuda.is_bf16_supported() else "float32"

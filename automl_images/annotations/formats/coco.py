@@ -10,7 +10,7 @@ import itertools
 import posixpath
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -26,7 +26,7 @@ from automl_images.annotations.records import Record, labelling, records_of, siz
 from automl_images.annotations.shapes import area_of, box_of, in_pixels, rle
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, flag, number, pixels, shown
-from automl_images.errors import UserError
+from automl_images.errors import DiskFullError, StoreError, UserError
 
 _KEYS = re.compile(rb'^\s*\{\s*"(images|annotations|categories|info|licenses)"\s*:')
 _LISTS = re.compile(rb'^\s*\{[\s\S]*"(images|annotations|categories)"\s*:\s*\[')
@@ -68,13 +68,8 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     with, as ``instances_train2017.json`` does; where the source holds no image and no root is given, in those beside.
     For boxes, outlines are passed over, and that is said; for polygons, each annotation needs its outline.
     """
-    file = source.only(candidates(source), "COCO annotations (.json)") if source.is_folder else source.url
-    subset = posixpath.splitext(posixpath.basename(file))[0].rpartition("_")[2]
-    usual = [subset, f"images/{subset}", "images"]
-    root = source.root_beside(usual)
-    content = Content(file, broken, boxes=kind is Boxes)
+    content, find = _opened(source, broken, kind)
     source.named.update(content.classes.values())
-    places = [*source.places(file), *usual]
     fractions = content.fractions("segmentation" if kind is Polygons else "bbox")
     if kind is Boxes and any(len(bytes(a.segmentation)) > len("null") for a in content.annotations[:1]):
         print(f"{content.shown}: its outlines are passed over; task {Polygons.task()} takes them", file=sys.stderr)
@@ -86,7 +81,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
         found = content.found.pop(key, [])
         if len(content.names[key]) > 1:
             raise UserError(f"other images have the same id: {', '.join(sorted(content.names[key])[:3])}")
-        url = root.find(image.file_name, places)
+        url = find(image.file_name)
         with labelling(url):
             return _record(image, found, url, where, content, kind, fractions)
 
@@ -95,6 +90,36 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     for key, left in content.found.items():
         if key not in content.names:
             broken(UserError(f"{content.shown}, {content.named(left[0])}: its image {key} is not among the images"))
+
+
+def ids(source: Source) -> tuple[dict[str, str | None], dict[str, str]]:
+    """Return the addresses of images by their ids, and the names of classes by those of categories, ids as text.
+
+    An address is None where :func:`read` makes no record of the image, and tells why.
+    """
+    content, find = _opened(source, lambda error: None, Boxes)
+    images: dict[str, str | None] = {}
+    for image in content.images:
+        if (key := id_of(image.id)) is None:
+            continue
+        images[key] = None
+        if isinstance(image.file_name, str) and len(content.names[key]) == 1:
+            try:
+                images[key] = find(image.file_name)
+            except (StoreError, DiskFullError):
+                raise
+            except UserError:
+                continue
+    return images, content.classes
+
+
+def _opened(source: Source, broken: Broken, kind: type[Label]) -> tuple[Content, Callable[[str], str]]:
+    """Return the file, and what gives the address of an image by its name."""
+    file = source.only(candidates(source), "COCO annotations (.json)") if source.is_folder else source.url
+    subset = posixpath.splitext(posixpath.basename(file))[0].rpartition("_")[2]
+    usual = [subset, f"images/{subset}", "images"]
+    root, places = source.root_beside(usual), [*source.places(file), *usual]
+    return Content(file, broken, boxes=kind is Boxes), lambda name: root.find(name, places)
 
 
 def _record(
