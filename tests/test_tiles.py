@@ -125,6 +125,13 @@ def test_an_epoch_has_each_image_and_each_of_its_tiles(samples):
     assert any(len(learned.training(i).boxes) == 0 for i in range(15, 21))  # empty tiles are negatives
 
 
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.7])
+def test_like_shapes_are_known_without_an_images_pixels(samples, overlap):
+    learned = tiled(samples, settings_of(RCNN, tile_grid_size="3x2", tile_overlap_ratio=overlap))
+    shapes = np.array([learned.training(i).image.shape[:2] for i in range(len(learned))])
+    np.testing.assert_allclose(learned.aspects(), shapes[:, 1] / shapes[:, 0], rtol=0.08)
+
+
 def test_a_tiles_sample_is_a_function_of_seed_epoch_and_index(samples):
     def sample(seed, epoch, i):
         learned = tiled(samples, settings_of(RCNN, tile_grid_size="2x2"))
