@@ -188,7 +188,7 @@ def test_boxes_and_masks_are_back_within_a_pixel_after_a_networks_resize(objects
 NETWORK = made(RCNN)
 
 
-def test_a_trial_learns_and_is_evaluated_on_tiles_and_resumes_as_it_was(squares, tmp_path, monkeypatch):
+def test_a_trial_learns_and_is_evaluated_on_tiles_and_resumes_as_it_was(squares, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Checkpoints, "SHARE", 0)
     given = {"tile_grid_size": "2x1", "number_of_epochs": 3, "training_batch_size": 2}
     train = trainer(squares, tmp_path, monkeypatch)
@@ -199,3 +199,6 @@ def test_a_trial_learns_and_is_evaluated_on_tiles_and_resumes_as_it_was(squares,
     rest, again, _ = train(given, pulls, checkpoint=journal.folder / "checkpoint-2", name="resumed")
     assert rest.calls == whole.calls[18:]
     assert (rest.path[-1], again) == (whole.path[-1], fitted)
+    assert "6 training and 3 validation images, 2 classes, on cpu; weights: fresh; each image with 2 tiles" in (
+        capsys.readouterr().err
+    )
