@@ -15,6 +15,8 @@ from automl_images.data.tiles import VISIBLE, Tiling, Window, cut, tiled
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve, without_effect
 from automl_images.metrics.arrays import Sample
+from automl_images.sweep.canonical import canonical_space
+from automl_images.sweep.space import check_space, parse_space
 from automl_images.training.callbacks import Checkpoints
 from benchmarks.tiling import painted
 from tests.helpers.detectors import RCNN, TASK, made, settings_of
@@ -157,6 +159,19 @@ def test_crowds_are_learned_in_no_tile(squares):
 @pytest.mark.parametrize("spelling", ["(3, 2)", "3x2", [3, 2], (3, 2), "3,2", "[3,2]", "3 x 2"])
 def test_a_grid_has_one_form(spelling):
     assert resolve(TASK, {"model_name": RCNN, "tile_grid_size": spelling})["tile_grid_size"] == "3,2"
+
+
+def test_a_grid_is_swept_by_choice():
+    def check(**space):
+        check_space(TASK, parse_space(space), {"model_name": RCNN}, conditional=False)
+
+    grids = {"choice": ["2x1", "(3, 2)", [5, 3], None]}
+    check(tile_grid_size=grids, tile_overlap_ratio={"uniform": [0, 0.5]})
+    assert canonical_space({"tile_grid_size": grids}) == {"tile_grid_size": {"choice": ["2,1", "3,2", "5,3", None]}}
+    with pytest.raises(UserError, match="with tile_overlap_ratio 1: tile_overlap_ratio: 1 makes every tile the whole"):
+        check(tile_grid_size=grids, tile_overlap_ratio={"choice": [0.25, 1]})
+    with pytest.raises(UserError, match="tile_grid_size: '2x0' is not two numbers"):
+        check(tile_grid_size={"choice": ["2x0"]})
 
 
 def test_rows_without_a_grid_have_no_effect_and_an_overlap_of_1_is_refused():
