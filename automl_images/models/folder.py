@@ -107,6 +107,8 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
     settings = {**settings, **changed}
     if changed:
         check_sizes(settings)
+        for row in hyperparameters(settings["model_name"]).values():
+            row.check_beside(settings)
         if idle := without_effect(settings, changed):
             raise UserError(idle[0])
     model = build(task, settings, classes, frozen_norms=described.get("frozen_norms", False))
