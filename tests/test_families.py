@@ -113,6 +113,7 @@ def test_a_task_is_trained_saved_loaded_predicted_and_evaluated(trained, tmp_pat
     assert fitted.best["metric"] == task.primary_metric
     predictor = load_model(model, device="cpu")
     assert predictor.task == task.name
+    predictor.settings |= predictor.working_point
     (first,) = predictor.predict([Image.open(images[0])])
     (drawn,) = predict_images(str(model), [Path(images[0])], tmp_path / "drawn.png")
     assert drawn == {"filename": images[0], **first}
