@@ -16,6 +16,7 @@ from automl_images import __version__, storage
 from automl_images.annotations import findings, formats, read_records
 from automl_images.cli_data import AsJson
 from automl_images.cli_data import app as data_commands
+from automl_images.cli_evaluate import app as evaluate_commands
 from automl_images.cli_sweep import DETECTION, Task
 from automl_images.cli_sweep import app as sweep_commands
 from automl_images.errors import UserError
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data_commands)
+app.add_typer(evaluate_commands)
 app.add_typer(sweep_commands)
 
 Settings = Annotated[list[str], typer.Option("--set", help="A hyperparameter, NAME=VALUE; may be repeated.")]
@@ -217,26 +219,6 @@ def select(
     chosen = select_trial(ledger, run, report=report, title=title)
     value = "unranked" if chosen["value"] is None else f"{chosen['metric']} {chosen['value']:.4f}"
     _print(chosen, as_json, f"trial {chosen['trial']}: {value}: {chosen['model']}")
-
-
-@app.command()
-def evaluate(
-    model: Annotated[str, typer.Argument(help="A model folder.")],
-    data: Annotated[str, typer.Argument(help="Records (JSONL).")],
-    output: Annotated[str, typer.Argument(help="The folder to write metrics.json and report.html to.")],
-    title: Annotated[str | None, typer.Option(help="The report's heading.")] = None,
-    keep_thresholds: Annotated[
-        bool,
-        typer.Option("--keep-thresholds", help="Write the scores of the best F1 into the model folder, for predict."),
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Score a model: all metrics of its task, per class, and a report."""
-    from automl_images.evaluation import summary_lines
-    from automl_images.steps.evaluate import evaluate_model
-
-    result = evaluate_model(model, data, output, title=title, keep_thresholds=keep_thresholds)
-    _print(result, as_json, "\n".join(summary_lines(result)))
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """Small data that tests make for themselves."""
 
-import dataclasses
 import functools
 import inspect
 import json
@@ -53,7 +52,7 @@ def write_jsonl(folder: Path, records: list[Record]) -> Path:
         {
             "image_url": r.image_url,
             "image_details": {"format": r.format or "png", "width": r.width, "height": r.height},
-            "label": [{**dataclasses.asdict(b), "isCrowd": int(b.isCrowd)} for b in r.label.boxes],
+            "label": [{"area": None, **b.to_json()} for b in r.label.boxes],
         }
         for r in records
     ]

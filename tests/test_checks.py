@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -384,7 +385,8 @@ def crowd(kind):
         save_images(tmp_path, ["a.png", "b.png"])
         (attribute,) = (field.name for field in dataclasses.fields(LABELS[kind]))
         plain = LABELS[kind]
-        objects = tuple(dataclasses.replace(o, isCrowd=True) for o in getattr(plain, attribute))
+        replace = dataclasses.replace if kind == "polygons" else msgspec.structs.replace
+        objects = tuple(replace(o, isCrowd=True) for o in getattr(plain, attribute))
         records = [
             Record(str(tmp_path / f"{n}.png"), dataclasses.replace(plain, **{attribute: objects}), where=n)
             for n in "ab"

@@ -100,6 +100,14 @@ def no_model(folder):
     return ["evaluate", folder / "none", path, folder / "out"], "none: no such folder"
 
 
+def results_without_a_task(folder):
+    return ["evaluate", folder / "r.json", folder, folder / "out"], "--task: COCO results need it"
+
+
+def a_task_for_a_model(folder):
+    return ["evaluate", folder, folder / "d", folder / "out", "--task", "x"], "--task: is for COCO results"
+
+
 def not_a_model(folder):
     return ["predict", folder, folder / "JPEGImages/000.png"], "is it a model folder?"
 

@@ -114,6 +114,24 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert len(orders) >= 3  # seed 3 epoch 1 and seed 4 epoch 0 may be the same shuffle
 
 
+def test_batches_are_of_like_shapes_and_every_image_comes_once():
+    aspects = [0.5, 2.0] * 101 + [1.0]
+    sampler = EpochSampler(203, 3, aspects=aspects, batch=4)
+    orders = []
+    for epoch in (0, 1, 0):
+        sampler.set_epoch(epoch)
+        orders.append([i for _, i in sampler])
+    assert orders[0] == orders[2] != orders[1]
+    assert all(sorted(order) == list(range(203)) for order in orders)
+    batches = [[aspects[i] for i in orders[0][k : k + 4]] for k in range(0, 203, 4)]
+    assert [len(batch) for batch in batches] == [4] * 50 + [3]
+    assert sum(len(set(batch)) == 1 for batch in batches) >= 40, "mixed are those between two shapes of a chunk"
+    shapes = [batch[0] for batch in batches if len(set(batch)) == 1]
+    assert shapes != sorted(shapes)
+    parts = [list(EpochSampler(203, 3, 2, rank, aspects, 4)) for rank in (0, 1)]
+    assert {i for part in parts for _, i in part} == set(range(203)) and len(parts[0]) == len(parts[1])
+
+
 @AUGMENTATIONS
 def test_a_sample_is_a_function_of_seed_epoch_and_index(samples, make):
     def sample(seed, epoch, i):

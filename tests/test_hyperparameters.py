@@ -168,7 +168,8 @@ def test_equal_steps_have_no_effect_beside_listed_ones():
 
 
 def test_what_acts_at_inference_is_what_predicting_reads():
-    detectors = {"box_score_thresh", "nms_iou_thresh"}
+    tiles = {"tile_grid_size", "tile_overlap_ratio", "tile_predictions_nms_thresh"}
+    detectors = {"box_score_thresh", "nms_iou_thresh", *tiles}
     assert set(inference_settings("yolov5")) == {"img_size", *detectors}
     rcnn = {"min_size", "max_size", "box_detections_per_img", *detectors}
     assert set(inference_settings("fasterrcnn_resnet18_fpn")) == rcnn
@@ -178,7 +179,9 @@ def test_what_acts_at_inference_is_what_predicting_reads():
 
 @pytest.mark.parametrize("name", ["learning_rate", "model_size", "model_name", "epochs", "validation_batch_size"])
 def test_what_does_not_act_at_inference_is_refused_with_what_does(name):
-    line = f"^{name}: cannot be changed in a trained yolov5; these can: img_size, box_score_thresh, nms_iou_thresh$"
+    line = (
+        f"^{name}: cannot be changed in a trained yolov5; these can: img_size, box_score_thresh, nms_iou_thresh, tile_"
+    )
     with pytest.raises(UserError, match=line):
         check_inference("yolov5", {"img_size": 64, name: 1})
 

@@ -108,6 +108,9 @@ BOTH_DETECTORS = {
     "validation_iou_threshold": ("float", "0.1 to 1", 0.5),
     "box_score_thresh": ("float", SHARE, {"yolov5": 0.1, "": 0.3}),
     "nms_iou_thresh": ("float", SHARE, 0.5),
+    "tile_grid_size": ("pair", 'two whole numbers from 1 on, such as "3,2" or "3x2"', None),
+    "tile_overlap_ratio": ("float", SHARE, 0.25),
+    "tile_predictions_nms_thresh": ("float", SHARE, 0.25),
 }
 RCNN = {
     "min_size": ("int", COUNT, 600),
@@ -408,6 +411,7 @@ def test_a_row_holds_what_another_setting_caps_needs_or_refuses():
     [
         ("pair", "(3, 2)", "3,2"),
         ("pair", [3, 2], "3,2"),
+        ("pair", "3x2", "3,2"),
         ("flag", True, 1),
         ("flag", "false", 0),
         ("shape", "3,224,224", "3,224,224"),
@@ -420,7 +424,7 @@ def test_a_row_holds_each_type(kind, given, value):
     assert row(kind).check(None) is None
 
 
-@pytest.mark.parametrize("given", ["3", "3,0", "3,2,1", "3x2", 3, "-1,2"])
+@pytest.mark.parametrize("given", ["3", "3,0", "3,2,1", "3x", "3x2x1", 3, "-1,2"])
 def test_a_pair_is_two_whole_numbers_from_1_on(given):
-    with pytest.raises(UserError, match='is not two numbers; allowed: two whole numbers from 1 on, such as "3,2"'):
+    with pytest.raises(UserError, match='is not two numbers; allowed: two whole numbers from 1 on, such as "3,2" or'):
         row("pair").check(given)

@@ -264,7 +264,8 @@ def test_a_crowd_of_masks_swallows_what_lies_in_it_but_for_what_is_an_object():
     assert (figures["count"], figures["detections"], figures["recall"], figures["precision"]) == (1, 2, 1, 0.5)
 
 
-def test_many_pairs_are_compared_in_parts(monkeypatch):
+@pytest.mark.parametrize("masks", [False, True])
+def test_many_pairs_are_compared_in_parts(monkeypatch, masks):
     rng = np.random.default_rng(0)
     scenes, found = [], []
     for _ in range(6):
@@ -274,6 +275,9 @@ def test_many_pairs_are_compared_in_parts(monkeypatch):
         scenes.append(truth(boxes, labels=labels))
         rows = zip(boxes[rng.permutation(30)].tolist(), rng.random(30).round(1), labels, strict=True)
         found.append(detected(*rows))
+        if masks:
+            for side in (scenes, found):
+                side[-1] = masked(side[-1], *([tuple(int(v) for v in box)] for box in side[-1]["boxes"]))
     whole = voc_map(scenes, found, CLASSES)
     for pairs in (1, 7, 100):
         monkeypatch.setattr("automl_images.metrics.voc._PAIRS", pairs)

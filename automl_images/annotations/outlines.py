@@ -1,4 +1,4 @@
-"""What labelling tools draw, made into labels: rectangles, turned or not, ellipses, polygons and masks."""
+"""What labelling tools draw, made into labels, and back: rectangles, turned or not, ellipses, polygons and masks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from automl_images.annotations.labels import Box, Boxes, Classes, Instance, Label, OneClass, Polygons, Rle
-from automl_images.annotations.shapes import box_of
+from automl_images.annotations.shapes import box_of, decoded, in_pixels
+from automl_images.annotations.tracing import traced
 from automl_images.annotations.values import class_list, number, shown
 from automl_images.errors import UserError
 
@@ -35,10 +38,12 @@ class Outline:
     group: Any = None
 
 
-def rectangle(x: float, y: float, width: float, height: float, degrees: float = 0, about: Point | None = None) -> tuple:
+def rectangle(
+    left: float, top: float, right: float, bottom: float, degrees: float = 0, about: Point | None = None
+) -> tuple[Point, ...]:
     """Return the corners of a rectangle, turned clockwise by ``degrees`` about a point, by default its centre."""
-    corners = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
-    return turned(corners, degrees, about or (x + width / 2, y + height / 2))
+    corners = ((left, top), (right, top), (right, bottom), (left, bottom))
+    return turned(corners, degrees, about or ((left + right) / 2, (top + bottom) / 2))
 
 
 def ellipse(x: float, y: float, across: float, down: float, degrees: float = 0) -> tuple[Point, ...]:
@@ -118,3 +123,66 @@ def say_passed_over(place: str, passed: Mapping[str, int]) -> None:
     if passed:
         kinds = ", ".join(f"{count} {name}" for name, count in sorted(Counter(passed).items()))
         print(f"{place}: passed over, as no area or class of an image: {kinds}", file=sys.stderr)
+
+
+def held(instances: Sequence[Instance], lost: Counter[str], masks: bool = True) -> list[Instance]:
+    """Return the objects that a tool can hold, each with a mask or with parts of three points or more.
+
+    Args:
+        instances: the objects of an image.
+        lost: counts what no tool holds, and what is left out.
+        masks: whether the tool holds masks; else they are traced, without their holes.
+    """
+    found = []
+    for one in instances:
+        lost.update({"isCrowd": one.isCrowd, "area": one.area is not None})
+        if one.rle is not None and not decoded(one.rle).any():
+            lost["objects without a pixel"] += 1
+            continue
+        if one.rle is not None and masks:
+            found.append(one)
+            continue
+        parts, holes = traced(one.rle) if one.rle is not None else (one.polygon, 0)
+        whole = tuple(part for part in parts if len(part) >= 6)
+        lost.update({"holes": holes, "parts of fewer than three points": len(parts) - len(whole)})
+        lost["objects without outline"] += not whole
+        if whole:
+            found.append(replace(one, polygon=whole, rle=None))
+    return found
+
+
+def points_in(instances: Sequence[Instance], width: int, height: int) -> list[list[list[list[float]]]]:
+    """Return the points x, y of each part of each object, where an image has the size, as :func:`in_pixels`."""
+    points = in_pixels([v for one in instances for part in one.polygon for v in part], width, height).tolist()
+    found, start = [], 0
+    for one in instances:
+        parts = []
+        for part in one.polygon:
+            parts.append(points[start : start + len(part) // 2])
+            start += len(part) // 2
+        found.append(parts)
+    return found
+
+
+def corners_in(boxes: Sequence[Box], lost: Counter[str], width: int, height: int) -> list[list[float]]:
+    """Return the left, top, right and bottom of boxes, as :func:`points_in`; ``lost`` counts what no tool holds."""
+    for box in boxes:
+        lost.update({"isCrowd": box.isCrowd, "area": box.area is not None})
+    flat = [v for box in boxes for v in (box.topX, box.topY, box.bottomX, box.bottomY)]
+    return in_pixels(flat, width, height).reshape(-1, 4).tolist()
+
+
+def cut_out(mask: Rle) -> tuple[int, int, np.ndarray]:
+    """Return the left and the top of a mask that has a pixel, and its rectangle, a bool array of height x width."""
+    inside = decoded(mask)
+    columns, rows = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
+    left, top = int(columns[0]), int(rows[0])
+    return left, top, inside[top : rows[-1] + 1, left : columns[-1] + 1]
+
+
+def length(start: float, end: float) -> float:
+    """Return the length of what begins and ends there: at most so long that the beginning and it are not beyond."""
+    found = end - start
+    while start + found > end:
+        found = math.nextafter(found, -math.inf)
+    return found

@@ -60,10 +60,11 @@ def encoded(mask: np.ndarray) -> Rle:
     return Rle(mask.shape[0], mask.shape[1], _compressed(counts))
 
 
-def decoded(mask: Rle) -> np.ndarray:
-    """Return the pixels of a mask, a bool array of height x width."""
-    runs = np.array(_runs(mask.counts))
-    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape((mask.height, mask.width), order="F")
+def decoded(mask: Rle, left: int = 0, right: int | None = None) -> np.ndarray:
+    """Return the pixels of a mask, a bool array of height x width; of the columns from ``left`` to before ``right``."""
+    first, last = left * mask.height, (mask.width if right is None else right) * mask.height
+    runs = np.diff(np.cumsum(_runs(mask.counts)).clip(first, last), prepend=first)
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape((mask.height, -1), order="F")
 
 
 def mask_of(instance: Instance, width: int, height: int) -> np.ndarray:
@@ -105,8 +106,11 @@ def box_of(instance: Instance) -> tuple[float, float, float, float]:
     return columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
 
 
-def in_pixels(fractions: list[float], width: int, height: int) -> np.ndarray:
-    """Return x, y, x, y, ... as points in pixels, n x 2, with three decimals where these give the fraction back."""
+def in_pixels(fractions: list[float], width: int | np.ndarray, height: int | np.ndarray) -> np.ndarray:
+    """Return x, y, x, y, ... as points in pixels, n x 2, with three decimals where these give the fraction back.
+
+    The width and the height are one for all points, or one a point.
+    """
     wanted, sides = np.fromiter(fractions, float, len(fractions)), np.empty(len(fractions))
     sides[::2], sides[1::2] = width, height
     exact = wanted * sides

@@ -5,46 +5,66 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
+from automl_images.data.tiles import Window, cut
 from automl_images.metrics.arrays import Sample
 
-_GREY = 114
+EXPAND, CROP, FLIP = 0.3, 0.5, 0.5  # how often each is done
+_LARGEST = 2.0  # sides of an expanded image, of the image's own
+_SMALLEST = 0.3  # sides of a crop, of the image's, expanded or not
+_ASPECT = 2.0  # the most that a crop is wider, or higher, than it would be in the image's proportions
 
 
 def rcnn_augmentation(samples: Callable[[int], Sample]) -> Callable[[int, int], Sample]:
-    """Return a function of (index, seed) that gives an augmented sample and leaves torch's generator as it was.
+    """Return a function of (index, seed) that gives an augmented sample, and draws from no generator but its own.
 
-    A crop keeps at least one box (SSD's IoU crop, Liu et al. 2016); images without boxes are flipped only.
+    An image is put on a grey canvas of up to twice its sides, cropped around one of its objects, which stays whole, and
+    mirrored, each by chance. Of objects that a crop cuts :func:`automl_images.data.tiles.cut` tells what is left: with
+    masks a box is always that of its mask's pixels, and what loses its box loses its mask. Images without objects are
+    mirrored only. Pixels may be a view of the sample's.
     """
-    around_boxes = v2.Compose(
-        [
-            v2.RandomZoomOut(fill={tv_tensors.Image: _GREY, "others": 0}, side_range=(1.0, 2.0), p=0.3),
-            v2.RandomIoUCrop(),
-            v2.SanitizeBoundingBoxes(min_size=1),
-        ]
-    )
-    flip = v2.RandomHorizontalFlip()
 
     def augment(i: int, seed: int) -> Sample:
-        image, boxes, labels, masks = samples(i)
-        corners = tv_tensors.BoundingBoxes(torch.from_numpy(boxes), format="XYXY", canvas_size=image.shape[:2])
-        target = {"boxes": corners, "labels": torch.from_numpy(labels)}
-        if masks is not None:
-            target["masks"] = tv_tensors.Mask(torch.from_numpy(masks))
-        picture = tv_tensors.Image(torch.from_numpy(image.transpose(2, 0, 1).copy()))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            if len(boxes):
-                picture, target = around_boxes(picture, target)
-            picture, target = flip(picture, target)
-        return Sample(
-            np.ascontiguousarray(picture.numpy().transpose(1, 2, 0)),
-            target["boxes"].numpy().astype(np.float32).reshape(-1, 4),
-            target["labels"].numpy(),
-            None if masks is None else target["masks"].numpy(),
-        )
+        sample, rng = samples(i), np.random.default_rng(seed)
+        height, width = sample.image.shape[:2]
+        window = whole = Window(0, 0, width, height)
+        if len(sample.boxes) and rng.random() < EXPAND:
+            window = _expanded(width, height, rng)
+        if len(sample.boxes) and rng.random() < CROP:
+            window = _around(sample.boxes[rng.integers(len(sample.boxes))], window, rng)
+        if window != whole:
+            seen = cut(sample, window)
+            sample = seen if len(seen.boxes) else sample  # an object of less than a pixel is none after a cut
+        return mirrored(sample) if rng.random() < FLIP else sample
 
     return augment
+
+
+def mirrored(sample: Sample) -> Sample:
+    """Return a sample with left and right exchanged; its pixels are a view."""
+    image, boxes, labels, masks = sample
+    boxes = boxes.copy()
+    boxes[:, [0, 2]] = image.shape[1] - boxes[:, [2, 0]]
+    return Sample(image[:, ::-1], boxes, labels, None if masks is None else masks[..., ::-1])
+
+
+def _expanded(width: int, height: int, rng: np.random.Generator) -> Window:
+    """Return a window of an image's proportions that has it somewhere within."""
+    times = rng.uniform(1, _LARGEST)
+    across, down = (max(side, round(times * side)) for side in (width, height))
+    left, top = -int(rng.integers(across - width + 1)), -int(rng.integers(down - height + 1))
+    return Window(left, top, left + across, top + down)
+
+
+def _around(box: np.ndarray, window: Window, rng: np.random.Generator) -> Window:
+    """Return a part of a window that holds a box, or as much of it as the window does."""
+    scale, aspect = rng.uniform(_SMALLEST, 1), _ASPECT ** rng.uniform(-0.5, 0.5)
+    edges = []
+    for axis, times in enumerate((scale * aspect, scale / aspect)):
+        low, high = window[axis], window[axis + 2]
+        first, last = max(low, int(np.floor(box[axis]))), min(high, int(np.ceil(box[axis + 2])))
+        side = min(high - low, max(last - first, round(times * (high - low)), 1))
+        start = int(rng.integers(max(low, last - side), min(first, high - side) + 1))
+        edges.append((start, start + side))
+    (left, right), (top, bottom) = edges
+    return Window(left, top, right, bottom)

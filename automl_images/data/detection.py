@@ -5,7 +5,7 @@ Boxes are pixels, float64 [n, 4] (left, top, right, bottom), as the metrics take
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,11 @@ class Samples:
         keep = ~truth["crowd"]
         return Sample(image, truth["boxes"][keep].astype(np.float32), truth["labels"][keep])
 
+    def aspects(self) -> list[float]:
+        """Return the width by the height of each image, 1 where the record has none."""
+        records = self.store.records
+        return [r.width / r.height if r.width and r.height else 1.0 for r in records]
+
     def truth(self, i: int, size: tuple[int, int]) -> dict[str, Any]:
         """Return what metrics compare with, of an image of that width and height; see `truth_arrays`."""
         return self.arrays(self.objects[i], self.classes, size)
@@ -88,7 +93,7 @@ class Samples:
 class TrainingSet(Dataset):
     """Samples augmented by (index, seed), a function of the trial's seed, epoch and index alone, so that it resumes."""
 
-    def __init__(self, samples: Samples, augment: Callable[[int, int], Sample], seed: int):
+    def __init__(self, samples: Sized, augment: Callable[[int, int], Sample], seed: int):
         self.samples, self.augment, self.seed = samples, augment, seed
 
     def __len__(self) -> int:
@@ -115,7 +120,7 @@ class EvaluationSet(Dataset):
 
 def image_tensor(image: np.ndarray) -> Tensor:
     """Return a uint8 [H, W, 3] array as a uint8 [3, H, W] tensor of its own."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)).copy())
+    return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
 
 
 def to_tensors(sample: Sample) -> tuple[Tensor, dict[str, Tensor]]:
@@ -125,7 +130,7 @@ def to_tensors(sample: Sample) -> tuple[Tensor, dict[str, Tensor]]:
         "labels": torch.as_tensor(sample.labels, dtype=torch.int64),
     }
     if sample.masks is not None:
-        target["masks"] = torch.as_tensor(sample.masks, dtype=torch.uint8)
+        target["masks"] = torch.from_numpy(np.ascontiguousarray(sample.masks, dtype=np.uint8))
     return image_tensor(sample.image), target
 
 

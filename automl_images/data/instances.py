@@ -7,7 +7,8 @@ from collections.abc import Collection
 import numpy as np
 
 from automl_images.annotations import Record
-from automl_images.annotations.labels.polygons import Instance, Polygons
+from automl_images.annotations.labels.polygons import Instance, Polygons, Rle
+from automl_images.annotations.shapes import decoded
 from automl_images.data.detection import Samples, check_classes, classes_of
 from automl_images.errors import UserError
 from automl_images.metrics.arrays import Sample, instance_arrays
@@ -49,7 +50,9 @@ class InstanceSamples(Samples):
         masks = np.zeros((len(kept), *image.shape[:2]), np.uint8)
         boxes = np.zeros((len(kept), 4), np.float32)
         for place, n in enumerate(kept):
-            masks[place] = coco.decode(truth["masks"][n])
-            left, top, width, height = coco.toBbox(truth["masks"][n])
-            boxes[place] = left, top, left + width, top + height
+            left, top, wide, high = map(int, coco.toBbox(truth["masks"][n]))
+            boxes[place] = left, top, left + wide, top + high
+            # beyond its box nothing has to be decoded, which takes most of the time
+            run_lengths = Rle(image.shape[0], image.shape[1], truth["masks"][n]["counts"].decode())
+            masks[place, :, left : left + wide] = decoded(run_lengths, left, left + wide)
         return Sample(image, boxes, truth["labels"][kept], masks)

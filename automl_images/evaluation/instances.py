@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from automl_images.evaluation import Evaluated
-from automl_images.evaluation.detection import evaluated, headline, scalars, summary_lines
+from automl_images.evaluation.detection import evaluated, headline, measured, scalars, summary_lines
 
 if TYPE_CHECKING:
     from automl_images.annotations import Record
     from automl_images.prediction import ModelPredictor
 
-__all__ = ["evaluate", "headline", "scalars", "summary_lines"]
+__all__ = ["evaluate", "headline", "measured", "scalars", "summary_lines"]
 
 
 def evaluate(predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from automl_images.hyperparameters.hyperparameter import Hyperparameter, choice, count, flag, share
+from automl_images.hyperparameters.hyperparameter import Hyperparameter, Refusal, choice, count, flag, share
 
 _ALL = ("detection", "instances")
 _MASKS = ("instances",)
@@ -77,6 +77,34 @@ ROWS = (
         families=_LISTED,
         inference=True,
         aliases=("box_detections_per_image",),
+    ),
+    Hyperparameter(
+        "tile_grid_size",
+        "pair",
+        None,
+        "Tiles along the width and the height, beside the whole image, in training, evaluations and predictions: small "
+        "objects are seen larger, at (columns x rows + 1) times the work. Not set, or 1,1: the whole image alone.",
+        families=_ALL,
+        inference=True,
+    ),
+    share(
+        "tile_overlap_ratio",
+        0.25,
+        "The part of a tile's width, and height, that it shares with the next; not 1.",
+        needs={"tile_grid_size": None},
+        refused=(Refusal(1, "makes every tile the whole image; lower it", {"tile_grid_size": None}),),
+        families=_ALL,
+        inference=True,
+    ),
+    share(
+        "tile_predictions_nms_thresh",
+        0.25,
+        "Of two boxes of a class, found on different tiles or the whole image, that overlap by more, the lower score "
+        "goes.",
+        aliases=("tile_predictions_nms_threshold",),
+        needs={"tile_grid_size": None},
+        families=_ALL,
+        inference=True,
     ),
     share(
         "mask_pixel_score_threshold",

@@ -31,7 +31,7 @@ class Hyperparameter:
     """One row of the catalogue."""
 
     name: str  # Azure's v1 name, or the vendor's that alone has it
-    type: str  # int, float, flag (0 or 1), choice, text, epochs ("10,20"), shape ("3,8,8") or pair ("3,2")
+    type: str  # int, float, flag (0 or 1), choice, text, epochs ("10,20"), shape ("3,8,8") or pair ("3,2", "3x2")
     default: Any  # where `defaults` and the model's row have none; None: it is not set
     effect: str  # what it observably changes, the ends of its range included
     low: float | None = None  # the range of a number; None: unbounded
@@ -138,6 +138,8 @@ class Hyperparameter:
                 raise TypeError
             return value
         if self.type in _LISTS:
+            if self.type == "pair" and isinstance(value, str):
+                value = re.sub(r"(?<=\d)\s*x\s*(?=\d)", ",", value)
             return _whole_numbers(value, _LISTS[self.type])
         if self.type == "flag" and str(value).lower() in ("true", "false"):
             return int(str(value).lower() == "true")
@@ -199,7 +201,7 @@ _FORMS = {
     "text": "any text",
     "epochs": 'rising epochs from 1 on, such as "10,20"',
     "shape": '"channels,height,width" with 1 or 3 channels, such as "3,224,224"',
-    "pair": 'two whole numbers from 1 on, such as "3,2"',
+    "pair": 'two whole numbers from 1 on, such as "3,2" or "3x2"',
 }
 _LISTS: dict[str, Callable[[list[int]], bool]] = {
     "epochs": lambda n: all(a < b for a, b in itertools.pairwise([0, *n])),

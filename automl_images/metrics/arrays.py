@@ -67,8 +67,9 @@ class Detections(NamedTuple):
 def truth_arrays(boxes: Iterable[Box], classes: Sequence[str], size: tuple[int, int]) -> dict[str, Any]:
     """Return one image's ground truth as the metrics read it: ``boxes``, ``labels``, ``crowd``, ``area`` and ``size``.
 
-    ``size`` is the width and height in pixels, of which a record's boxes are fractions. Boxes become pixels, float64:
-    in float32 an overlap at the threshold could fall on either side of it. A label becomes its place in ``classes``.
+    ``size`` is the width and height in pixels, of which a record's boxes are fractions. Boxes become pixels, float64
+    with nine decimals: with an error of the last bit an overlap at the threshold could fall on either side of it. A
+    label becomes its place in ``classes``.
 
     Raises:
         KeyError: a box has a class that is not in ``classes``.
@@ -76,7 +77,7 @@ def truth_arrays(boxes: Iterable[Box], classes: Sequence[str], size: tuple[int, 
     index = {name: i for i, name in enumerate(classes)}
     found = list(boxes)
     corners = [(b.topX, b.topY, b.bottomX, b.bottomY) for b in found]
-    pixels = np.array(corners, dtype=np.float64).reshape(-1, 4) * (*size, *size)
+    pixels = (np.array(corners, dtype=np.float64).reshape(-1, 4) * (*size, *size)).round(9)
     return {
         "boxes": pixels,
         "labels": np.array([index[b.label] for b in found], dtype=np.int64),
@@ -104,7 +105,7 @@ def instance_arrays(instances: Iterable[Instance], classes: Sequence[str], size:
     masks = [coco_rle(one, *size) for one in found]
     areas = [one.area if one.area is not None else coco.area(m) for one, m in zip(found, masks, strict=True)]
     return {
-        "boxes": np.array([box_of(one) for one in found], dtype=np.float64).reshape(-1, 4) * (*size, *size),
+        "boxes": (np.array([box_of(one) for one in found], dtype=np.float64).reshape(-1, 4) * (*size, *size)).round(9),
         "labels": np.array([index[one.label] for one in found], dtype=np.int64),
         "crowd": np.array([one.isCrowd for one in found], dtype=bool),
         "area": np.array(areas, dtype=np.float64),

@@ -135,8 +135,12 @@ def accumulate(truth: Truth, detections: Detections, classes: int, thresholds: S
 
 
 def _sides(boxes: np.ndarray) -> np.ndarray:
-    """Return left, top, width and height of boxes."""
-    return np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+    """Return left, top, width and height of boxes.
+
+    The latter have nine decimals, so that a box that was written with its width has that, and not one a last bit beside
+    it: with whole pixels an overlap may lie exactly at a threshold.
+    """
+    return np.hstack([boxes[:, :2], (boxes[:, 2:] - boxes[:, :2]).round(9)])
 
 
 def _mean(table: np.ndarray) -> float | None:

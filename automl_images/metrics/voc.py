@@ -9,7 +9,8 @@ Detection: An Evaluation of the State of the Art", PAMI 2012, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -185,7 +186,7 @@ def _best_truth(truth: Truth, detections: Detections, iou_threshold: float) -> n
         if truth.masks is None or detections.masks is None:
             iou = _iou(detections.boxes[pairs], truth.boxes[objects])
         else:
-            iou = _mask_iou(truth, detections, pairs, objects, given[pairs])
+            iou = np.concatenate([_mask_iou(truth, detections, *group) for group in _groups(part, order, first, last)])
             crowd = truth.crowd[objects]
             reached = np.maximum.reduceat((iou >= iou_threshold) & ~crowd, starts)
             iou[crowd & np.repeat(reached, count[part])] = -1
@@ -207,18 +208,20 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
-def _mask_iou(
-    truth: Truth, detections: Detections, pairs: np.ndarray, objects: np.ndarray, group: np.ndarray
-) -> np.ndarray:
-    """Return the overlap of each detection with the object beside it; a group's pairs lie together."""
+def _groups(
+    rows: np.ndarray, order: np.ndarray, first: np.ndarray, last: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the detections that share their objects, and these; ``rows`` has those that do in a row."""
+    cuts = [0, *(np.flatnonzero(np.diff(first[rows])) + 1).tolist(), len(rows)]
+    for start, end in itertools.pairwise(cuts):
+        yield rows[start:end], order[first[rows[start]] : last[rows[start]]]
+
+
+def _mask_iou(truth: Truth, detections: Detections, found: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Return the overlap of each detection with each object, detection by detection."""
     from faster_coco_eval import mask as coco
 
     assert truth.masks is not None and detections.masks is not None
-    iou = np.zeros(len(pairs))
-    for rows in np.split(np.arange(len(pairs)), np.flatnonzero(np.diff(group)) + 1):
-        found = pairs[rows][np.r_[True, np.diff(pairs[rows]) != 0]]
-        wanted = objects[rows][: len(rows) // len(found)]
-        crowd = truth.crowd[wanted].astype(int).tolist()
-        table = coco.iou(detections.masks[found].tolist(), truth.masks[wanted].tolist(), crowd)
-        iou[rows] = np.asarray(table).reshape(-1)
-    return iou
+    crowd = truth.crowd[objects].astype(int).tolist()
+    table = coco.iou(detections.masks[found].tolist(), truth.masks[objects].tolist(), crowd)
+    return np.asarray(table).reshape(-1)

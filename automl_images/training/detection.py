@@ -12,6 +12,7 @@ from torch import Tensor
 
 from automl_images.data.augment import rcnn_augmentation
 from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, as_lists, classes_of
+from automl_images.data.tiles import Tiling, tiled
 from automl_images.errors import UserError
 from automl_images.metrics import detection_metrics
 from automl_images.metrics.matching import best_thresholds, paired
@@ -35,7 +36,7 @@ class DetectionModule(Module):
         return self.model.losses(*batch)
 
     def find(self, images: list[Tensor]) -> list[dict[str, Any]]:  # noqa: D102
-        return detect(self.model, images, self.device)
+        return detect(self.model, images, self.device, Tiling.of(self.settings))
 
     def score(self, found: Mapping[int, Any]) -> dict[str, Any]:  # noqa: D102
         order = sorted(found)
@@ -69,9 +70,17 @@ def prepared(job: Job, compute: Compute, machine: Machine, kind: type[Samples]) 
     samples.store.fill()
     if evaluated:
         scored.store.fill()
-    augment = model.augmentation(samples.training, len(samples)) or rcnn_augmentation(samples.training)
+    learned = tiled(samples, settings)
+    own = model.augmentation(learned.training, len(learned))
+    aspects = None if own else learned.aspects()  # a model's own makes squares
+    augment = own or rcnn_augmentation(learned.training)
     training, validation = loaders(
-        machine, job, TrainingSet(samples, augment, job.seed), EvaluationSet(scored), as_lists
+        machine,
+        job,
+        TrainingSet(learned, augment, job.seed),
+        EvaluationSet(scored),
+        as_lists,
+        aspects=aspects,
     )
     if not compute.dtype:
         dtype = "bfloat16" if machine.on_gpu and torch.cuda.is_bf16_supported() else "float32"

@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,13 @@ class Machine:
 
 
 def loaders(
-    machine: Machine, job: Job, training: Any, validation: Any, collate: Callable[[Any], Any], workers: int = 8
+    machine: Machine,
+    job: Job,
+    training: Any,
+    validation: Any,
+    collate: Callable[[Any], Any],
+    workers: int = 8,
+    aspects: Sequence[float] | None = None,
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Return the loaders of this process's share of training batches and of validation images.
 
@@ -92,11 +98,13 @@ def loaders(
         training, validation: data sets, by (epoch, index) and by index.
         collate: makes a batch of what they give.
         workers: processes that load training batches beside a GPU, at most.
+        aspects: each training image's width by its height, if batches are to be of like shapes.
     """
+    batch = machine.share(job.settings["training_batch_size"])
     learned: DataLoader[Any] = DataLoader(
         training,
-        batch_size=machine.share(job.settings["training_batch_size"]),
-        sampler=EpochSampler(len(training), job.seed, machine.processes, machine.rank),
+        batch_size=batch,
+        sampler=EpochSampler(len(training), job.seed, machine.processes, machine.rank, aspects, batch),
         collate_fn=collate,
         **machine.loading(workers),
     )

@@ -82,6 +82,12 @@ def read(
         UserError: there is no such kind, the source is missing, in no format or another than is given, or the format
             has labels of another kind, or the folder holds several sets.
     """
+    format_of, opened = open_source(source, format, images, label=label)
+    return _watched(format_of.read(opened, kind_of(label), broken), opened, broken)
+
+
+def open_source(source: str, format: str = "auto", images: str | None = None, *, label: str) -> tuple[Format, Source]:
+    """Return the format of a source, and the source; arguments and errors are those of :func:`read`."""
     kind = kind_of(label)
     names = ["auto", *(one.name for one in of_kind(kind))]
     if format not in (*names, *FORMATS):
@@ -96,8 +102,7 @@ def read(
             raise UserError(f"{storage.redact(source)}: no such file or folder")
         opened = Source(source, images)
     sets.refuse(opened, kind)
-    found = (detect(opened, kind) if format == "auto" else FORMATS[format]).read(opened, kind, broken)
-    return _watched(found, opened, broken)
+    return (detect(opened, kind) if format == "auto" else FORMATS[format]), opened
 
 
 def _watched(records: Iterator[Record], source: Source, broken: Broken) -> Iterator[Record]:

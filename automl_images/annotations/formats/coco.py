@@ -10,7 +10,7 @@ import itertools
 import posixpath
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -26,15 +26,17 @@ from automl_images.annotations.records import Record, labelling, records_of, siz
 from automl_images.annotations.shapes import area_of, box_of, in_pixels, rle
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, flag, number, pixels, shown
-from automl_images.errors import UserError
+from automl_images.errors import DiskFullError, StoreError, UserError
 
 _KEYS = re.compile(rb'^\s*\{\s*"(images|annotations|categories|info|licenses)"\s*:')
 _LISTS = re.compile(rb'^\s*\{[\s\S]*"(images|annotations|categories)"\s*:\s*\[')
+_AT_ONCE = 256  # images
 _MOST = 1 << 31  # pixels a side, beyond which a number is looked at more closely
 _NUMBERS = msgspec.json.Decoder(list[list[float]])
 _FOUR = msgspec.json.Decoder(tuple[float, float, float, float])
 _ENCODE = msgspec.json.Encoder().encode
-Said = tuple[str, bool, float | None]  # of an annotation: its class, whether it is crowd, its area
+# of an annotation: its class, whether it is crowd, its area, its outline in pixels
+Said = tuple[str, bool, float | None, list[list[float]] | Rle]
 
 
 class _Row(msgspec.Struct, omit_defaults=True, gc=False):
@@ -66,13 +68,8 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     with, as ``instances_train2017.json`` does; where the source holds no image and no root is given, in those beside.
     For boxes, outlines are passed over, and that is said; for polygons, each annotation needs its outline.
     """
-    file = source.only(candidates(source), "COCO annotations (.json)") if source.is_folder else source.url
-    subset = posixpath.splitext(posixpath.basename(file))[0].rpartition("_")[2]
-    usual = [subset, f"images/{subset}", "images"]
-    root = source.root_beside(usual)
-    content = Content(file, broken)
+    content, find = _opened(source, broken, kind)
     source.named.update(content.classes.values())
-    places = [*source.places(file), *usual]
     fractions = content.fractions("segmentation" if kind is Polygons else "bbox")
     if kind is Boxes and any(len(bytes(a.segmentation)) > len("null") for a in content.annotations[:1]):
         print(f"{content.shown}: its outlines are passed over; task {Polygons.task()} takes them", file=sys.stderr)
@@ -84,7 +81,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
         found = content.found.pop(key, [])
         if len(content.names[key]) > 1:
             raise UserError(f"other images have the same id: {', '.join(sorted(content.names[key])[:3])}")
-        url = root.find(image.file_name, places)
+        url = find(image.file_name)
         with labelling(url):
             return _record(image, found, url, where, content, kind, fractions)
 
@@ -95,6 +92,36 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
             broken(UserError(f"{content.shown}, {content.named(left[0])}: its image {key} is not among the images"))
 
 
+def ids(source: Source) -> tuple[dict[str, str | None], dict[str, str]]:
+    """Return the addresses of images by their ids, and the names of classes by those of categories, ids as text.
+
+    An address is None where :func:`read` makes no record of the image, and tells why.
+    """
+    content, find = _opened(source, lambda error: None, Boxes)
+    images: dict[str, str | None] = {}
+    for image in content.images:
+        if (key := id_of(image.id)) is None:
+            continue
+        images[key] = None
+        if isinstance(image.file_name, str) and len(content.names[key]) == 1:
+            try:
+                images[key] = find(image.file_name)
+            except (StoreError, DiskFullError):
+                raise
+            except UserError:
+                continue
+    return images, content.classes
+
+
+def _opened(source: Source, broken: Broken, kind: type[Label]) -> tuple[Content, Callable[[str], str]]:
+    """Return the file, and what gives the address of an image by its name."""
+    file = source.only(candidates(source), "COCO annotations (.json)") if source.is_folder else source.url
+    subset = posixpath.splitext(posixpath.basename(file))[0].rpartition("_")[2]
+    usual = [subset, f"images/{subset}", "images"]
+    root, places = source.root_beside(usual), [*source.places(file), *usual]
+    return Content(file, broken, boxes=kind is Boxes), lambda name: root.find(name, places)
+
+
 def _record(
     image: Image, found: Sequence[int], url: str, where: str, content: Content, kind: type[Label], fractions: bool
 ) -> Record:
@@ -103,8 +130,8 @@ def _record(
         width, height = pixels(width, "width"), pixels(height, "height")
     if found and (width is None or height is None) and not fractions:
         width, height = size_of(url, width, height)
-    size = (1, 1) if fractions else (width or 1, height or 1)
-    rows, outlines = [], []
+    across, down = (1, 1) if fractions else (width or 1, height or 1)
+    boxes, rows = list[Box](), list[Said]()
     for position in found:
         annotation = content.annotations[position]
         try:
@@ -113,25 +140,24 @@ def _record(
                 crowd = flag(crowd, "iscrowd")
             if type(area) is not float:
                 area = None if area is None else number(area, "area")
-            outlines.append(_four(annotation) if kind is Boxes else _outline(annotation))
-            rows.append((name, bool(crowd), None if fractions else area))  # fractions tell of no area in pixels
+            if fractions:  # which tell of no area in pixels
+                area = None
+            if kind is Boxes:
+                x, y, w, h = _four(annotation)
+                own = None if area == w * h else area
+                corners = x / across, y / down, (x + w) / across, (y + h) / down
+                boxes.append(Box(name, *corners, bool(crowd), own))
+            else:
+                rows.append((name, bool(crowd), area, _outline(annotation)))
         except UserError as error:
             raise UserError(f"{content.named(position)}: {error}") from None
-    label = _boxes(rows, outlines, *size) if kind is Boxes else _polygons(rows, outlines, *size)
+    label = Boxes(tuple(boxes)) if kind is Boxes else _polygons(rows, across, down)
     return Record(url, label, width, height, None, where)
 
 
-def _boxes(rows: list[Said], corners: list[Any], width: int, height: int) -> Boxes:
-    boxes = []
-    for (name, crowd, area), (x, y, w, h) in zip(rows, corners, strict=True):
-        own = None if area == w * h else area
-        boxes.append(Box(name, x / width, y / height, (x + w) / width, (y + h) / height, crowd, own))
-    return Boxes(tuple(boxes))
-
-
-def _polygons(rows: list[Said], outlines: list[Any], width: int, height: int) -> Polygons:
+def _polygons(rows: list[Said], width: int, height: int) -> Polygons:
     flat: list[float] = []
-    for parts in outlines:
+    for *_, parts in rows:
         if isinstance(parts, list):
             for part in parts:
                 flat += part
@@ -140,21 +166,27 @@ def _polygons(rows: list[Said], outlines: list[Any], width: int, height: int) ->
     numbers[1::2] /= height
     values, start = numbers.tolist(), 0
     instances = []
-    for (name, crowd, area), parts in zip(rows, outlines, strict=True):
+    for name, crowd, area, parts in rows:
+        if isinstance(parts, Rle):
+            instances.append(Instance(name, (), crowd, parts, area))
+            continue
         polygon = []
-        for part in parts if isinstance(parts, list) else ():
+        for part in parts:
             polygon.append(tuple(values[start : start + len(part)]))
             start += len(part)
-        instances.append(Instance(name, tuple(polygon), crowd, None if polygon else parts, area))
+        instances.append(Instance(name, tuple(polygon), crowd, None, area))
     return Polygons(tuple(instances))
 
 
 def _four(annotation: Annotation) -> tuple[float, float, float, float]:
     """Return x, y, width and height."""
+    if type(annotation.bbox) is tuple:
+        return annotation.bbox
+    text = b"null" if annotation.bbox is None else annotation.bbox
     try:
-        return _FOUR.decode(annotation.bbox)
+        return _FOUR.decode(text)
     except msgspec.DecodeError:  # numbers as text, or something wrong
-        bbox = msgspec.json.decode(annotation.bbox)
+        bbox = msgspec.json.decode(text)
         if not isinstance(bbox, list) or len(bbox) != 4:
             raise UserError("has no bbox of four numbers") from None
         x, y, w, h = map(number, bbox, ("bbox[0]", "bbox[1]", "bbox[2]", "bbox[3]"))
@@ -198,18 +230,24 @@ def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
     lost: dict[str, int] = {}
     with record_file.replacing(url) as fresh, fresh.open("xb") as file:
         file.write(b'{"annotations": [')
-        for record in records:
-            width, height = record.width, record.height
-            width, height = size_of(record.image_url, width, height)
-            name = written_name(record.image_url, folder)
-            images.append(_ENCODE({"id": len(images) + 1, "file_name": name, "width": width, "height": height}))
-            objects: Any = record.label.boxes if kind is Boxes else _drawn(record.label.instances, lost)
-            shapes = (_boxed if kind is Boxes else _outlined)(objects, width, height)
+        rest = iter(records)
+        while batch := list(itertools.islice(rest, _AT_ONCE)):
+            objects: list[Any] = []
+            sizes, owners = list[tuple[int, int]](), list[int]()
+            for record in batch:
+                width, height = size_of(record.image_url, record.width, record.height)
+                name = written_name(record.image_url, folder)
+                images.append(_ENCODE({"id": len(images) + 1, "file_name": name, "width": width, "height": height}))
+                found = record.label.boxes if kind is Boxes else _drawn(record.label.instances, lost)
+                objects += found
+                sizes += [(width, height)] * len(found)
+                owners += [len(images)] * len(found)
+            shapes = _boxed(objects, sizes) if kind is Boxes else _outlined(objects, sizes)
             rows = []
-            for found, (bbox, area, *outline) in zip(objects, shapes, strict=True):
+            for one, owner, (bbox, area, *outline) in zip(objects, owners, shapes, strict=True):
                 annotations += 1
-                category = classes.setdefault(found.label, len(classes) + 1)
-                rows.append(_Row(annotations, len(images), category, bbox, area, int(found.isCrowd), *outline))
+                category = classes.setdefault(one.label, len(classes) + 1)
+                rows.append(_Row(annotations, owner, category, bbox, area, int(one.isCrowd), *outline))
             if rows:
                 file.write((b"\n" if annotations == len(rows) else b",\n") + _ENCODE(rows)[1:-1])
         file.write(b'\n], "images": [\n' + b",\n".join(images) + b'\n], "categories": ')
@@ -225,26 +263,26 @@ def _drawn(instances: Sequence[Instance], lost: dict[str, int]) -> list[Instance
     return drawn
 
 
-def _boxed(boxes: Sequence[Box], width: int, height: int) -> Iterator[tuple[Any, ...]]:
-    corners = in_pixels([v for b in boxes for v in (b.topX, b.topY, b.bottomX, b.bottomY)], width, height)
+def _boxed(boxes: Sequence[Box], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[Any, ...]]:
+    corners = _pixels([v for b in boxes for v in (b.topX, b.topY, b.bottomX, b.bottomY)], sizes, [2] * len(boxes))
     for box, bbox in zip(boxes, _bboxes(corners[::2], corners[1::2]), strict=True):
         yield bbox, bbox[2] * bbox[3] if box.area is None else box.area
 
 
-def _outlined(instances: Sequence[Instance], width: int, height: int) -> Iterator[tuple[Any, ...]]:
-    drawn = [(one, list(filter(None, one.polygon))) for one in instances]
+def _outlined(instances: Sequence[Instance], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[Any, ...]]:
+    drawn = [list(filter(None, one.polygon)) for one in instances]
     flat: list[float] = []
-    for _, parts in drawn:
+    for parts in drawn:
         for part in parts:
             flat += part
-    points = in_pixels(flat, width, height)
-    sizes = [sum(map(len, parts)) for _, parts in drawn]
-    starts = [start // 2 for start, size in zip(itertools.accumulate(sizes, initial=0), sizes, strict=False) if size]
+    counts = [sum(map(len, parts)) // 2 for parts in drawn]
+    points = _pixels(flat, sizes, counts)
+    starts = [start for start, count in zip(itertools.accumulate(counts, initial=0), counts, strict=False) if count]
     bboxes: Iterator[list[float]] = iter(())
     if starts:
         bboxes = iter(_bboxes(np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)))
     values, start = points.ravel().tolist(), 0
-    for one, parts in drawn:
+    for one, parts, (width, height) in zip(instances, drawn, sizes, strict=True):
         segmentation: Any = []
         for part in parts:
             segmentation.append(values[start : start + len(part)])
@@ -256,6 +294,12 @@ def _outlined(instances: Sequence[Instance], width: int, height: int) -> Iterato
             bbox = next(bboxes)
         area = area_of(one, width, height) if one.area is None else one.area
         yield bbox, area, segmentation
+
+
+def _pixels(flat: list[float], sizes: Sequence[tuple[int, int]], counts: Sequence[int]) -> np.ndarray:
+    """Return points as :func:`in_pixels`, where each of ``sizes`` is that of the next so many points."""
+    sides = np.repeat(np.array(sizes, float).reshape(-1, 2), counts, axis=0)
+    return in_pixels(flat, sides[:, 0], sides[:, 1])
 
 
 def _bboxes(starts: np.ndarray, ends: np.ndarray) -> list[list[float]]:

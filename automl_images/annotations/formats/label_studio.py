@@ -7,28 +7,43 @@ it. A task with several annotations that count is refused: whose counts is not t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import numpy as np
 
 from automl_images import storage
-from automl_images.annotations import shapes
-from automl_images.annotations.formats.base import Format
-from automl_images.annotations.imageroot import is_image
-from automl_images.annotations.labels import Boxes, Classes, Label, OneClass, Polygons
+from automl_images.annotations import record_file, shapes
+from automl_images.annotations.formats.base import Format, Written
+from automl_images.annotations.imageroot import folder_of, is_image, written_name
+from automl_images.annotations.labels import Boxes, Classes, Instance, Label, OneClass, Polygons, Rle
 from automl_images.annotations.lines import head_of, json_value
-from automl_images.annotations.outlines import Outline, ellipse, label_of, points_of, rectangle, say_passed_over
+from automl_images.annotations.outlines import (
+    Outline,
+    corners_in,
+    ellipse,
+    held,
+    label_of,
+    length,
+    points_in,
+    points_of,
+    rectangle,
+    say_passed_over,
+)
 from automl_images.annotations.records import Record, labelling, records_of, size_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name, number, pixels
 from automl_images.errors import UserError
 
 _AREAS = {"rectanglelabels", "ellipselabels", "polygonlabels", "brushlabels"}
+_RUNS = (3, 4, 8, 16)  # bits in which a brush stroke's runs are counted
+_CONTROLS = {"choices": "choice", "rectanglelabels": "label", "polygonlabels": "label", "brushlabels": "brush"}
 _UPLOAD = re.compile(r"^/?data/upload/(?:\d+/)?([0-9a-f]{8}-)?(.+)$")
 
 
@@ -104,8 +119,9 @@ def _image(data: dict[str, Any], source: Source, places: list[str]) -> str:
     Raises:
         UserError: there is none, or several, or it is not there.
     """
-    names = [key for key, value in data.items() if isinstance(value, str) and is_image(_path(value))]
-    names = names or [key for key, value in data.items() if isinstance(value, str) and "?d=" in value]
+    texts = {key: value for key, value in data.items() if isinstance(value, str)}
+    names = [key for key, value in texts.items() if is_image(value) or is_image(_path(value))]
+    names = names or [key for key, value in texts.items() if "?d=" in value] or [key for key in texts if key == "image"]
     if len(names) != 1:
         held = f"{' and '.join(names[:3])} may be its image" if names else "names no image"
         raise UserError(f"{held}; a task's data needs one")
@@ -170,13 +186,16 @@ def _outline(type_: str, value: Any, width: int, height: int) -> Outline:
     if type_ == "polygonlabels":
         points = points_of(value.get("points"), "its polygon")
         return Outline(label, (tuple((x * width / 100, y * height / 100) for x, y in points),))
-    keys = ("x", "y", "width", "height") if type_ == "rectanglelabels" else ("x", "y", "radiusX", "radiusY")
-    x, y, across, down = (
-        number(value.get(key), key) * side / 100 for key, side in zip(keys, (width, height) * 2, strict=True)
-    )
     degrees = number(value.get("rotation") or 0, "rotation")
     if type_ == "rectanglelabels":  # turned about its first corner
-        return Outline(label, (rectangle(x, y, across, down, degrees, (x, y)),))
+        x, y, across, down = (number(value.get(key), key) for key in ("x", "y", "width", "height"))
+        left, top = x * width / 100, y * height / 100
+        right, bottom = (x + across) * width / 100, (y + down) * height / 100
+        return Outline(label, (rectangle(left, top, right, bottom, degrees, (left, top)),))
+    x, y, across, down = (
+        number(value.get(key), key) * side / 100
+        for key, side in zip(("x", "y", "radiusX", "radiusY"), (width, height) * 2, strict=True)
+    )
     return Outline(label, (ellipse(x, y, across, down, degrees),))
 
 
@@ -224,4 +243,91 @@ def _brush(values: Any, width: int, height: int) -> np.ndarray:
     return found.reshape(height, width, 4)[..., 3] != 0
 
 
-FORMAT = Format("label_studio", "Label Studio's JSON (.json)", (Boxes, Polygons, OneClass, Classes), candidates, read)
+def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
+    """Write the JSON export, a task an image. An object of several parts is a brush stroke, which keeps its pixels.
+
+    Local images have the addresses that Label Studio's local storage serves, ``/data/local-files/?d=folder/photo.jpg``;
+    the controls are called as in its templates, ``label``, ``brush`` and ``choice``.
+    """
+    folder, lost, images = folder_of(url), Counter[str](), 0
+    with record_file.replacing(url) as fresh, fresh.open("x", encoding="utf-8") as file:
+        file.write("[")
+        for record in records:
+            images += 1
+            name, size = record.image_url, size_of(record.image_url, record.width, record.height)
+            if storage.is_local(name):
+                name = f"/data/local-files/?d={quote(written_name(name, folder))}"
+            results = [
+                {
+                    "id": f"{images}-{i}",
+                    "type": type_,
+                    "from_name": _CONTROLS[type_],
+                    "to_name": "image",
+                    "original_width": size[0],
+                    "original_height": size[1],
+                    "image_rotation": 0,
+                    "value": value,
+                }
+                for i, (type_, value) in enumerate(_values(record.label, *size, lost), 1)
+            ]
+            annotation = {"id": images, "was_cancelled": False, "ground_truth": False, "result": results}
+            task = {"id": images, "data": {"image": name}, "annotations": [annotation], "predictions": []}
+            file.write(("\n" if images == 1 else ",\n") + json.dumps(task, ensure_ascii=False))
+        file.write("\n]\n")
+    return Written(images, +lost)
+
+
+def _values(label: Any, width: int, height: int, lost: Counter[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the type and the value of each result, whose numbers are hundredths of the image."""
+    if isinstance(label, Boxes):
+        corners = corners_in(label.boxes, lost, 100, 100)
+        for box, (left, top, right, bottom) in zip(label.boxes, corners, strict=True):
+            place = {"x": left, "y": top, "width": length(left, right), "height": length(top, bottom), "rotation": 0}
+            yield "rectanglelabels", place | {"rectanglelabels": [box.label]}
+    elif isinstance(label, Polygons):
+        whole = list(_whole(held(label.instances, lost), width, height, lost))
+        for one, parts in zip(whole, points_in(whole, 100, 100), strict=True):
+            if one.rle is not None:
+                yield "brushlabels", {"format": "rle", "rle": _packed(one.rle), "brushlabels": [one.label]}
+            for points in parts:
+                yield "polygonlabels", {"points": points, "closed": True, "polygonlabels": [one.label]}
+    elif names := label.names():
+        yield "choices", {"choices": names}
+
+
+def _whole(instances: Iterable[Instance], width: int, height: int, lost: Counter[str]) -> Iterator[Instance]:
+    """Yield objects, those of several parts as their pixels: Label Studio has no polygon of parts."""
+    for one in instances:
+        if len(one.polygon) < 2:
+            yield one
+            continue
+        inside = shapes.mask_of(one, width, height)
+        lost["outlines of several parts (pixels are kept)"] += 1
+        lost["objects without a pixel"] += not inside.any()
+        if inside.any():
+            yield dataclasses.replace(one, polygon=(), rle=shapes.encoded(inside))
+
+
+def _packed(mask: Rle) -> list[int]:
+    """Return a mask as :func:`_brush` reads it: each run is one byte repeated, 255 inside and 0 outside."""
+    flat = shapes.decoded(mask).ravel()
+    starts = [0, *(np.flatnonzero(np.diff(flat)) + 1).tolist()]
+    bits = [f"{flat.size * 4:032b}{7:05b}", *(f"{size - 1:04b}" for size in _RUNS)]
+    for start, end in zip(starts, [*starts[1:], flat.size], strict=True):
+        left = (end - start) * 4
+        while left:
+            count = min(left, 1 << _RUNS[-1])
+            which = next(i for i, size in enumerate(_RUNS) if count <= 1 << size)
+            bits.append(f"1{which:02b}{count - 1:0{_RUNS[which]}b}{255 * int(flat[start]):08b}")
+            left -= count
+    return np.packbits(np.frombuffer("".join(bits).encode(), np.uint8) == ord("1")).tolist()
+
+
+FORMAT = Format(
+    "label_studio",
+    "Label Studio's JSON (.json)",
+    (Boxes, Polygons, OneClass, Classes),
+    candidates,
+    read,
+    write,
+)

@@ -9,20 +9,34 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import json
 import math
 import posixpath
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from automl_images import storage
 from automl_images.annotations import shapes
-from automl_images.annotations.formats.base import Format
-from automl_images.annotations.labels import Boxes, Classes, Label, OneClass, Polygons
+from automl_images.annotations.formats.base import Format, Written
+from automl_images.annotations.imageroot import folder_of, written_name
+from automl_images.annotations.labels import Boxes, Classes, Label, OneClass, Polygons, Rle
 from automl_images.annotations.lines import head_of, json_value
-from automl_images.annotations.outlines import Outline, ellipse, label_of, points_of, rectangle, say_passed_over
+from automl_images.annotations.masks import png_of
+from automl_images.annotations.outlines import (
+    Outline,
+    corners_in,
+    cut_out,
+    ellipse,
+    held,
+    label_of,
+    points_in,
+    points_of,
+    rectangle,
+    say_passed_over,
+)
 from automl_images.annotations.records import Record, labelling, records_of, size_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name, flag, pixels, shown
@@ -105,7 +119,7 @@ def _outline(shape: dict[str, Any], type_: Any, width: int, height: int) -> Outl
     (left, top), (right, bottom) = points[0], points[-1]
     if type_ == "rectangle":
         left, right, top, bottom = *sorted((left, right)), *sorted((top, bottom))
-        return Outline(label, (rectangle(left, top, right - left, bottom - top),), group=group)
+        return Outline(label, (rectangle(left, top, right, bottom),), group=group)
     if type_ == "circle":  # its centre, and a point on it
         radius = math.dist(points[0], points[1])
         return Outline(label, (ellipse(left, top, radius, radius),), group=group)
@@ -133,4 +147,70 @@ def _pasted(mask: Any, left: int, top: int, width: int, height: int) -> np.ndarr
     return whole
 
 
-FORMAT = Format("labelme", "LabelMe (.json)", (Boxes, Polygons, OneClass, Classes), candidates, read)
+def write(records: Iterable[Record], out: str, kind: type[Label]) -> Written:
+    """Write a file an image: beside it where it lies in ``out``, else in ``out`` itself. Classes are its flags.
+
+    Parts of one object have a ``group_id``. LabelMe opens the images by their names, which are relative where they lie
+    beside their files.
+
+    Raises:
+        UserError: two images would have one file.
+    """
+    lost: Counter[str] = Counter()
+    files: set[str] = set()
+    for record in records:
+        url = record.image_url
+        beside = url if url.startswith(f"{out.rstrip('/')}/") else storage.join(out, posixpath.basename(url))
+        file = f"{posixpath.splitext(beside)[0]}.json"
+        if file in files:
+            raise UserError(
+                f"{record.where}: two images are called {posixpath.basename(file)[:-5]}, and LabelMe's files are named "
+                "by them; write with links or copies of the images"
+            )
+        files.add(file)
+        width, height = size_of(url, record.width, record.height)
+        drawn = kind in (Boxes, Polygons)
+        content = {
+            "version": "5.4.1",
+            "flags": {} if drawn else dict.fromkeys(record.label.names(), True),
+            "shapes": _shapes(record.label, width, height, lost) if drawn else [],
+            "imagePath": written_name(url, folder_of(file)),
+            "imageData": None,
+            "imageHeight": height,
+            "imageWidth": width,
+        }
+        storage.write(file, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+    return Written(len(files), +lost)
+
+
+def _shapes(label: Any, width: int, height: int, lost: Counter[str]) -> list[dict[str, Any]]:
+    if isinstance(label, Boxes):
+        corners = corners_in(label.boxes, lost, width, height)
+        return [
+            _shape(box.label, "rectangle", [found[:2], found[2:]])
+            for box, found in zip(label.boxes, corners, strict=True)
+        ]
+    shapes_, instances = [], held(label.instances, lost)
+    for i, (one, parts) in enumerate(zip(instances, points_in(instances, width, height), strict=True), 1):
+        if one.rle is not None:
+            shapes_.append(_mask_shape(one.label, one.rle))
+        group = i if len(parts) > 1 else None
+        shapes_ += [_shape(one.label, "polygon", points, group_id=group) for points in parts]
+    return shapes_
+
+
+def _mask_shape(label: str, rle: Rle) -> dict[str, Any]:
+    """Return a mask as LabelMe has it: the pixels of its rectangle, whose last corner is inside."""
+    left, top, inside = cut_out(rle)
+    height, width = inside.shape
+    points = [[left, top], [left + width - 1, top + height - 1]]
+    return _shape(label, "mask", points, mask=base64.b64encode(png_of(inside)).decode())
+
+
+def _shape(label: str, type_: str, points: list[list[float]], **more: Any) -> dict[str, Any]:
+    return {"label": label, "points": points, "group_id": None, "shape_type": type_, "flags": {}} | more
+
+
+FORMAT = Format(
+    "labelme", "LabelMe (.json)", (Boxes, Polygons, OneClass, Classes), candidates, read, write, folder=True
+)

@@ -9,17 +9,30 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from automl_images import storage
-from automl_images.annotations.formats.base import Format
+from automl_images.annotations.formats.base import Format, Written
+from automl_images.annotations.imageroot import folder_of, written_name
 from automl_images.annotations.labels import Boxes, Label, Polygons
 from automl_images.annotations.lines import first_line, head_of, json_value
-from automl_images.annotations.outlines import Outline, ellipse, label_of, points_of, rectangle, say_passed_over
+from automl_images.annotations.outlines import (
+    Outline,
+    corners_in,
+    ellipse,
+    held,
+    label_of,
+    length,
+    points_in,
+    points_of,
+    rectangle,
+    say_passed_over,
+)
 from automl_images.annotations.records import Record, labelling, records_of, size_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, class_name, flag, number, shown
@@ -164,7 +177,7 @@ def _points(shape: dict[str, Any]) -> tuple:
 
     if name == "rect":
         left, top, width, height = numbers("x", "y", "width", "height")
-        return rectangle(left, top, width, height)
+        return rectangle(left, top, left + width, top + height)
     if name == "circle":
         x, y, radius = numbers("cx", "cy", "r")
         return ellipse(x, y, radius, radius)
@@ -179,4 +192,54 @@ def _points(shape: dict[str, Any]) -> tuple:
     raise UserError(f"its shape is {shown(name)}; known are rect, circle, ellipse and polygon")
 
 
-FORMAT = Format("via", "VIA (.json or .csv)", (Boxes, Polygons), candidates, read, before=("csv",))
+def write(records: Iterable[Record], url: str, kind: type[Label]) -> Written:
+    """Write a project of VIA 2, in which the attribute ``label`` is the class; masks are traced.
+
+    Raises:
+        UserError: an image is in two records.
+    """
+    folder, lost = folder_of(url), Counter[str]()
+    images: dict[str, dict[str, Any]] = {}
+    classes: dict[str, str] = {}
+    for record in records:
+        name = written_name(record.image_url, folder)
+        key = f"{name}-1"  # -1 is VIA's size of a file that it has not opened yet
+        if key in images:
+            raise UserError(f"{record.where}: the image {shown(name)} is in another record too; VIA has it once")
+        width, height = size_of(record.image_url, record.width, record.height)
+        regions = [
+            {"shape_attributes": shape, "region_attributes": {"label": label}}
+            for label, shape in _shapes(record.label, width, height, lost)
+        ]
+        classes |= {region["region_attributes"]["label"]: "" for region in regions}
+        images[key] = {"filename": name, "size": -1, "regions": regions, "file_attributes": {}}
+    kinds = {"label": {"type": "dropdown", "description": "", "options": classes, "default_options": {}}}
+    project = {
+        "_via_settings": {"project": {"name": "annotations"}},
+        "_via_img_metadata": images,
+        "_via_attributes": {"region": kinds, "file": {}},
+        "_via_data_format_version": "2.0.10",
+        "_via_image_id_list": list(images),
+    }
+    storage.write(url, json.dumps(project, ensure_ascii=False))
+    return Written(len(images), +lost)
+
+
+def _shapes(label: Any, width: int, height: int, lost: Counter[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the class and the shape of each region; VIA has no object of several parts."""
+    if isinstance(label, Boxes):
+        for box, (left, top, right, bottom) in zip(
+            label.boxes, corners_in(label.boxes, lost, width, height), strict=True
+        ):
+            across, down = length(left, right), length(top, bottom)
+            yield box.label, {"name": "rect", "x": left, "y": top, "width": across, "height": down}
+        return
+    instances = held(label.instances, lost, masks=False)
+    for one, parts in zip(instances, points_in(instances, width, height), strict=True):
+        lost["parts (each is an object)"] += len(parts) - 1
+        for points in parts:
+            all_x, all_y = map(list, zip(*points, strict=True))
+            yield one.label, {"name": "polygon", "all_points_x": all_x, "all_points_y": all_y}
+
+
+FORMAT = Format("via", "VIA (.json or .csv)", (Boxes, Polygons), candidates, read, write, before=("csv",))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
+
+import msgspec
+from msgspec.structs import replace
 
 from automl_images.annotations.labels.base import MANY, UNKNOWN, Label, Rules, Size
 from automl_images.annotations.values import FlawError, class_name, flag, number, shown
@@ -18,9 +21,10 @@ _PIXEL = 1 + 1e-6
 _CORNERS = ("topX", "topY", "bottomX", "bottomY")
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(msgspec.Struct, frozen=True, gc=False):
     """A labelled box, Azure's shape: corners as fractions of the image's width and height.
+
+    There are millions; a dataclass takes fifteen times as long to make.
 
     Attributes:
         label: the class.
@@ -93,9 +97,11 @@ class Boxes(Label):
         """Return the label that :meth:`to_json` wrote."""
         if not isinstance(value, list):
             raise ValueError(value)
-        corners = [(b["label"], b["topX"], b["topY"], b["bottomX"], b["bottomY"]) for b in value]
-        rest = [(bool(b["isCrowd"]), b.get("area")) for b in value]
-        return cls(tuple([Box(*row, *more) for row, more in zip(corners, rest, strict=True)]))
+        made = [
+            Box(b["label"], b["topX"], b["topY"], b["bottomX"], b["bottomY"], bool(b["isCrowd"]), b.get("area"))
+            for b in value
+        ]
+        return cls(tuple(made))
 
     def names(self) -> list[str]:
         """Return the class of each box."""
