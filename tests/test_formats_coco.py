@@ -301,6 +301,26 @@ def test_a_key_twice_is_refused_in_a_large_file_too(tmp_path, monkeypatch, annot
         list(formats.read(str(tmp_path), label="boxes"))
 
 
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("odd", [{}, {"bbox": ["3", 4, "6", 4]}])
+def test_ids_and_boxes_of_numbers_and_text_keep_their_order(tmp_path, monkeypatch, large, odd):
+    if large:
+        monkeypatch.setattr(coco_file, "_SMALL", 0)
+    save_images(tmp_path, ["a.png"])
+    found = [{"image_id": key, "area": area} for area, key in enumerate([1, "1", 1.0, 1])]
+    (tmp_path / "x.json").write_text(json.dumps(content([*found, odd])))
+    (record,) = formats.read(str(tmp_path), label="boxes")
+    assert record.label.boxes == tuple(Box("cat", 0.25, 0.5, 0.75, 1.0, area=area) for area in [0, 1, 2, 3, 9])
+
+
+@pytest.mark.parametrize("bbox", [None, [3, 4, 6], "3 4 6 4", [3, 4, 6, None]])
+def test_a_box_that_is_none_is_told_beside_those_that_are(tmp_path, bbox):
+    save_images(tmp_path, ["a.png"])
+    (tmp_path / "x.json").write_text(json.dumps(content([{}, {"bbox": bbox}])))
+    with pytest.raises(UserError, match=r"annotation 2: (has no bbox of four numbers|bbox\[3\] is missing)$"):
+        list(formats.read(str(tmp_path), label="boxes"))
+
+
 def test_a_large_file_is_not_parsed_by_python_as_well(tmp_path, monkeypatch):
     save_images(tmp_path, ["a.png"])
     monkeypatch.setattr(coco_file, "_SMALL", 0)

@@ -30,7 +30,7 @@ from automl_images.errors import DiskFullError, StoreError, UserError
 
 _KEYS = re.compile(rb'^\s*\{\s*"(images|annotations|categories|info|licenses)"\s*:')
 _LISTS = re.compile(rb'^\s*\{[\s\S]*"(images|annotations|categories)"\s*:\s*\[')
-_AT_ONCE = 256  # images
+_AT_ONCE = 32  # images: more are more for the garbage collector to look through
 _MOST = 1 << 31  # pixels a side, beyond which a number is looked at more closely
 _NUMBERS = msgspec.json.Decoder(list[list[float]])
 _FOUR = msgspec.json.Decoder(tuple[float, float, float, float])
