@@ -15,7 +15,6 @@ from automl_images.reports.draw import Colour, class_colours, css, draw_boxes
 from automl_images.reports.html import jpeg_uri, render
 
 MATRIX_CLASSES, PAIRS, CURVES = 20, 20, 12
-_LONGEST_SIDE = 800
 _SIZE = 560, 400
 _COCO = {
     "map": "AP, mean of IoU 0.50 to 0.95",
@@ -103,14 +102,12 @@ def draw_found(
 
 def _example(example: Mapping[str, Any], classes: Sequence[str], colours: Mapping[str, Colour]) -> dict[str, Any]:
     truth, found, missed, false = (example[name] for name in ("truth", "found", "missed", "false"))
-    image = example["image"].convert("RGB")
-    small = image.copy()
-    small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-    scale = 2 * (small.width / image.width, small.height / image.height)
+    image, (width, height) = example["image"], truth["size"]
+    scale = 2 * (image.width / width, image.height / height)
 
     def drawn(side: Mapping[str, Any], notes: list[str], scores: Any = None) -> str:
         labels = [classes[int(i)] for i in side["labels"]]
-        shown = draw_boxes(small, side["boxes"] * scale, labels, colours, scores, notes=notes, masks=_masks(side))
+        shown = draw_boxes(image, side["boxes"] * scale, labels, colours, scores, notes=notes, masks=_masks(side))
         return jpeg_uri(shown)
 
     crowds = [("crowd", "")[not crowd] for crowd in truth["crowd"]]
