@@ -10,6 +10,7 @@ from PIL import Image
 
 from automl_images.annotations.labels.polygons import Instance, Polygons
 from automl_images.annotations.shapes import coco_rle
+from automl_images.reports.detection import _texts
 from automl_images.reports.draw import class_colours, draw_boxes
 from automl_images.reports.instances import draw_answer
 from tests.test_reports import ELSEWHERE, reported
@@ -70,16 +71,27 @@ def test_an_empty_mask_and_no_mask_leave_the_label():
     assert draw_answer(image, {"boxes": []}, TASK, ["crack"]).getbbox() is None
 
 
-def test_notes_stand_behind_labels_and_thicken_lines():
+def test_strong_lines_are_twice_as_thick_and_an_empty_text_is_not_written():
     image = Image.new("RGB", (1120, 700))
     box = [(200, 200, 800, 600)]
 
-    def thickness(notes):
-        column = np.asarray(draw_boxes(image, box, ["crack"], class_colours(["crack"]), notes=notes))[400, 150:260]
-        return int((column == COLOUR).all(axis=1).sum())
+    def drawn(**options):
+        return np.asarray(draw_boxes(image, box, ["crack"], class_colours(["crack"]), **options))
 
-    assert thickness(["missed"]) == thickness(None) == 4
-    assert thickness([""]) == 2
+    def thickness(strong):
+        return int((drawn(strong=strong)[400, 150:260] == COLOUR).all(axis=1).sum())
+
+    assert thickness([True]) == thickness(None) == 4
+    assert thickness([False]) == 2
+    assert drawn()[:198].any() and not drawn(texts=[""])[:198].any()
+
+
+def test_what_is_written_at_an_object():
+    assert _texts(["cat", "dog"], ["", "false"], [0.9, 0.456]) == ["cat 0.90", "dog 0.46 (false)"]
+    assert _texts(["cat", "dog"], ["", "missed"], None) == ["cat", "dog (missed)"]
+    assert _texts(["", ""], ["", "missed"], None) == ["", "missed"]  # of a single class
+    assert _texts([""], ["false"], [0.5]) == ["0.50 (false)"]
+    assert set(_texts(["cat"] * 41, ["missed"] * 41, None)) == {""}
 
 
 def instance(points, label="crack", crowd=0):
