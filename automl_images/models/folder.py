@@ -66,6 +66,7 @@ def save(
     (folder / "settings.json").write_text(json.dumps(described, indent=1))
     (folder / "labels.json").write_text(json.dumps(list(classes), indent=1))
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    (folder / THRESHOLDS).unlink(missing_ok=True)  # of what was there before
     if thresholds:
         (folder / THRESHOLDS).write_text(json.dumps(thresholds, indent=1))
     wheel = write_wheel(folder)
