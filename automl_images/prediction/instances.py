@@ -38,7 +38,8 @@ class Predictor(detection.Predictor):
         answer = detection.response(found, self.classes, threshold)
         above = [mask for mask, score in zip(found["masks"], found["scores"], strict=True) if score > threshold]
         for one, mask in zip(answer["boxes"], above, strict=True):
-            one.update(self._outline(decoded(Rle(*mask["size"], mask["counts"].decode()))))
+            height, width = mask["size"]
+            one.update(self._outline(decoded(Rle(height, width, mask["counts"].decode()))))
         return answer
 
     def _outline(self, inside: np.ndarray) -> dict[str, Any]:
