@@ -122,6 +122,9 @@ def split(
         str | None,
         typer.Option(help="By group: a regular expression that matches the group in an image's name."),
     ] = None,
+    metadata: Annotated[
+        str | None, typer.Option(help="By group: the name in the records' metadata that tells the group.")
+    ] = None,
     near_duplicates: Annotated[bool, typer.Option(help="Keep images that look alike together too.")] = False,
     validation_list: Annotated[str | None, typer.Option(help="By list: the names of images that validate.")] = None,
     test_list: Annotated[str | None, typer.Option(help="By list: the names of images to test on.")] = None,
@@ -142,6 +145,7 @@ def split(
         seed=seed,
         by=by,
         pattern=pattern,
+        metadata=metadata,
         near_duplicates=near_duplicates,
         validation_list=validation_list,
         test_list=test_list,

@@ -47,14 +47,18 @@ class Split(Block):
         None,
         description="By group: a regular expression that matches, as its first group, the group in an image's name.",
     )
+    metadata: str | None = Field(
+        None, description="By group, in place of a pattern: the name in the records' metadata that tells the group."
+    )
     near_duplicates: bool = Field(False, description="Keep images that look alike together too; each is opened.")
     validation_list: str | None = Field(None, description="By list: a file of the names of images that validate.")
     test_list: str | None = Field(None, description="By list: a file of the names of images to test on.")
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> Self:
-        if (self.by == "group") != (self.pattern is not None):
-            raise ValueError("by: group needs a pattern, and a pattern is for by: group alone")
+        groups = (self.pattern, self.metadata)
+        if (self.by == "group") != (groups != (None, None)) or None not in groups:
+            raise ValueError("by: group needs a pattern or metadata, one of them, and they are for by: group alone")
         if (self.by == "list") != bool(self.validation_list or self.test_list):
             raise ValueError("by: list needs a list, and validation_list and test_list are for by: list alone")
         return self

@@ -10,6 +10,7 @@ import pytest
 from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.steps.convert import convert
+from automl_images.steps.inspect import inspect_source
 from automl_images.steps.split import split_data
 from tests.conftest import draw_squares, save_images, write_coco
 
@@ -80,6 +81,19 @@ def test_a_set_on_s3_is_converted_and_split_there(tmp_path, server, asked, check
     counts = split_data(out, None, f"{root}/t.jsonl", f"{root}/v.jsonl", by="stratified")
     assert counts["validation"] in (4, 5, 6) and counts["training"] == COUNT - counts["validation"]
     assert len(list(read_records(f"{root}/v.jsonl"))) == counts["validation"]
+
+
+@pytest.mark.parametrize("sets", [(), ("train/", "valid/")])
+def test_a_source_on_s3_is_listed_once_to_be_looked_at(tmp_path, server, asked, sets):
+    root = f"looks-{len(sets)}"
+    for folder in sets or ("",):
+        write_coco(tmp_path / folder, draw_squares(tmp_path / folder / "images", 4))
+    storage.put_folder(tmp_path, f"{server}/{root}")
+    asked.clear()
+    found, _ = inspect_source(f"{server}/{root}")
+    assert [one["images"] for one in found["sets"].values()] == [4] * (len(sets) or 1)
+    beside = [] if sets else [""]  # the names in the folder above, where masks may be
+    assert asked["listings"] == [f"{root}/", *beside]
 
 
 def test_masks_are_copied_with_their_images(tmp_path, server):

@@ -87,6 +87,17 @@ def test_what_is_lost_is_said(tmp_path, stand):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["x.txt"]
 
 
+def test_metadata_are_lost_but_in_our_own_file(tmp_path, stand):
+    stand()
+    records = [Record(f"/{i}.png", Boxes((BOX,)), metadata={"who": i} if i else None) for i in range(3)]
+    record_file.write(records, str(tmp_path / "r.jsonl"))
+    assert export_records(str(tmp_path / "r.jsonl"), str(tmp_path / "x.txt"), "stand")["lost"] == {"metadata": 2}
+    assert export_records(str(tmp_path / "r.jsonl"), str(tmp_path / "x.jsonl"), "jsonl")["lost"] == {}
+    assert [record.metadata for record in record_file.read_records(str(tmp_path / "x.jsonl"))] == [
+        record.metadata for record in records
+    ]
+
+
 def test_polygons_become_boxes_where_boxes_alone_are_held(tmp_path, stand):
     made = stand()
     inside = np.zeros((8, 12), bool)

@@ -195,3 +195,10 @@ def test_a_file_of_any_suffix_is_read_where_the_format_is_named(tmp_path):
     (tmp_path / "labels.txt").write_text("image,label\na.png,cat\n")
     (record,) = formats.read(str(tmp_path / "labels.txt"), "csv", label="class")
     assert record.label == OneClass("cat")
+
+
+def test_the_other_columns_of_classes_are_metadata(tmp_path):
+    text = "patient,image,label, side ,\n7,a.png,cat,left,x\n ,b.png,dog,,\n"
+    assert [record.metadata for record in read(tmp_path, text, "class")] == [{"patient": "7", "side": "left"}, None]
+    text = "who,image,label,who\n7,a.png,cat,8\n"
+    assert [record.metadata for record in read(tmp_path, text, "class")] == [None], "which of the two is not told"

@@ -13,10 +13,19 @@ from typer.testing import CliRunner
 
 from automl_images.annotations import Classes, OneClass, Record, read_records, record_file
 from automl_images.annotations.duplicates import alike
-from automl_images.annotations.split import by_pattern, joined, split_listed, split_random, split_stratified
+from automl_images.annotations.split import (
+    by_metadata,
+    by_pattern,
+    joined,
+    split_listed,
+    split_random,
+    split_stratified,
+)
 from automl_images.cli import app
 from automl_images.errors import UserError
+from automl_images.steps.convert import convert
 from automl_images.steps.split import how, split_data, words
+from tests.conftest import draw_squares
 
 
 def labelled(labels):
@@ -110,6 +119,27 @@ def test_groups_are_on_one_side(tmp_path, capsys):
     assert not any(one & other for one, other in itertools.combinations(people.values(), 2))
 
 
+def test_a_group_may_be_told_by_metadata_from_the_source_on(tmp_path):
+    draw_squares(tmp_path, 10)
+    said = [(f"{i:03}.png", "ab"[i % 2], {"who": i // 2, "x": []}) for i in range(10)]
+    lines = [json.dumps({"image_url": name, "label": label, "metadata": known}) for name, label, known in said]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    files = [str(tmp_path / name) for name in ("all", "t", "v")]
+    convert(str(tmp_path / "x.jsonl"), files[0], "image-classification")
+    assert [record.metadata for record in read_records(files[0])] == [{"who": i // 2} for i in range(10)]
+    words = ["--by", "group", "--metadata", "who", "--split-ratio", "0.4"]
+    assert CliRunner().invoke(app, ["split", *files, *words]).exit_code == 0
+    people = [{record.metadata["who"] for record in read_records(file)} for file in files[1:]]
+    assert [len(one) for one in people] == [3, 2] and not people[0] & people[1]
+
+
+def test_a_group_of_metadata_is_text_or_number_and_never_absent():
+    records = [Record(f"/{i}.png", OneClass("a"), metadata={"who": who}) for i, who in enumerate(["7", 7, 7.0, 7.5])]
+    assert by_metadata(records, "who") == ["7", "7", "7", "7.5"]
+    with pytest.raises(UserError, match="split.metadata: 2 images have no 'who', the first /x.png"):
+        by_metadata([*records, Record("/x.png", OneClass("a"), metadata={"whom": 1}), *labelled(["a"])], "who")
+
+
 def test_a_group_may_be_the_folder_and_the_whole_match():
     records = [Record(f"s3://b/{film}/{i}.png", OneClass("a")) for film in ("one", "two") for i in range(2)]
     assert by_pattern(records, r"[^/]+(?=/[^/]+$)") == ["one", "one", "two", "two"]
@@ -177,7 +207,10 @@ def test_images_that_look_alike_stay_together_on_request(tmp_path, capsys):
         ({"test_ratio": 0.8, "test": True}, "test_ratio: 0.8 is out of range"),
         ({"test_ratio": 0.1}, "test_ratio: there is no file"),
         ({"by": "group"}, "by group needs a pattern"),
-        ({"pattern": "a"}, "a pattern is for by: group alone"),
+        ({"pattern": "a"}, "these are for by: group alone"),
+        ({"metadata": "a"}, "these are for by: group alone"),
+        ({"by": "group", "metadata": "a", "pattern": "a"}, "give one of the two"),
+        ({"by": "group", "metadata": "a"}, "9 images have no 'a'"),
         ({"by": "list"}, "by list needs a list"),
         ({"validation_list": "v"}, "lists of names are for by: list alone"),
         ({"by": "list", "validation_list": "v", "near_duplicates": True}, "have no place there"),
@@ -226,6 +259,7 @@ def test_what_an_experiment_says_of_splitting_is_what_the_command_is_told(tmp_pa
     ]
     for wrong, error in (
         ({"split": {"by": "group"}}, "by: group needs a pattern"),
+        ({"split": {"metadata": "who"}}, "by: group needs a pattern or metadata"),
         ({"split": {"by": "list"}}, "by: list needs a list"),
         ({"split": {"validation_list": "v"}}, "by: list needs a list"),
         ({"test_ratio": 0.8, "split": {}}, "leave no share that trains"),

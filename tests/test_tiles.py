@@ -1,5 +1,6 @@
 """Tiles: their geometry, their settings, and what is learned in them."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -185,7 +186,7 @@ def test_rows_without_a_grid_have_no_effect_and_an_overlap_of_1_is_refused():
 @settings(deadline=None, max_examples=50)
 @given(shapes(60, 40), st.integers(20, 90))
 def test_boxes_and_masks_are_back_within_a_pixel_after_a_networks_resize(objects, min_size):
-    transform = NETWORK.network.transform
+    transform = network(RCNN).network.transform
     transform.min_size, transform.max_size = (min_size,), 100
     sample = painted(60, 40, objects)
     image, target = to_tensors(sample)
@@ -194,13 +195,31 @@ def test_boxes_and_masks_are_back_within_a_pixel_after_a_networks_resize(objects
     assert float((back["boxes"] - target["boxes"]).abs().max()) < 1e-3
     scale = at["masks"].shape[1] / 40
     for box, mask in zip(at["boxes"], at["masks"], strict=True):
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if len(rows):
-            corners = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-            assert np.abs(corners - box.numpy()).max() <= max(1, scale)
+        if mask.any():
+            assert np.abs(bounds(mask) - box.numpy()).max() <= max(1, scale)
 
 
-NETWORK = made(RCNN)
+@settings(deadline=None, max_examples=50)
+@given(st.integers(10, 90), st.integers(10, 90), st.data())
+def test_boxes_follow_the_pixels_into_yolos_square(width, height, data):
+    left, top = data.draw(st.integers(0, width - 8)), data.draw(st.integers(0, height - 8))
+    right, bottom = data.draw(st.integers(left + 8, width)), data.draw(st.integers(top + 8, height))
+    image = torch.zeros(3, height, width, dtype=torch.uint8)
+    image[:, top:bottom, left:right] = 255
+    square, (scale,), (shift,) = network("yolov5")._batch([image])
+    inside = (square[0, 0] > 0.5).numpy()
+    box = torch.tensor([left, top, right, bottom]) * scale + shift
+    assert np.abs(bounds(inside) - box.numpy()).max() <= 1
+
+
+def bounds(mask):
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+
+@functools.cache
+def network(name):
+    return made(name)
 
 
 def test_a_trial_learns_and_is_evaluated_on_tiles_and_resumes_as_it_was(squares, tmp_path, monkeypatch, capsys):

@@ -288,7 +288,8 @@ class Checker:
         if annotated != size:
             self.found["fixed_sizes"] += 1
             self.rules.add(SIZE, f"annotated as {annotated[0]} x {annotated[1]} pixels, and {size[0]} x {size[1]}")
-        return Record(record.image_url, label, *size, opened.format, record.where, opened.digest)
+        where, metadata = record.where, record.metadata
+        return Record(record.image_url, label, *size, opened.format, where, opened.digest, metadata)
 
 
 def check_training_classes(classes: Collection[str], label: str) -> None:

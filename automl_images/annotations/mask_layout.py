@@ -102,7 +102,7 @@ def _beside(source: Source, files: list[str]) -> list[Pair]:
     places = [f"{source.url}{end}" for end in _ENDS] + [storage.join(parent, mask) for mask in usual]
     if parent_name.lower() in _IMAGES:
         places += [storage.join(above, mask, name) for mask in MASKS]
-    there = {folder: set(storage.names(folder)) for folder in {place.rpartition("/")[0] for place in places}}
+    there = {folder: set(source.names(folder)) for folder in {place.rpartition("/")[0] for place in places}}
     for place in places:
         folder, _, last = place.rpartition("/")
         if last in there[folder] and storage.is_dir(place):

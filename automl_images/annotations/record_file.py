@@ -20,7 +20,7 @@ import msgspec
 from automl_images import storage, store
 from automl_images.annotations.labels import Box, Boxes, Polygons, kind_of, restored
 from automl_images.annotations.lines import opened
-from automl_images.annotations.records import Record
+from automl_images.annotations.records import Record, metadata_of
 from automl_images.errors import UserError
 
 _ENCODE, _DECODE = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
@@ -32,6 +32,8 @@ def line_of(record: Record) -> str:
     details = (("format", record.format), ("width", record.width), ("height", record.height), ("digest", record.digest))
     known = {key: value for key, value in details if value is not None}
     item = {"image_url": record.image_url, **({"image_details": known} if known else {})}
+    if record.metadata:
+        item["metadata"] = record.metadata
     if isinstance(record.label, Polygons):  # without blanks, and several times as fast
         return _ENCODE(item | {"label": record.label.to_json()}).decode() + "\n"
     fast = _line(item, record.label.boxes) if isinstance(record.label, Boxes) else None
@@ -109,4 +111,5 @@ def read_records(url: str, kind: str | None = None) -> Iterator[Record]:
             except (ValueError, KeyError, TypeError, AttributeError):  # msgspec's errors are ValueErrors
                 raise UserError(f"{where}: is not as `automl-images convert{task}` writes; convert first") from None
             width, height, format = (details.get(name) for name in ("width", "height", "format"))
-            yield Record(image, label, width, height, format, where, details.get("digest"))
+            metadata = metadata_of(item["metadata"]) if "metadata" in item else None
+            yield Record(image, label, width, height, format, where, details.get("digest"), metadata)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from automl_images.annotations.labels import Label
 from automl_images.annotations.values import UNREADABLE, Broken, FlawError, LabelError, placed
@@ -27,6 +28,7 @@ class Record(Generic[L]):
         where: the place the record came from, for error lines: ``file.xml`` or ``file.jsonl, line 7``.
         digest: of the image file's bytes, by :func:`automl_images.annotations.imaging.digest_of`; None where it is not
             read.
+        metadata: what else is known of the image, text or numbers by their names, such as ``{"patient": "p7"}``.
     """
 
     image_url: str
@@ -36,6 +38,15 @@ class Record(Generic[L]):
     format: str | None = None
     where: str = field(default="", compare=False)
     digest: str | None = field(default=None, compare=False)
+    metadata: Mapping[str, str | int | float] | None = field(default=None, hash=False)
+
+
+def metadata_of(value: Any) -> dict[str, str | int | float] | None:
+    """Return what an object of JSON says in text and finite numbers; None where it is none, or says nothing so."""
+    if not isinstance(value, dict):
+        return None
+    known = {key: one for key, one in value.items() if isinstance(one, str | int | float) and not isinstance(one, bool)}
+    return {key: one for key, one in known.items() if isinstance(one, str) or math.isfinite(one)} or None
 
 
 def records_of(items: Iterable[tuple[str, T]], make: Callable[[T, str], Record], broken: Broken) -> Iterator[Record]:

@@ -155,7 +155,7 @@ def _lists(source: Source, kind: type[Label]) -> dict[str, Part]:
     wanted = ("Segmentation", "Main") if kind in (Polygons, Mask) else ("Main",)
     chosen = next((lists[name] for name in wanted if name in lists), {})
     parts = {name: Part(storage.join(source.url, _one(source, name, files))) for name, files in chosen.items()}
-    first = next((Source(part.source) for part in parts.values()), None)
+    first = next((source.at(part.source) for part in parts.values()), None)
     return parts if first and any(format.found(first, kind) for format in of_kind(kind)) else {}
 
 

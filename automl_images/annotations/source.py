@@ -35,12 +35,37 @@ class Source:
         self.guessed: dict[str, str] = {}
         self.is_folder = storage.is_dir(self.url)
         self.folder = self.url if self.is_folder else folder_of(self.url)
+        self._above: Source | None = None
+        self._names: dict[str, list[str]] = {}
+
+    def at(self, url: str, images: str | None = None) -> Source:
+        """Return another source, of which nothing is read; where it lies in this one's folder it shares its listing."""
+        found = Source(url, images)
+        below = f"{found.folder}/".removeprefix(f"{self.folder.rstrip('/')}/")
+        if below != f"{found.folder}/" and not any(part.startswith(".") for part in below.split("/")):
+            found._above = self
+        return found
 
     @cached_property
     def listed(self) -> list[str]:
         """The sorted paths of all files below the folder, relative to it; hidden ones are left out."""
+        if self._above:
+            below = f"{self.folder}/".removeprefix(f"{self._above.folder.rstrip('/')}/")
+            return [file.removeprefix(below) for file in self._above.listed if file.startswith(below)]
         with explained(self.folder):
             return storage.files_below(self.folder)
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder, which may lie beside this one; each is asked for once."""
+        top = self._above or self
+        if folder not in top._names:
+            below = f"{folder}/".removeprefix(f"{top.folder.rstrip('/')}/")
+            if below == f"{folder}/":
+                top._names[folder] = storage.names(folder)
+            else:
+                inside = (file.removeprefix(below) for file in top.listed if file.startswith(below))
+                top._names[folder] = sorted({file.partition("/")[0] for file in inside})
+        return top._names[folder]
 
     @cached_property
     def root(self) -> ImageRoot:

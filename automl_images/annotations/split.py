@@ -159,6 +159,19 @@ def by_pattern(records: Sequence[Record], pattern: str) -> list[str]:
     return groups
 
 
+def by_metadata(records: Sequence[Record], key: str) -> list[str]:
+    """Return the group of each record: what its metadata has at a key. The number 7 is of one group with the text 7.
+
+    Raises:
+        UserError: a record has none.
+    """
+    found = [(record.metadata or {}).get(key) for record in records]
+    if lacking := [record for record, value in zip(records, found, strict=True) if value in (None, "")]:
+        url = storage.redact(lacking[0].image_url)
+        raise UserError(f"split.metadata: {len(lacking)} images have no '{key[:100]}', the first {url}; add it")
+    return [str(int(value) if isinstance(value, float) and value.is_integer() else value) for value in found]
+
+
 def joined(*partitions: Sequence[object]) -> list[int]:
     """Return a number for each thing, equal where any of the partitions has it together with another, however far."""
     parents = list(range(len(partitions[0])))

@@ -16,6 +16,7 @@ from automl_images.annotations.labels import KINDS, kind_of
 from automl_images.annotations.labels.base import UNSCORED
 from automl_images.annotations.reachable import copied
 from automl_images.annotations.records import Record
+from automl_images.annotations.source import Source
 from automl_images.errors import UserError, nearest
 from automl_images.tasks import get_task
 
@@ -23,7 +24,7 @@ CHECKS = ("full", "headers")
 
 
 def convert(
-    source: str,
+    source: str | Source,
     out: str,
     task: str,
     *,
@@ -64,9 +65,10 @@ def convert(
         raise UserError(f"check: '{check}' is no way to check images; {nearest(check, CHECKS)}")
     checker = Checker(on_error, classes, label=label, trained=trained, decode=check == "full")
     counts = Counter(copied=0, present=0)
-    for path, what in ((source, "the source"), (out, "the file to write"), (copy_to or "", "copy_to")):
+    url = source if isinstance(source, str) else source.url
+    for path, what in ((url, "the source"), (out, "the file to write"), (copy_to or "", "copy_to")):
         check_name(path, what)
-    if record_file.is_same(source, out):
+    if record_file.is_same(url, out):
         raise UserError(f"{storage.redact(out)}: is the source itself; name another file to write")
     with record_file.replacing(out) as fresh:
         found = fresh.with_name("found.jsonl")
@@ -79,7 +81,7 @@ def convert(
             found.replace(fresh)
         if not checker.images:
             left_out = checker.found["skipped_images"]
-            raise UserError(f"{storage.redact(source)}: has no image that can be used ({left_out} were left out)")
+            raise UserError(f"{storage.redact(url)}: has no image that can be used ({left_out} were left out)")
         if near_duplicates:
             checker.look(read_records(str(fresh), label))
     summary = checker.summary()

@@ -65,7 +65,9 @@ def export_records(
         raise UserError(f"{storage.redact(out)}: is the file of records itself; name another")
     lost: Counter[str] = Counter()
     with _replacing(out, written.folder, written.beside) as fresh:
-        rows: Generator[Record, None, None] = (changed(record, lost) for record in read_records(records, label))
+        rows: Generator[Record, None, None] = (
+            changed(record, lost) for record in _held(read_records(records, label), written, lost)
+        )
         if how != "none":
             rows = placed(rows, Path(fresh, "images"), how)
         assert written.write is not None
@@ -123,6 +125,13 @@ def taken(format: Format, kind: type[Label]) -> tuple[type[Label], Callable[[Rec
 
 def _holds(format: Format, kind: type[Label]) -> bool:
     return kind in format.kinds or any(other in format.kinds for other, _ in _CHANGES.get(kind, ()))
+
+
+def _held(records: Iterable[Record], format: Format, lost: Counter[str]) -> Iterator[Record]:
+    """Yield the records; count whose metadata a format cannot hold."""
+    for record in records:
+        lost["metadata"] += bool(record.metadata) and format.name != "jsonl"
+        yield record
 
 
 def _boxed(record: Record, lost: Counter[str]) -> Record:

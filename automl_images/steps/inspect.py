@@ -57,16 +57,16 @@ def inspect_source(
     summaries: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="automl-images-") as folder:
         for name, part in parts.items():
-            own = Source(part.source, part.images or images)
+            own = opened.at(part.source, part.images or images)
             found = formats.detect(own, kind_of(label)).name if format == "auto" else format
             described[name] = {"source": own.shown, "format": found}
             records[name] = str(Path(folder, f"{name}.jsonl"))
-            options: dict[str, Any] = {"format": found, "images": own.images, "on_error": "skip"}
+            options: dict[str, Any] = {"format": found, "on_error": "skip"}
             if name not in ("data", "training"):
                 options["classes"] = list(summaries["training"]["classes"])
                 options["trained"] = digests(records["training"])
             try:
-                summaries[name] = convert(part.source, records[name], task, **options)
+                summaries[name] = convert(own, records[name], task, **options)
             except UserError as error:
                 raise UserError(f"{name}: {error}" if len(parts) > 1 else str(error)) from None
         shown = data_sets(records, summaries, label)
@@ -116,7 +116,7 @@ def guessed_task(source: Source, format: str = "auto") -> str:
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # what is said of a task that is not taken
                 part = sets.sets_of(source, kind).get("training")
-                places[kind] = Source(part.source, part.images or source.images) if part else source
+                places[kind] = source.at(part.source, part.images or source.images) if part else source
                 found = formats.detect(places[kind], kind) if format == "auto" else formats.FORMATS.get(format)
         except (StoreError, DiskFullError):
             raise

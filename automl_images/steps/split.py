@@ -12,6 +12,7 @@ from automl_images.annotations import read_records
 from automl_images.annotations.record_file import is_same, write
 from automl_images.annotations.records import Record
 from automl_images.annotations.split import (
+    by_metadata,
     by_pattern,
     joined,
     same_images,
@@ -35,6 +36,7 @@ def split_data(
     seed: int = 0,
     by: str = "random",
     pattern: str | None = None,
+    metadata: str | None = None,
     near_duplicates: bool = False,
     validation_list: str | None = None,
     test_list: str | None = None,
@@ -57,6 +59,7 @@ def split_data(
             together; or ``list``, as lists of names say.
         pattern: by group: a regular expression, whose first group, or whole match, in the file's name, else in the
             address, is an image's group.
+        metadata: by group, in place of a pattern: the name in the records' metadata whose value is an image's group.
         near_duplicates: whether images that look alike stay together too; each is opened.
         validation_list, test_list: by list: files of image names, one a line.
         tested: a file of records; if it has any, they are the test set.
@@ -66,7 +69,7 @@ def split_data(
             is another of the files.
     """
     lists = {"validation": validation_list, "test": test_list}
-    _check_options(by, pattern, lists, near_duplicates, ratio, test_ratio, bool(test_out))
+    _check_options(by, (pattern, metadata), lists, near_duplicates, ratio, test_ratio, bool(test_out))
     files = {
         "the records": data,
         "given records": validation,
@@ -90,7 +93,7 @@ def split_data(
     if by == "list":
         parts |= _listed(records, given, lists)
     else:
-        together = _together(records, by, pattern, near_duplicates)
+        together = _together(records, pattern, metadata, near_duplicates)
         one_of = dict(zip(map(id, records), together, strict=True))
         share = test_ratio
         for name in ("test", "validation"):
@@ -127,7 +130,7 @@ def words(options: Mapping[str, Any]) -> list[str]:
 
 def _check_options(
     by: str,
-    pattern: str | None,
+    groups: tuple[str | None, str | None],
     lists: Mapping[str, str | None],
     near_duplicates: bool,
     ratio: float,
@@ -144,8 +147,12 @@ def _check_options(
         )
     if test_ratio and not test:
         raise UserError("test_ratio: there is no file to write the test records to; name one")
-    if (by == "group") != (pattern is not None):
-        raise UserError("split: by group needs a pattern of file names, and a pattern is for by: group alone")
+    if (by == "group") != (groups != (None, None)):
+        raise UserError(
+            "split: by group needs a pattern of file names or a name in metadata, and these are for by: group alone"
+        )
+    if None not in groups:
+        raise UserError("split: by group takes a pattern or a name in metadata; give one of the two")
     if (by == "list") != any(lists.values()):
         raise UserError("split: by list needs a list of names, and lists of names are for by: list alone")
     if by == "list" and (test_ratio or near_duplicates):
@@ -173,10 +180,12 @@ def _listed(records: list[Record], given: list[Record], lists: Mapping[str, str 
     return parts
 
 
-def _together(records: Sequence[Record], by: str, pattern: str | None, near_duplicates: bool) -> list[int]:
+def _together(records: Sequence[Record], pattern: str | None, metadata: str | None, near_duplicates: bool) -> list[int]:
     partitions: list[Sequence[object]] = [same_images(records)]
-    if by == "group" and pattern is not None:
+    if pattern is not None:
         partitions.append(by_pattern(records, pattern))
+    if metadata is not None:
+        partitions.append(by_metadata(records, metadata))
     if near_duplicates:
         from automl_images.annotations.duplicates import alike
 

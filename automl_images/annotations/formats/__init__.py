@@ -67,12 +67,12 @@ def description() -> str:
 
 
 def read(
-    source: str, format: str = "auto", images: str | None = None, broken: Broken = refuse, *, label: str
+    source: str | Source, format: str = "auto", images: str | None = None, broken: Broken = refuse, *, label: str
 ) -> Iterator[Record]:
     """Yield the records of a source.
 
     Args:
-        source: a file or folder, local or any fsspec URL.
+        source: a file or folder, local or any fsspec URL; or one that is open, with its own ``images``.
         format: one of ``NAMES``, or ``auto``.
         images: the images' root, ``PREFIX=URL``, or None for the source's folder.
         broken: is called with the error of each record that cannot be read; the default raises it.
@@ -86,7 +86,9 @@ def read(
     return _watched(format_of.read(opened, kind_of(label), broken), opened, broken)
 
 
-def open_source(source: str, format: str = "auto", images: str | None = None, *, label: str) -> tuple[Format, Source]:
+def open_source(
+    source: str | Source, format: str = "auto", images: str | None = None, *, label: str
+) -> tuple[Format, Source]:
     """Return the format of a source, and the source; arguments and errors are those of :func:`read`."""
     kind = kind_of(label)
     names = ["auto", *(one.name for one in of_kind(kind))]
@@ -97,12 +99,13 @@ def open_source(source: str, format: str = "auto", images: str | None = None, *,
         raise UserError(
             f"format: {format} holds {holds}, and {kind.task()} takes {kind.title}; use {', '.join(names[1:])} or auto"
         )
-    with explained(source):
-        if not storage.exists(source):
-            raise UserError(f"{storage.redact(source)}: no such file or folder")
-        opened = Source(source, images)
-    sets.refuse(opened, kind)
-    return (detect(opened, kind) if format == "auto" else FORMATS[format]), opened
+    if isinstance(source, str):
+        with explained(source):
+            if not storage.exists(source):
+                raise UserError(f"{storage.redact(source)}: no such file or folder")
+            source = Source(source, images)
+    sets.refuse(source, kind)
+    return (detect(source, kind) if format == "auto" else FORMATS[format]), source
 
 
 def _watched(records: Iterator[Record], source: Source, broken: Broken) -> Iterator[Record]:

@@ -1,7 +1,8 @@
 """CSV with a header: a column of images and a column of classes.
 
 The image's column is called ``image``, ``filename``, ``image_url`` or ``path``, the classes' ``label`` or ``labels``,
-in any case; others are ignored. Fields end at a comma, or at a semicolon or tab where the header does.
+in any case; the others of a file of classes are the images' metadata. Fields end at a comma, or at a semicolon or tab
+where the header does.
 
 Several classes of one image are separated by ``|``, or are a list, ``['cat', 'dog']``; an empty field is none of them.
 A file without either may separate them by ``;``, a comma or blanks: that is found from all its fields, and said. Where
@@ -74,6 +75,7 @@ class _Table(NamedTuple):
     image: int
     label: int
     end: str
+    others: list[tuple[str, int]]
 
     def holds(self, row: Any) -> bool:
         """Return whether a row has as many fields as the header."""
@@ -96,7 +98,10 @@ def _table(file: str) -> Iterator[_Table]:
         if isinstance(header, csv.Error):
             raise UserError(f"{where}: is not CSV: {header}")
         image, label = (_column(header, known, where) for known in (IMAGE, LABEL))
-        yield _Table(rows, len(header), image, label, end)
+        others = [(name, i) for i, field in enumerate(header) if i not in (image, label) and (name := field.strip())]
+        if len({name for name, _ in others}) < len(others):
+            others = []  # of two columns of one name neither is meant
+        yield _Table(rows, len(header), image, label, end, others)
 
 
 def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
@@ -130,7 +135,8 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
                 raise UserError(f"has {len(row)} fields, and the header has {table.width}; {how}")
             url = source.image(row[table.image].strip(), "image", places)
             with labelling(url):
-                return Record(url, label_of(row[table.label].strip()), where=where)
+                known = {name: text for name, i in table.others if (text := row[i].strip())}
+                return Record(url, label_of(row[table.label].strip()), where=where, metadata=known or None)
 
         yield from records_of(table.rows, record, broken)
 

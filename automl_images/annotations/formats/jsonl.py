@@ -10,7 +10,7 @@ from automl_images.annotations import record_file
 from automl_images.annotations.formats.base import Format, Written
 from automl_images.annotations.labels import KINDS, Label
 from automl_images.annotations.lines import json_object, lines_of
-from automl_images.annotations.records import Record, labelling, records_of
+from automl_images.annotations.records import Record, labelling, metadata_of, records_of
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import Broken, pixels
 
@@ -29,8 +29,8 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
     """Yield the records of a JSONL file, line by line; an object may go over several lines.
 
     A class given as a number is taken as text, a list of classes has one given twice once, and one box serves for a
-    list. Numbers may be text, ``isCrowd`` may be ``"true"``, a size ``"400px"``, and commas may trail; unknown keys are
-    ignored. Empty lines are passed over.
+    list. Numbers may be text, ``isCrowd`` may be ``"true"``, a size ``"400px"``, and commas may trail; ``metadata``
+    is what else is known of the image, as text and numbers; unknown keys are ignored. Empty lines are passed over.
     """
     file = source.only(candidates(source) if source.is_folder else [source.url], "annotations (.jsonl)")
     places = source.places(file)
@@ -44,7 +44,7 @@ def read(source: Source, kind: type[Label], broken: Broken) -> Iterator[Record]:
             label = kind.of_json(item.get("label")).placed(lambda mask: source.image(mask, "mask_url", places))
             width, height = (pixels(details.get(side), f"image_details.{side}") for side in ("width", "height"))
             format = str(details["format"]).lower() if isinstance(details.get("format"), str) else None
-            return Record(url, label, width, height, format or None, where)
+            return Record(url, label, width, height, format or None, where, metadata=metadata_of(item.get("metadata")))
 
     shown = storage.redact(file)
     return records_of(((f"{shown}, line {count}", text) for count, text in _objects(file)), record, broken)
