@@ -52,35 +52,30 @@ def evaluate(
     """
     from automl_images.evaluation import summary_lines
 
-    given = {
+    results = {
+        "task": task,
         "format": format,
         "images": images,
         "on_error": on_error,
         "iou_threshold": iou_threshold,
         "score_threshold": score_threshold,
     }
-    given = {name: value for name, value in given.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in results.items() if value is not None}
+    lines = []
     if model.lower().endswith(".json"):
         if keep_thresholds:
             raise UserError("--keep-thresholds: COCO results have no model folder to keep them in")
-        result = _of_results(model, data, output, task, title, given)
+        if task is None:
+            raise UserError("--task: COCO results need it; image-object-detection or image-instance-segmentation")
+        from automl_images.steps.evaluate_results import counted_line, evaluate_results
+
+        result = evaluate_results(model, data, output, title=title, **given)
+        lines = [counted_line(result)]
+    elif given:
+        option = next(iter(given)).replace("_", "-")
+        raise UserError(f"--{option}: is for COCO results, a .json file; a model folder has settings of its own")
     else:
-        if task is not None:
-            given["task"] = task
-        if given:
-            option = next(iter(given)).replace("_", "-")
-            raise UserError(f"--{option}: is for COCO results, a .json file; a model folder has settings of its own")
         from automl_images.steps.evaluate import evaluate_model
 
         result = evaluate_model(model, data, output, title=title, keep_thresholds=keep_thresholds)
-    print(json.dumps(result, indent=1) if as_json else "\n".join(summary_lines(result)))
-
-
-def _of_results(
-    predictions: str, data: str, output: str, task: str | None, title: str | None, given: dict[str, Any]
-) -> dict[str, Any]:
-    from automl_images.steps.evaluate_results import evaluate_results
-
-    if task is None:
-        raise UserError("--task: COCO results need it; image-object-detection or image-instance-segmentation")
-    return evaluate_results(predictions, data, output, task, title=title, **given)
+    print(json.dumps(result, indent=1) if as_json else "\n".join([*summary_lines(result), *lines]))

@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from automl_images.annotations import results
 from automl_images.errors import UserError
-from automl_images.steps.evaluate_results import evaluate_results
+from automl_images.steps.evaluate_results import counted_line, evaluate_results
 
 TASK, SIZE = "image-object-detection", (80, 60)
 NAMES = ["map", "map_50", "map_75", "map_small", "map_medium", "map_large"]
@@ -61,7 +61,7 @@ def test_results_of_a_coco_file_have_the_figures_of_pycocotools(coco, capsys):
     assert [figures["coco"][name] for name in NAMES] == expected
     assert 0.1 < figures["coco"]["map"] < 0.9  # else this test could not tell
     assert list(figures["per_label_metrics"]) == ["cat", "dog"]
-    counts = {"images": 8, "results": 31, "images_without_results": 1, "results_left_out": 0, "images_left_out": 0}
+    counts = {"images": 8, "results": 31, "images_without_results": 1, "results_left_out": 0}
     assert {name: figures[name] for name in counts} == counts
     assert json.loads((folder / "out" / "metrics.json").read_text()) == figures
     assert "Evaluation of predictions" in (folder / "out" / "report.html").read_text()
@@ -157,7 +157,8 @@ def test_results_of_images_that_are_left_out_are_counted(coco):
     folder, _, found = coco
     (folder / "0002.png").unlink()
     figures = evaluated(folder, found, on_error="skip")
-    assert (figures["images"], figures["images_left_out"], figures["results_left_out"]) == (7, 1, 5)
+    assert (figures["images"], figures["annotations"]["skipped_images"], figures["results_left_out"]) == (7, 1, 5)
+    assert "left out: 1 images with 5 results" in counted_line(figures)
 
 
 def test_no_results_at_all_find_nothing(coco):
@@ -278,4 +279,5 @@ def test_the_command_scores_results_without_torch(coco):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("31 results on 8 images, 1 of them without any;")
     assert done.stdout.splitlines()[0].split()[:4] == ["class", "boxes", "VOC", "AP@0.6"]

@@ -128,6 +128,7 @@ def test_a_task_is_trained_saved_loaded_predicted_and_evaluated(trained, tmp_pat
     assert fitted.best["metric"] == task.primary_metric
     predictor = load_model(model, device="cpu")
     assert predictor.task == task.name
+    predictor.settings |= predictor.working_point
     (first,) = predictor.predict([Image.open(images[0])])
     own = {name: value for name, value in predictor.settings.items() if name == "box_score_thresh"}
     (drawn,) = predict_images(str(model), [Path(images[0])], tmp_path / "drawn.png", own)

@@ -1,6 +1,7 @@
 """The model folder: all that prediction needs, and nothing that runs by being read."""
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -152,9 +153,20 @@ def test_settings_that_act_at_inference_replace_the_folders_own_and_others_are_r
         ),
         ({"min_size": 65}, "^min_size: 65 is above max_size 64"),
         ({"img_size": 64}, "^img_size: does not apply to fasterrcnn_resnet18_fpn"),
+        ({"tile_overlap_ratio": 0.5}, "^tile_overlap_ratio has no effect with tile_grid_size: none"),
+        ({"tile_grid_size": "2x1", "tile_overlap_ratio": 1}, "^tile_overlap_ratio: 1 makes every tile the whole image"),
     ):
         with pytest.raises(UserError, match=said):
             model_folder.load(folder, given)
+
+
+def test_a_folder_from_before_there_were_tiles_loads_and_can_have_them(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    described = json.loads((copy / "settings.json").read_text())
+    described["settings"] = {n: v for n, v in described["settings"].items() if not n.startswith("tile")}
+    (copy / "settings.json").write_text(json.dumps(described))
+    assert model_folder.load(copy)[2] == settings_of(RCNN)
+    assert model_folder.load(copy, {"tile_grid_size": "(3, 2)"})[2] == settings_of(RCNN, tile_grid_size="3x2")
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,8 @@ def test_plots_are_taken_out_of_an_evaluation():
     many = evaluation(1, confusion_matrix={"0": [[1, 0], [0, 1]]}, roc=None)
     assert plots(many)[1] is None and "confusion_matrix" in many
     assert plots(evaluation(1)) == (["0"], None, None)
+    detector = evaluation(1, confusion_matrix=[[1, 2], [3, 0]])
+    assert plots(detector) == (["0", "background"], [[1, 2], [3, 0]], None)
 
 
 def test_the_component_gives_the_page_what_it_draws(model, paths, tmp_path):

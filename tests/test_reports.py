@@ -217,3 +217,32 @@ def test_class_names_of_any_script_are_drawn(capsys):
         for _, font in fonts.runs(name, 20):
             absent = bytes(font.getmask("\uffff"))
             assert all(bytes(font.getmask(c)) != absent for c in name)
+
+
+def test_many_classes_are_shown_by_their_confusions(tmp_path):
+    names = [f"class {n}" for n in range(80)]
+    square = Box(label="class 3", topX=0.25, topY=0.25, bottomX=0.75, bottomY=0.75, isCrowd=0)
+    lost = Box(label="class 5", topX=0, topY=0, bottomX=0.1, bottomY=0.1, isCrowd=0)
+    boxes = np.array([[16.0, 16, 48, 48], [50, 50, 60, 60]])
+    found = {"boxes": boxes, "scores": np.array([0.9, 0.8]), "labels": np.array([7, 8]), "size": (64, 64)}
+    text = reported(tmp_path, Boxes((square, lost)), found, names, images=20)
+    rows = re.search(r"Confusion matrix</h2>(.*?)</table>", text, re.S).group(1)
+    assert re.findall(r">([^<\n]+)</td>", rows) == ["class 3", "class 7", "20", "100.0 %"]
+    assert "20 boxes were missed, and 20 detections are of nothing." in text
+    assert text.count("<figure>") == evaluation.WORST
+    assert "of 76 classes" not in text
+
+
+def test_the_worst_images_come_first_and_some_good_ones_last(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "x.png")
+    square = Box(label="a", topX=0.25, topY=0.25, bottomX=0.75, bottomY=0.75, isCrowd=0)
+    right = {"boxes": np.array([[16.0, 16, 48, 48]]), "scores": np.array([0.9]), "labels": np.array([0])}
+    none = {"boxes": np.zeros((0, 4)), "scores": np.zeros(0), "labels": np.zeros(0, int)}
+    false = {"boxes": np.array([[0.0, 0, 9, 9]] * 3), "scores": np.array([0.9, 0.8, 0.2]), "labels": np.zeros(3, int)}
+    cases = [(square, right)] * 6 + [(None, none)] * 3 + [(square, none)] * 2 + [(square, false)]
+    records = [Record(str(tmp_path / "x.png"), Boxes((box,) if box else ())) for box, _ in cases]
+    found = [{**one, "size": (64, 64)} for _, one in cases]
+    settings = {"validation_metric_type": "voc", "validation_iou_threshold": 0.5, "box_score_thresh": 0.1}
+    examples = evaluation.measured(records, found, settings, ["a"], 1.0, 0.5).examples
+    errors = [(int(e["missed"].sum()), int(e["false"].sum()), len(e["found"]["scores"])) for e in examples]
+    assert errors == [(1, 2, 2), (1, 0, 0), (1, 0, 0), *[(0, 0, 1)] * evaluation.GOOD]

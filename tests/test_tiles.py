@@ -1,5 +1,6 @@
 """Tiles: their geometry, their settings, and what is learned in them."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -15,6 +16,8 @@ from automl_images.data.tiles import VISIBLE, Tiling, Window, cut, tiled
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve, without_effect
 from automl_images.metrics.arrays import Sample
+from automl_images.sweep.canonical import canonical_space
+from automl_images.sweep.space import check_space, parse_space
 from automl_images.training.callbacks import Checkpoints
 from benchmarks.tiling import painted
 from tests.helpers.detectors import RCNN, TASK, made, settings_of
@@ -125,6 +128,13 @@ def test_an_epoch_has_each_image_and_each_of_its_tiles(samples):
     assert any(len(learned.training(i).boxes) == 0 for i in range(15, 21))  # empty tiles are negatives
 
 
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.7])
+def test_like_shapes_are_known_without_an_images_pixels(samples, overlap):
+    learned = tiled(samples, settings_of(RCNN, tile_grid_size="3x2", tile_overlap_ratio=overlap))
+    shapes = np.array([learned.training(i).image.shape[:2] for i in range(len(learned))])
+    np.testing.assert_allclose(learned.aspects(), shapes[:, 1] / shapes[:, 0], rtol=0.08)
+
+
 def test_a_tiles_sample_is_a_function_of_seed_epoch_and_index(samples):
     def sample(seed, epoch, i):
         learned = tiled(samples, settings_of(RCNN, tile_grid_size="2x2"))
@@ -152,6 +162,19 @@ def test_a_grid_has_one_form(spelling):
     assert resolve(TASK, {"model_name": RCNN, "tile_grid_size": spelling})["tile_grid_size"] == "3,2"
 
 
+def test_a_grid_is_swept_by_choice():
+    def check(**space):
+        check_space(TASK, parse_space(space), {"model_name": RCNN}, conditional=False)
+
+    grids = {"choice": ["2x1", "(3, 2)", [5, 3], None]}
+    check(tile_grid_size=grids, tile_overlap_ratio={"uniform": [0, 0.5]})
+    assert canonical_space({"tile_grid_size": grids}) == {"tile_grid_size": {"choice": ["2,1", "3,2", "5,3", None]}}
+    with pytest.raises(UserError, match="with tile_overlap_ratio 1: tile_overlap_ratio: 1 makes every tile the whole"):
+        check(tile_grid_size=grids, tile_overlap_ratio={"choice": [0.25, 1]})
+    with pytest.raises(UserError, match="tile_grid_size: '2x0' is not two numbers"):
+        check(tile_grid_size={"choice": ["2x0"]})
+
+
 def test_rows_without_a_grid_have_no_effect_and_an_overlap_of_1_is_refused():
     given = {"tile_overlap_ratio": 0.5, "tile_predictions_nms_threshold": 0.1}
     assert len(without_effect(resolve(TASK, given), given)) == 2
@@ -163,7 +186,7 @@ def test_rows_without_a_grid_have_no_effect_and_an_overlap_of_1_is_refused():
 @settings(deadline=None, max_examples=50)
 @given(shapes(60, 40), st.integers(20, 90))
 def test_boxes_and_masks_are_back_within_a_pixel_after_a_networks_resize(objects, min_size):
-    transform = NETWORK.network.transform
+    transform = network(RCNN).network.transform
     transform.min_size, transform.max_size = (min_size,), 100
     sample = painted(60, 40, objects)
     image, target = to_tensors(sample)
@@ -172,16 +195,34 @@ def test_boxes_and_masks_are_back_within_a_pixel_after_a_networks_resize(objects
     assert float((back["boxes"] - target["boxes"]).abs().max()) < 1e-3
     scale = at["masks"].shape[1] / 40
     for box, mask in zip(at["boxes"], at["masks"], strict=True):
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if len(rows):
-            corners = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-            assert np.abs(corners - box.numpy()).max() <= max(1, scale)
+        if mask.any():
+            assert np.abs(bounds(mask) - box.numpy()).max() <= max(1, scale)
 
 
-NETWORK = made(RCNN)
+@settings(deadline=None, max_examples=50)
+@given(st.integers(10, 90), st.integers(10, 90), st.data())
+def test_boxes_follow_the_pixels_into_yolos_square(width, height, data):
+    left, top = data.draw(st.integers(0, width - 8)), data.draw(st.integers(0, height - 8))
+    right, bottom = data.draw(st.integers(left + 8, width)), data.draw(st.integers(top + 8, height))
+    image = torch.zeros(3, height, width, dtype=torch.uint8)
+    image[:, top:bottom, left:right] = 255
+    square, (scale,), (shift,) = network("yolov5")._batch([image])
+    inside = (square[0, 0] > 0.5).numpy()
+    box = torch.tensor([left, top, right, bottom]) * scale + shift
+    assert np.abs(bounds(inside) - box.numpy()).max() <= 1
 
 
-def test_a_trial_learns_and_is_evaluated_on_tiles_and_resumes_as_it_was(squares, tmp_path, monkeypatch):
+def bounds(mask):
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+
+@functools.cache
+def network(name):
+    return made(name)
+
+
+def test_a_trial_learns_and_is_evaluated_on_tiles_and_resumes_as_it_was(squares, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Checkpoints, "SHARE", 0)
     given = {"tile_grid_size": "2x1", "number_of_epochs": 3, "training_batch_size": 2}
     train = trainer(squares, tmp_path, monkeypatch)
@@ -192,3 +233,6 @@ def test_a_trial_learns_and_is_evaluated_on_tiles_and_resumes_as_it_was(squares,
     rest, again, _ = train(given, pulls, checkpoint=journal.folder / "checkpoint-2", name="resumed")
     assert rest.calls == whole.calls[18:]
     assert (rest.path[-1], again) == (whole.path[-1], fitted)
+    assert "6 training and 3 validation images, 2 classes, on cpu; weights: fresh; each image with 2 tiles" in (
+        capsys.readouterr().err
+    )

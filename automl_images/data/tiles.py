@@ -15,7 +15,7 @@ GREY = 114  # of what a window shows beyond its image
 
 
 class Window(NamedTuple):
-    """A rectangle in whole pixels of its image, beyond which it may go; right and bottom are not in it."""
+    """A rectangle of whole pixels, which may reach beyond its image; right and bottom are the first outside it."""
 
     left: int
     top: int
@@ -76,11 +76,11 @@ def _steps(side: int, count: int, overlap: float) -> list[tuple[int, int]]:
 
 
 def cut(sample: Sample, window: Window, share: float = VISIBLE) -> Sample:
-    """Return what a window shows of a sample; its image may be a view of the sample's.
+    """Return what a window shows of a sample, in the window's pixels; its image may be a view of the sample's.
 
-    An object is kept if at least ``share`` of its mask, or of its box where it has none, is in the window, and is then
-    what is left of it there: the mask's pixels and the box around them, or the clipped box. What is left must be a
-    pixel wide and high. Beyond its image a window is grey, and in no mask.
+    An object is kept if the window shows at least ``share`` of its mask or, where it has none, of its box. With masks
+    its box becomes that of the mask's pixels in the window; without, the box is clipped. Objects of which less than a
+    pixel's width or height is left go. Beyond the image a window is grey, and no mask reaches there.
     """
     left, top, right, bottom = window
     height, width = sample.image.shape[:2]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from automl_images.evaluation import Evaluated, columns, example, outputs
 from automl_images.reports.trials import figure
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from automl_images.prediction import ModelPredictor
 
 WORST, GOOD = 12, 4  # images to show
+_LONGEST_SIDE = 800  # of one in pixels
 
 
 def evaluate(predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:
@@ -65,8 +68,9 @@ def measured(
         ``metrics``: what :func:`automl_images.metrics.detection_metrics` returns, with ``coco``; ``thresholds``,
         ``confusion_matrix``, of the functions in `automl_images.metrics.matching`, the latter above ``shown_above``.
         ``more``: ``baseline``. ``curves``: ``classes``, of :func:`automl_images.metrics.voc_map`, and ``confidence``.
-        ``examples``: the images with most missed and false detections, then some without any: ``image``, ``name``,
-        ``truth``, ``found``, ``missed``, ``false``.
+        ``examples``: the images with most missed and false detections, then some without any: ``image`` (of at most
+        800 pixels a side), ``name``, ``truth``, ``found`` (both in the pixels of ``truth``'s ``size``), ``missed``,
+        ``false``.
     """
     from automl_images.metrics import detection_metrics, voc_map
     from automl_images.metrics import matching as match
@@ -112,16 +116,14 @@ def _examples(
     right = [n for n, count in enumerate(counts) if not count]
     good = [n for n in right if len(truth[n]["labels"])] or right
     chosen = [*worst, *sorted({good[i * len(good) // GOOD] for i in range(GOOD)} if good else ())]
-    return [
-        {
-            **dict(zip(("image", "name"), example(records[n]), strict=True)),
-            "truth": truth[n],
-            "found": above(found[n], score),
-            "missed": mistakes[n].missed,
-            "false": mistakes[n].false[found[n]["scores"] > score],
-        }
-        for n in chosen
-    ]
+    shown = []
+    for n in chosen:
+        image, name = example(records[n])
+        image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))  # at once: many photographs are large
+        false = mistakes[n].false[np.asarray(found[n]["scores"]) > score]
+        one = {"image": image, "name": name, "truth": truth[n], "found": above(found[n], score)}
+        shown.append({**one, "missed": mistakes[n].missed, "false": false})
+    return shown
 
 
 def scalars(result: Mapping[str, Any]) -> dict[str, float | None]:

@@ -168,11 +168,9 @@ def flatten(
 
 def _join(images: Sequence[Mapping[str, Any]], classes: int, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the boxes, labels and image of all objects."""
-    counts = np.fromiter((len(i["boxes"]) for i in images), np.int64, len(images))
-    image = np.repeat(np.arange(len(images)), counts)
-    box = np.concatenate(
-        [i["boxes"] for i in images if len(i["boxes"])] or [np.zeros((0, 4))], dtype=np.float64, casting="unsafe"
-    )
+    boxes = [one["boxes"] for one in images]
+    image = np.repeat(np.arange(len(images)), _lengths(boxes))
+    box = _concatenated(boxes, np.float64).reshape(-1, 4)
     label = _column(images, "labels", image, np.int64, what)
     for wrong, why in (
         (~np.isfinite(box).all(axis=1), "a coordinate that is not a finite number"),
@@ -188,16 +186,27 @@ def _column(
     images: Sequence[Mapping[str, Any]], key: str, image: np.ndarray, kind: Any, what: str, default: Any = None
 ) -> np.ndarray:
     """Return one value an object; a key may be missing or None if there is a ``default``."""
-    counts, columns = np.bincount(image, minlength=len(images)).tolist(), []
-    for n, (one, count) in enumerate(zip(images, counts, strict=True)):
-        values = one[key] if default is None else one.get(key)
-        if values is None:
-            values = np.full(count, default)
-        elif len(values) != count:
-            raise ValueError(f"{what}: image {n} has {count} boxes, {len(values)} {key}")
-        if count:
-            columns.append(values)
-    return np.concatenate(columns or [np.zeros(0)], dtype=kind, casting="unsafe")
+    values = [one[key] for one in images] if default is None else [one.get(key) for one in images]
+    counts = np.bincount(image, minlength=len(images))
+    for n in [n for n, given in enumerate(values) if given is None]:
+        values[n] = np.full(counts[n], default)
+    _check_lengths(values, counts, key, what)
+    return _concatenated(values, kind)
+
+
+def _concatenated(values: Sequence[Any], kind: Any) -> np.ndarray:
+    # an empty list has no second dimension
+    return np.concatenate([v for v in values if len(v)] or [np.zeros(0)], dtype=kind, casting="unsafe")
+
+
+def _lengths(values: Sequence[Any]) -> np.ndarray:
+    return np.fromiter(map(len, values), np.int64, len(values))
+
+
+def _check_lengths(values: Sequence[Any], counts: np.ndarray, key: str, what: str) -> None:
+    lengths = _lengths(values)
+    for n in np.flatnonzero(lengths != counts)[:1]:
+        raise ValueError(f"{what}: image {n} has {counts[n]} boxes, {lengths[n]} {key}")
 
 
 def _masks(images: Sequence[Mapping[str, Any]], image: np.ndarray, what: str) -> np.ndarray | None:
@@ -206,9 +215,7 @@ def _masks(images: Sequence[Mapping[str, Any]], image: np.ndarray, what: str) ->
         return None
     if not all(having):
         raise ValueError(f"{what}: image {having.index(True)} has masks, and image {having.index(False)} has none")
-    for n, (one, count) in enumerate(zip(images, np.bincount(image, minlength=len(images)).tolist(), strict=True)):
-        if len(one["masks"]) != count:
-            raise ValueError(f"{what}: image {n} has {count} boxes, {len(one['masks'])} masks")
+    _check_lengths([one["masks"] for one in images], np.bincount(image, minlength=len(images)), "masks", what)
     masks = np.empty(len(image), dtype=object)
     masks[:] = [mask for one in images for mask in one["masks"]]
     return masks

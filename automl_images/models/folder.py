@@ -66,6 +66,7 @@ def save(
     (folder / "settings.json").write_text(json.dumps(described, indent=1))
     (folder / "labels.json").write_text(json.dumps(list(classes), indent=1))
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    (folder / THRESHOLDS).unlink(missing_ok=True)  # of what was there before
     if thresholds:
         (folder / THRESHOLDS).write_text(json.dumps(thresholds, indent=1))
     wheel = write_wheel(folder)
@@ -107,6 +108,8 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
     settings = {**settings, **changed}
     if changed:
         check_sizes(settings)
+        for row in hyperparameters(settings["model_name"]).values():
+            row.check_beside(settings)
         if idle := without_effect(settings, changed):
             raise UserError(idle[0])
     model = build(task, settings, classes, frozen_norms=described.get("frozen_norms", False))

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 
+from automl_images.annotations.shapes import encoded
+
 
 def pasted(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
     """Return masks as COCO's run lengths of the whole image, ``{"size": [height, width], "counts": bytes}``.
@@ -21,8 +23,6 @@ def pasted(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float
         size: the image's height and width.
         threshold: a pixel that scores more is inside.
     """
-    from faster_coco_eval import mask as coco
-
     height, width = size
     wide, scale = expand_masks(masks.float(), padding=1)
     corners = expand_boxes(boxes.float(), scale).to("cpu").long().tolist()
@@ -35,6 +35,6 @@ def pasted(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float
         part = inside[y - top : height - top, x - left : width - left].to("cpu").numpy()
         rows, columns = slice(y, y + part.shape[0]), slice(x, x + part.shape[1])
         canvas[rows, columns] = part
-        found.append(coco.encode(canvas))
+        found.append({"size": [height, width], "counts": encoded(canvas).counts.encode()})
         canvas[rows, columns] = 0
     return found

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from automl_images.annotations.labels.polygons import Rle
+from automl_images.annotations.shapes import decoded
 from automl_images.annotations.tracing import outlined
 from automl_images.data.images import to_rgb
 from automl_images.prediction import detection
@@ -32,13 +34,12 @@ class Predictor(detection.Predictor):
         return [self._response(one) for one in found]
 
     def _response(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        from faster_coco_eval import mask as coco
-
         threshold = self.settings["box_score_thresh"]
         answer = detection.response(found, self.classes, threshold)
         above = [mask for mask, score in zip(found["masks"], found["scores"], strict=True) if score > threshold]
         for one, mask in zip(answer["boxes"], above, strict=True):
-            one.update(self._outline(coco.decode(mask).astype(bool)))
+            height, width = mask["size"]
+            one.update(self._outline(decoded(Rle(height, width, mask["counts"].decode()))))
         return answer
 
     def _outline(self, inside: np.ndarray) -> dict[str, Any]:

@@ -64,8 +64,12 @@ def _is_cut(boxes: np.ndarray, windows: np.ndarray, image: Window) -> np.ndarray
 
 def _intersections(boxes: np.ndarray) -> np.ndarray:
     """Return the areas [n, n] that each two of boxes [n, 4] share."""
-    low, high = np.maximum(boxes[:, None, :2], boxes[:, :2]), np.minimum(boxes[:, None, 2:], boxes[:, 2:])
-    return (high - low).clip(0).prod(2)
+    shared = np.ones((len(boxes), len(boxes)))
+    for low, high in ((boxes[:, 0], boxes[:, 2]), (boxes[:, 1], boxes[:, 3])):
+        side = np.minimum.outer(high, high)
+        side -= np.maximum.outer(low, low)
+        shared *= side.clip(0, out=side)
+    return shared
 
 
 def _without_parts(
@@ -74,15 +78,17 @@ def _without_parts(
     """Return which detections of a class are no part of one that another window shows more of."""
     kept = np.ones(len(area), dtype=bool)
     for n in sorted(np.flatnonzero(cut_off), key=lambda n: -area[n]):  # the larger first: it may be a part itself
-        holds = (overlap[n] >= CONTAINED * area[n]) & (area > area[n]) & (place != place[n])
-        kept[n] = not (holds & kept & (scores >= AS_SURE * scores[n])).any()
+        held = np.flatnonzero(overlap[n] >= CONTAINED * area[n])
+        holds = kept[held] & (area[held] > area[n]) & (place[held] != place[n])
+        kept[n] = not (holds & (scores[held] >= AS_SURE * scores[n])).any()
     return kept
 
 
 def _suppressed(overlap: np.ndarray, area: np.ndarray, place: np.ndarray, kept: np.ndarray, nms: float) -> np.ndarray:
     """Return the places of those detections of a class, best first, that are left of the ones that are ``kept``."""
-    union = area[:, None] + area - overlap
-    iou = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    iou = np.add.outer(area, area)
+    iou -= overlap
+    np.divide(overlap, iou, out=iou, where=iou > 0)
     closest = np.full((len(area), int(place.max()) + 1), -1)  # of each window, to each detection
     for window in np.unique(place):
         own = np.flatnonzero(place == window)
@@ -90,8 +96,8 @@ def _suppressed(overlap: np.ndarray, area: np.ndarray, place: np.ndarray, kept: 
     kept = kept.copy()
     for n in range(len(area)):
         if kept[n]:
-            same = (iou[n] > nms) & (place != place[n]) & (closest[:, place[n]] == n)
-            kept[n + 1 :] &= ~same[n + 1 :]
+            others = n + 1 + np.flatnonzero(iou[n, n + 1 :] > nms)
+            kept[others[(place[others] != place[n]) & (closest[others, place[n]] == n)]] = False
     return np.flatnonzero(kept)
 
 

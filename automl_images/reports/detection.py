@@ -14,8 +14,7 @@ from automl_images.reports.confusion import heat, pairs
 from automl_images.reports.draw import Colour, class_colours, css, draw_boxes
 from automl_images.reports.html import jpeg_uri, render
 
-MATRIX_CLASSES, PAIRS, CURVES = 20, 20, 12
-_LONGEST_SIDE = 800
+MATRIX_CLASSES, PAIRS, CURVES, LABELS = 20, 20, 12, 40
 _SIZE = 560, 400
 _COCO = {
     "map": "AP, mean of IoU 0.50 to 0.95",
@@ -103,15 +102,15 @@ def draw_found(
 
 def _example(example: Mapping[str, Any], classes: Sequence[str], colours: Mapping[str, Colour]) -> dict[str, Any]:
     truth, found, missed, false = (example[name] for name in ("truth", "found", "missed", "false"))
-    image = example["image"].convert("RGB")
-    small = image.copy()
-    small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-    scale = 2 * (small.width / image.width, small.height / image.height)
+    image, (width, height) = example["image"], truth["size"]
+    scale = 2 * (image.width / width, image.height / height)
 
-    def drawn(side: Mapping[str, Any], notes: list[str], scores: Any = None) -> str:
+    def drawn(side: Mapping[str, Any], notes: Sequence[str], scores: Sequence[float] | None = None) -> str:
         labels = [classes[int(i)] for i in side["labels"]]
-        shown = draw_boxes(small, side["boxes"] * scale, labels, colours, scores, notes=notes, masks=_masks(side))
-        return jpeg_uri(shown)
+        texts = _texts(labels if len(classes) > 1 else [""] * len(labels), notes, scores)
+        strong = [bool(note) for note in notes]
+        boxes = side["boxes"] * scale
+        return jpeg_uri(draw_boxes(image, boxes, labels, colours, texts=texts, strong=strong, masks=_masks(side)))
 
     crowds = [("crowd", "")[not crowd] for crowd in truth["crowd"]]
     expected = int((~truth["crowd"]).sum())
@@ -123,6 +122,15 @@ def _example(example: Mapping[str, Any], classes: Sequence[str], colours: Mappin
         "expected": expected,
         "false": int(false.sum()),
     }
+
+
+def _texts(names: Sequence[str], notes: Sequence[str], scores: Sequence[float] | None) -> list[str]:
+    """Return what is written at each object; nothing where there are so many that it would hide them."""
+    if len(names) > LABELS:
+        return [""] * len(names)
+    figures = [""] * len(names) if scores is None else [f"{score:.2f}" for score in scores]
+    whole = [" ".join(filter(None, pair)) for pair in zip(names, figures, strict=True)]
+    return [f"{text} ({note})" if text and note else text or note for text, note in zip(whole, notes, strict=True)]
 
 
 def _masks(side: Mapping[str, Any]) -> list[Image.Image] | None:

@@ -44,7 +44,8 @@ def draw_boxes(
     colours: Mapping[str, Colour],
     scores: Sequence[float] | None = None,
     *,
-    notes: Sequence[str] | None = None,
+    texts: Sequence[str] | None = None,
+    strong: Sequence[bool] | None = None,
     masks: Sequence[Image.Image] | None = None,
 ) -> Image.Image:
     """Return a copy of an image with boxes, or masks in their place, drawn on it.
@@ -58,7 +59,8 @@ def draw_boxes(
         labels: what is written at each.
         colours: of each label, from `class_colours`; one that is absent is grey.
         scores: written behind the labels; None: nothing is.
-        notes: written behind them in brackets; an object whose note is empty has a thinner line. None: there are none.
+        texts: what is written instead of labels and scores; where it is empty, nothing is.
+        strong: whether each has a line of full width, or one of half; None: all are strong.
         masks: of each object a grey image of the same extent, in any size, white inside: it is filled and has its
             outline drawn, and its box is left out.
     """
@@ -67,10 +69,10 @@ def draw_boxes(
     width = max(3, round(max(size) / 280))
     places = [_placed(box, image.size, size) for box in boxes]
     without: list[Image.Image | None] = [None] * len(labels)
-    drawn = list(zip(places, labels, notes or [""] * len(labels), masks or without, strict=True))
+    drawn = list(zip(places, labels, strong or [True] * len(labels), masks or without, strict=True))
     # The first last, so that it lies on top; but it is the first to choose a place for its label.
-    for (x0, y0, x1, y1), label, note, mask in reversed(drawn):
-        colour, line = colours.get(label, _GREY), width if note or notes is None else max(2, width // 2)
+    for (x0, y0, x1, y1), label, full, mask in reversed(drawn):
+        colour, line = colours.get(label, _GREY), width if full else max(2, width // 2)
         if mask:
             _fill(canvas, mask, colour, line)
         else:
@@ -78,11 +80,11 @@ def draw_boxes(
             draw.rectangle((x0, y0, x1, y1), outline=colour, width=line)
     letters = _letters(size)
     taken: list[Rectangle] = []
-    texts = labels if scores is None else [f"{n} {s:.2f}" for n, s in zip(labels, scores, strict=True)]
-    if notes is not None:
-        texts = [f"{text} ({note})" if note else text for text, note in zip(texts, notes, strict=True)]
+    if texts is None:
+        texts = labels if scores is None else [f"{n} {s:.2f}" for n, s in zip(labels, scores, strict=True)]
     for place, label, text in zip(places, labels, texts, strict=True):
-        write_label(draw, place, text, colours.get(label, _GREY), letters, taken=taken)
+        if text:
+            write_label(draw, place, text, colours.get(label, _GREY), letters, taken=taken)
     return canvas
 
 

@@ -7,6 +7,7 @@ Azure v2   {"input_data": {"columns": ["image"], "data": [...]}}  -> [{...}, ...
 where {...} is one image's prediction in Azure's shape:
 
 Detection       {"boxes": [{"box": {"topX", "topY", "bottomX", "bottomY"}, "label", "score"}, ...]}
+Instances       detection's, in each box "polygon": [[x, y, ...], ...] too, or "mask": {"image_type", "image"}
 Classification  {"probs": [one for each class], "labels": [the classes]}
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ from automl_images.reports import Evaluation
 from automl_images.reports import Family as Reports
 from automl_images.steps.convert import convert
 from automl_images.tasks import get_task, part
+
+
+def counted_line(result: Mapping[str, Any]) -> str:
+    """Return in a line how many results there are, and what has none or was left out."""
+    left_out = result["annotations"].get("skipped_images", 0)
+    return (
+        f"{result['results']} results on {result['images']} images, {result['images_without_results']} of them without "
+        f"any; left out: {left_out} images with {result['results_left_out']} results"
+    )
 
 
 def evaluate_results(
@@ -50,8 +60,9 @@ def evaluate_results(
 
     Returns:
         What :func:`automl_images.steps.evaluate.evaluate_model` does, but ``predictions`` (the address) for ``model``,
-        and no time; and ``results`` (how many there are), ``results_left_out`` (those of images that were left out),
-        ``images_without_results``, ``images_left_out``.
+        and no time; and ``results`` (how many count), ``results_left_out`` (those of images that were left out),
+        ``images_without_results``, ``annotations`` (what :func:`automl_images.steps.convert.convert` counted: images
+        left out, boxes dropped, ...).
 
     Raises:
         UserError: the task has no boxes or masks; the annotations are refused; a result is, by
@@ -93,7 +104,6 @@ def evaluate_results(
         "results": sum(len(one.scores) for one in found.values()),
         "results_left_out": left_out,
         "images_without_results": len(records) - len(found),
-        "images_left_out": summary.get("skipped_images", 0),
     }
     described = {
         "predictions": storage.redact(storage.absolute(predictions)),
@@ -119,6 +129,6 @@ def evaluate_results(
             weakness=weakness(result),
         ),
     )
-    result |= {**described, "report": report}
+    result |= {**described, "report": report, "annotations": {k: v for k, v in summary.items() if isinstance(v, int)}}
     storage.write(storage.join(output, "metrics.json"), json.dumps(result, indent=1))
     return result

@@ -71,6 +71,8 @@ def prepared(job: Job, compute: Compute, machine: Machine, kind: type[Samples]) 
     if evaluated:
         scored.store.fill()
     learned = tiled(samples, settings)
+    if more := len(learned) // len(samples) - 1:
+        note += f"; each image with {more} tiles"
     own = model.augmentation(learned.training, len(learned))
     aspects = None if own else learned.aspects()  # a model's own makes squares
     augment = own or rcnn_augmentation(learned.training)

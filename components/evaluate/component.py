@@ -24,8 +24,8 @@ def evaluate(
         test: records that no trial saw; may be empty.
         report: figures, curves and examples, boxes drawn or mistakes shown.
         metrics: every single figure.
-        classification: the confusion matrix (up to 50 classes, one label an image) and the ROC curve over all pairs of
-            image and class; empty for detection.
+        classification: the confusion matrix of up to 50 classes (of a detector with the background; not multi-label)
+            and the ROC curve over all pairs of image and class (none for detection).
 
     Returns:
         The evaluation as JSON.
