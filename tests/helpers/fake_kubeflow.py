@@ -146,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         message = email.message_from_bytes(b"Content-Type: " + kind + b"\r\n\r\n" + body)
         (part,) = message.get_payload()
         assert part.get_param("name", header="content-disposition") == "uploadfile"
-        documents = list(yaml.safe_load_all(part.get_payload(decode=True)))
+        documents = list(yaml.load_all(part.get_payload(decode=True), yaml.CSafeLoader))
         made = {
             "pipeline_version_id": str(uuid.uuid4()),
             "pipeline_id": self.query["pipelineid"],
