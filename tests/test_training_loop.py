@@ -178,6 +178,10 @@ def test_a_resumed_trial_is_the_uninterrupted_one(train, monkeypatch, given, aft
     assert rest.calls == whole.calls[3 * after :]
     assert rest.path[-1] == whole.path[-1]
     assert (later.evaluations, again) == (journal.evaluations[done:], fitted)
+    kept = later.folder / "model" / "training.json"
+    assert not kept.exists() or json.loads(kept.read_text()) == json.loads(
+        (journal.folder / "model" / "training.json").read_text()
+    )
 
 
 def test_a_seed_of_any_size_draws_its_own(train):

@@ -2,6 +2,7 @@
 
 model.pt (state_dict)  settings.json  labels.json  metrics.json
 score.py  requirements.txt  automl_images-*.whl  README.md
+training.json (each epoch's losses and learning rate, up to this model's)
 thresholds.json (of a detector: the scores of the best F1 on validation)
 """
 
@@ -30,7 +31,7 @@ from automl_images.tasks import get_task
 
 _REQUIRED = ("torch", "torchvision")
 _LONGEST = 1 << 16  # of a side in pixels, or of a batch
-THRESHOLDS = "thresholds.json"
+THRESHOLDS, HISTORY = "thresholds.json", "training.json"
 
 
 def save(
@@ -51,10 +52,11 @@ def save(
         classes: the labels, in the network's order.
         metrics: what the model reached, JSON-serialisable; ``epoch`` among them, and ``baseline``, where there is one:
             the metrics of a model that looks at no image. ``thresholds`` among them, of
-            :func:`automl_images.metrics.matching.best_thresholds`, become a file of their own.
+            :func:`automl_images.metrics.matching.best_thresholds`, and ``history``, a row ``epoch``,
+            ``learning_rate``, ``losses`` an epoch, become files of their own.
     """
-    thresholds = metrics.get("thresholds")
-    metrics = {name: value for name, value in metrics.items() if name != "thresholds"}
+    files = {THRESHOLDS: metrics.get("thresholds"), HISTORY: metrics.get("history")}
+    metrics = {name: value for name, value in metrics.items() if name not in ("thresholds", "history")}
     folder.mkdir(parents=True, exist_ok=True)
     row = ARCHITECTURES[settings["model_name"]]
     weights = io.BytesIO()  # a full disk is no OSError of torch.save's
@@ -66,9 +68,10 @@ def save(
     (folder / "settings.json").write_text(json.dumps(described, indent=1))
     (folder / "labels.json").write_text(json.dumps(list(classes), indent=1))
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
-    (folder / THRESHOLDS).unlink(missing_ok=True)  # of what was there before
-    if thresholds:
-        (folder / THRESHOLDS).write_text(json.dumps(thresholds, indent=1))
+    for name, content in files.items():
+        (folder / name).unlink(missing_ok=True)  # of what was there before
+        if content:
+            (folder / name).write_text(json.dumps(content, indent=1))
     wheel = write_wheel(folder)
     pins = [f"{package}=={metadata.version(package)}" for package in (*_REQUIRED, *row.packages)]
     # ultralytics' own OpenCV needs X libraries
@@ -148,6 +151,28 @@ def best_threshold(folder: Path) -> dict[str, float]:
     if type(value) not in (int, float) or not 0 <= value <= 1:
         raise UserError(f"{folder}/{THRESHOLDS}: its overall threshold is no score from 0 to 1; remove the file")
     return {"box_score_thresh": float(value)}
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of ``training.json``: ``epoch``, ``learning_rate``, ``losses`` by name; none where it is not.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        rows = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
+        return [
+            {
+                "epoch": int(row["epoch"]),
+                "learning_rate": float(row["learning_rate"]),
+                "losses": {str(name): float(value) for name, value in row["losses"].items()},
+            }
+            for row in rows
+        ]
+    except FileNotFoundError:
+        return []
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{folder}/{HISTORY}: is not what training writes; remove the file") from None
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], list[str], dict[str, Any]]:

@@ -23,6 +23,7 @@ class Evaluation:
         settings: the trial's.
         baseline: the figures of a model that looks at no image, by their names.
         weakness: in words, that the model is no better.
+        history: of each epoch of its training ``epoch``, ``learning_rate`` and ``losses`` by name.
     """
 
     title: str
@@ -35,6 +36,7 @@ class Evaluation:
     settings: Mapping[str, Any]
     baseline: Mapping[str, float | None]
     weakness: str | None
+    history: Sequence[Mapping[str, Any]] = ()
 
 
 class Family(Protocol):

@@ -15,6 +15,7 @@ from automl_images.reports.chart import Line, line_chart
 from automl_images.reports.confusion import heat, pairs
 from automl_images.reports.draw import class_colours, css, draw_labels
 from automl_images.reports.html import jpeg_uri, render
+from automl_images.reports.training import training_charts
 from automl_images.tasks import get_task
 
 MATRIX_CLASSES, PAIRS, CURVES, LABELS = 40, 20, 12, 8
@@ -42,6 +43,7 @@ def write_report(path_html: str, shown: Evaluation) -> None:
     multilabel, drawn = "iou" in metrics, _hardest(metrics, curves)
     colours = {name: css(colour) for name, colour in class_colours(drawn).items()}
     values = {
+        "training": training_charts(shown.history),
         "headline": _headline(metrics, shown.baseline, shown.settings.get("top_k")),
         "averages": {
             text: [(metrics[f"{n}_{a}"], shown.baseline[f"{n}_{a}"]) for a in _AVERAGES]

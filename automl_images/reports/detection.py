@@ -13,6 +13,7 @@ from automl_images.reports.chart import Line, line_chart
 from automl_images.reports.confusion import heat, pairs
 from automl_images.reports.draw import Colour, class_colours, css, draw_boxes
 from automl_images.reports.html import jpeg_uri, render
+from automl_images.reports.training import training_charts
 
 MATRIX_CLASSES, PAIRS, CURVES, LABELS = 20, 20, 12, 40
 _SIZE = 560, 400
@@ -60,6 +61,7 @@ def write_report(path_html: str, shown: Evaluation) -> None:
     background = "background" if "background" not in classes else "(background)"
     few, confusions = len(classes) <= MATRIX_CLASSES, metrics["confusion_matrix"]
     values = {
+        "training": training_charts(shown.history),
         "headline": [(text, value, None) for text, value in headline],
         "ap_name": ap_name,
         "has_coco": bool(coco),

@@ -47,11 +47,12 @@ def evaluate_model(
         UserError: the folder is not a model folder, or the records do not fit it; thresholds are to be kept, and the
             folder is on a store, or its model has none.
     """
-    from automl_images.models.folder import THRESHOLDS
+    from automl_images.models.folder import THRESHOLDS, history
     from automl_images.prediction import load_model
 
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
-        predictor = load_model(storage.get_folder(model, Path(scratch)))
+        folder = storage.get_folder(model, Path(scratch))
+        predictor, epochs = load_model(folder), history(folder)
     if keep_thresholds and not storage.is_local(model):
         raise UserError(f"{storage.redact(model)}: is on a store; thresholds are kept in a folder on this machine")
     if keep_thresholds and "box_score_thresh" not in predictor.settings:
@@ -80,6 +81,7 @@ def evaluate_model(
         settings=predictor.settings,
         baseline=found.more["baseline"],
         weakness=weakness(result),
+        history=epochs,
     )
     reports: Reports = part("reports", predictor.task)
     reports.write_report(report, shown)

@@ -54,6 +54,31 @@ class Background:
             self._last = None
 
 
+class History(Callback):
+    """What each epoch's losses and learning rate were, for the model folder."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
+        self.rows = list(state["rows"])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Add the epoch, unless its evaluation has."""
+        assert isinstance(module, Module)
+        self.add(trainer, module)
+
+    def add(self, trainer: pl.Trainer, module: Module) -> None:
+        """Add the epoch, once."""
+        epoch = trainer.current_epoch + 1
+        if not self.rows or self.rows[-1]["epoch"] != epoch:
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            self.rows.append({"epoch": epoch, "learning_rate": rate, "losses": module.losses()})
+
+
 class Evaluations(Callback):
     """Reports each evaluation, keeps the best epoch's model, and stops when the journal says so.
 
@@ -68,9 +93,10 @@ class Evaluations(Callback):
         save: Callable[[Path, Module, Mapping[str, Any]], None],
         frequency: int,
         background: Background,
+        history: History,
     ):
         self.journal, self.scratch, self.save = journal, scratch, save
-        self.frequency, self.background = frequency, background
+        self.frequency, self.background, self.history = frequency, background, history
         self.best: dict[str, Any] | None = None
         self.epoch = 0  # the last that was evaluated
         self.values: list[float] = []
@@ -91,6 +117,7 @@ class Evaluations(Callback):
         assert isinstance(module, Module)
         epoch, name = trainer.current_epoch + 1, module.primary_metric
         self.epoch = epoch
+        self.history.add(trainer, module)
         value = float(trainer.callback_metrics[name])
         self.values.append(value)
         if self.best is None or value > self.best["value"]:
@@ -114,7 +141,7 @@ class Evaluations(Callback):
             return
         self.background.wait()
         shutil.rmtree(self.scratch, ignore_errors=True)
-        self.save(self.scratch, module, metrics)
+        self.save(self.scratch, module, {**metrics, "history": self.history.rows})
         self.background.submit(lambda: copy(self.scratch))
 
 

@@ -99,19 +99,21 @@ def _fit(
     module, settings = prepared.module, job.settings
     described: dict[str, Any]
     metric, described = module.primary_metric, {"task": job.task, "settings": settings, "classes": module.classes}
-    evaluated, background = prepared.validation is not None, own.Background()
+    evaluated, background, history = prepared.validation is not None, own.Background(), own.History()
 
     def save(folder: Path, trained: Module, metrics: Mapping[str, Any]) -> None:
         model_folder.save(folder, trained.model, **described, metrics=metrics)
 
-    evaluations = own.Evaluations(journal, scratch / "model", save, settings["evaluation_frequency"], background)
+    frequency = settings["evaluation_frequency"]
+    evaluations = own.Evaluations(journal, scratch / "model", save, frequency, background, history)
     stopping = own.DelayedEarlyStopping(metric, settings)
     callbacks: list[pl.Callback] = [
+        history,
         *([evaluations] if evaluated else []),
         *([stopping] if evaluated and settings["early_stopping"] else []),
         *([own.KeptEpochs(evaluations, settings["checkpoint_frequency"])] if settings["checkpoint_frequency"] else []),
         own.Checkpoints(journal, scratch / "checkpoint", background, prepared.compute),
-        Progress(len(job.training), settings["evaluation_frequency"] if evaluated else 0),
+        Progress(len(job.training), frequency if evaluated else 0),
         *more,
     ]
     trainer = _trainer(settings, callbacks, prepared, machine)
