@@ -1,5 +1,6 @@
 """The architectures' own hyperparameters, by what the networks see and find."""
 
+import copy
 import sys
 
 import numpy as np
@@ -8,11 +9,14 @@ import torch
 import torchvision
 from faster_coco_eval import mask as coco
 from torch import nn
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import box_iou
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from automl_images.errors import UserError
 from automl_images.models.catalogue import build
+from automl_images.models.folding import fold
 from tests.helpers.detectors import CLASSES, MASK, RCNN, TASK, made, noise, settings_of
 
 NO_BOX = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
@@ -80,6 +84,33 @@ def test_a_row_of_pixels_is_an_image(name, height, width):
     target["masks"] = torch.ones(1, height, width, dtype=torch.uint8)
     losses = model.train().losses([noise(height, width)] * 2, [target] * 2)
     assert all(torch.isfinite(loss).all() for loss in losses.values())
+
+
+def test_frozen_norms_within_convolutions_change_neither_outputs_nor_gradients_nor_names():
+    torch.manual_seed(0)
+    plain = resnet_fpn_backbone(backbone_name="resnet18", weights=None, norm_layer=FrozenBatchNorm2d)
+    norms = [module for module in plain.modules() if isinstance(module, FrozenBatchNorm2d)]
+    for norm in norms:
+        norm.running_var.uniform_(0.5, 2)
+        for tensor in (norm.running_mean, norm.bias, norm.weight):
+            tensor.normal_(0.3, 0.2)
+    folded = copy.deepcopy(plain)
+    fold(folded.body)
+    folded = copy.deepcopy(folded)
+    assert list(folded.state_dict()) == list(plain.state_dict())
+    images, sides = torch.randn(2, 3, 64, 96), (plain, folded)
+    outputs = [torch.cat([level.flatten() for level in side(images).values()]) for side in sides]
+    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(*outputs), "the norms act elsewhere"
+    for output in outputs:
+        output.square().mean().backward()
+    pairs = list(zip(plain.parameters(), folded.parameters(), strict=True))
+    assert sum(a.grad is not None for a, _ in pairs) > 20
+    for a, b in pairs:
+        assert (a.grad is None) is (b.grad is None)
+        assert a.grad is None or (a.grad - b.grad).abs().max() <= 1e-3 * a.grad.abs().max()
+    folded.body.bn1.bias.add_(1)
+    assert not torch.allclose(folded(images)["0"], plain(images)["0"]), "a norm that is loaded later acts"
 
 
 def test_masks_are_torchvisions_own():

@@ -19,6 +19,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from automl_images.architectures import ARCHITECTURES
 from automl_images.models.detector import SCORE_FLOOR, Detector
+from automl_images.models.folding import fold
 from automl_images.models.pasting import pasted
 
 
@@ -136,13 +137,15 @@ def retinanet(classes: Sequence[str], settings: Mapping[str, Any], *, frozen_nor
 
 
 def _backbone(settings: Mapping[str, Any], frozen_norms: bool, **more: Any) -> nn.Module:
-    return resnet_fpn_backbone(
+    backbone = resnet_fpn_backbone(
         backbone_name=ARCHITECTURES[settings["model_name"]].network,
         weights=None,
         norm_layer=FrozenBatchNorm2d if frozen_norms else nn.BatchNorm2d,
         trainable_layers=5,
         **more,
     )
+    fold(backbone.body)
+    return backbone
 
 
 def _sizes(settings: Mapping[str, Any]) -> dict[str, int]:
