@@ -17,7 +17,7 @@ from automl_images.annotations import Box, Boxes, Record
 
 # kfp asks for the stack 56 times a compiled pipeline; with lines of source that takes 3 s below pytest, without 0.2 s
 inspect.stack = functools.partial(inspect.stack, 0)
-pytest.register_assert_rewrite("tests.effects")  # their asserts say what differs
+pytest.register_assert_rewrite("tests.effects", "tests.helpers")  # their asserts say what differs
 
 IMAGES = ["a.png", "b.png", "c.png"]
 COLOURS = {"blue": (40, 60, 220), "red": (220, 50, 40)}
