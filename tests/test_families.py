@@ -1,6 +1,5 @@
 """A family is one file of its name in each room, and each task that has a model goes the whole way with it."""
 
-import dataclasses
 import importlib
 import inspect
 import json
@@ -15,8 +14,6 @@ from PIL import Image
 
 import automl_images
 from automl_images import evaluation, prediction, reports, training
-from automl_images.annotations import Instance
-from automl_images.annotations.labels import Polygons
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve
 from automl_images.prediction import load_model
@@ -27,6 +24,7 @@ from automl_images.training.fit import fit
 from automl_images.training.job import Job
 from tests.conftest import write_jsonl
 from tests.effects.probe import SMALL, draw_classes, write_labels
+from tests.helpers.outlines import outlined
 from tests.helpers.training_probe import Journal
 
 BUILT = [task for task in TASKS.values() if task.default_model]
@@ -111,12 +109,6 @@ def trained(request, tmp_path_factory, squares):
         patch.setattr(torch.cuda, "is_available", lambda: False)
         fitted = fit(Job(task.name, settings, *records, {}, seed=1), journal)
     return task, data, journal, fitted
-
-
-def outlined(record):
-    """Return a record of boxes as one of polygons: each box's lower left half."""
-    corners = [(b.label, ((b.topX, b.topY, b.bottomX, b.bottomY, b.topX, b.bottomY),)) for b in record.label.boxes]
-    return dataclasses.replace(record, label=Polygons(tuple(Instance(*corner) for corner in corners)))
 
 
 def test_a_task_is_trained_saved_loaded_predicted_and_evaluated(trained, tmp_path):
