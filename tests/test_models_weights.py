@@ -91,7 +91,8 @@ def test_published_weights_fill_the_backbone_and_freeze_its_norms(monkeypatch):
     model, said = initial(TASK, settings_of(RCNN), CLASSES, {"pretrained": True})
     assert torch.equal(model.network.backbone.body.conv1.weight, published["conv1.weight"])
     assert said.startswith("weights: 100 tensors from the library; ")
-    kinds = {type(m) for m in model.modules() if "BatchNorm" in type(m).__name__}
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | FrozenBatchNorm2d)]
+    kinds = {FrozenBatchNorm2d if isinstance(m, FrozenBatchNorm2d) else nn.BatchNorm2d for m in norms}
     fresh, line = initial(TASK, settings_of(RCNN), CLASSES, {})
     assert line == "weights: fresh"
     assert (kinds, any(isinstance(m, nn.BatchNorm2d) for m in fresh.modules())) == ({FrozenBatchNorm2d}, True)

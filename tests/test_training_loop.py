@@ -248,7 +248,7 @@ def test_validation_without_a_box_to_find_is_refused_before_training(squares, tm
     for label in (Boxes(()), crowd):
         validation = [Record(r.image_url, label, 64, 64) for r in squares[1]]
         given = {**PLAIN, "validation_metric_type": kind}
-        with pytest.raises(UserError, match="no image has a box to find, so mean_average_precision is undefined"):
+        with pytest.raises(UserError, match="no image has an object to find, so mean_average_precision is undefined"):
             fit(Job(TASK, resolve(TASK, given), squares[0], validation, {}, seed=1), Journal(tmp_path))
     write([Record(r.image_url, Boxes(()), 64, 64) for r in squares[1]], str(tmp_path / "v.jsonl"))
     write(squares[0], str(tmp_path / "t.jsonl"))
