@@ -11,7 +11,6 @@ from typing import Any
 
 from automl_images import storage
 from automl_images.annotations import findings, formats, read_records, results
-from automl_images.annotations.labels import kind_of
 from automl_images.errors import UserError
 from automl_images.evaluation import weakness
 from automl_images.reports import Evaluation
@@ -75,19 +74,18 @@ def evaluate_results(
         raise UserError(f"iou-threshold: is {iou_threshold:g}; it must be above 0 and at most 1")
     if not 0 <= score_threshold <= 1:
         raise UserError(f"score-threshold: is {score_threshold:g}; it must be from 0 to 1")
+    form, source = formats.open_source(data, format, images, label=kind)
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
         file = str(Path(scratch, "records.jsonl"))
-        summary = convert(data, file, task, format=format, images=images, on_error=on_error, check="headers")
+        summary = convert(source, file, task, format=form.name, on_error=on_error, check="headers")
         records = list(read_records(file, kind))
     for line in findings.briefly(summary["findings"]):
         print(line, file=sys.stderr)
     sizes = {record.image_url: (int(record.width or 0), int(record.height or 0)) for record in records}
-    form, source = formats.open_source(data, format, images, label=kind)
     if form is formats.FORMATS["coco"]:
         names = results.Names.of_ids(*formats.coco.ids(source), sizes)
     else:
-        for _ in form.read(source, kind_of(kind), lambda error: None):
-            pass  # for the classes that are named apart from labels, of which there may be results
+        # there may be results of classes that are named apart from labels
         names = results.Names.of_files(list(sizes), {*summary["classes"], *source.named})
     masks = kind == "polygons"
     found, left_out = results.read(predictions, names, sizes, masks)

@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -361,4 +362,4 @@ def _function(container, local):
 
 
 def _now():
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1000 % 1_000_000:06d}Z"
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # of one look at the clock
