@@ -84,8 +84,8 @@ def _mask(answer: Mapping[str, Any], classes: Sequence[str]) -> np.ndarray:
     """Return uint8 [H, W], the places of an answer's classes."""
     if "mask" in answer:
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["mask"]["image"]))))
-    regions = [(classes.index(region["label"]), region["rle"]) for region in answer["regions"]]
-    mask = np.zeros(regions[0][1]["size"], np.uint8)
-    for place, rle in regions:
-        mask[decoded(Rle(*mask.shape, rle["counts"]))] = place
+    height, width = answer["regions"][0]["rle"]["size"]
+    mask = np.zeros((height, width), np.uint8)
+    for region in answer["regions"]:
+        mask[decoded(Rle(height, width, region["rle"]["counts"]))] = classes.index(region["label"])
     return mask

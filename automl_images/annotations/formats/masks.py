@@ -255,7 +255,8 @@ def write(records: Iterable[Record], out: str, kind: type[Label]) -> Written:
             if label_map not in (None, found):
                 raise UserError(f"{where}: its mask has other classes than those before, and one label map names them")
             label_map = found
-            suffix = posixpath.splitext(record.label.mask_url)[1]
+            inline = record.label.mask_url.startswith(storage.INLINE)
+            suffix = ".png" if inline else posixpath.splitext(record.label.mask_url)[1]
             data = storage.read_bytes(record.label.mask_url)
             storage.write(storage.join(out, "masks", f"{stem}_mask{suffix}"), data)
         else:
