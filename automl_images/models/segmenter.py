@@ -110,10 +110,7 @@ class Segmenter(Freezable):
         return self.network["classifier"](self.network["backbone"](self._input(images))["out"]).float()
 
     def _input(self, images: Tensor) -> Tensor:
-        laid_out = self.network["backbone"]["conv1"].weight
-        channels_last = laid_out.is_contiguous(memory_format=torch.channels_last) and not laid_out.is_contiguous()
-        x = (images.float() - 255 * self.mean) / (255 * self.std)
-        return x.contiguous(memory_format=torch.channels_last) if channels_last else x
+        return (images.float() - 255 * self.mean) / (255 * self.std)
 
 
 def _likeliest(scores: Tensor, size: Sequence[int]) -> Tensor:
