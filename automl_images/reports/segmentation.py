@@ -12,8 +12,8 @@ from PIL import Image
 
 from automl_images import storage
 from automl_images.annotations.labels.polygons import Rle
+from automl_images.annotations.masks import IGNORE
 from automl_images.annotations.shapes import decoded
-from automl_images.metrics.segmentation import IGNORE
 from automl_images.reports import Evaluation
 from automl_images.reports.confusion import heat, pairs
 from automl_images.reports.draw import Colour, beside_legend, class_colours, css, draw_mask
