@@ -56,23 +56,24 @@ def indices_of(mask: Mask, classes: Sequence[str]) -> np.ndarray:
     """Return the class of each pixel of a mask, uint8 height x width: its index among ``classes``, or ``IGNORE``.
 
     Args:
-        mask: where it names no classes, those of ``classes`` whose names are the pixel's digits count.
+        mask: where it names no classes, a pixel is of that of ``classes`` which is its value as text.
         classes: at most 255.
 
     Raises:
         UserError: as :func:`pixels_of`, or a pixel is of no class, or of one that is not among ``classes``.
     """
-    pixels = flat(pixels_of(mask.mask_url, mask.coloured))
+    pixels = pixels_of(mask.mask_url, mask.coloured)
+    coloured, pixels = pixels.ndim == 3, flat(pixels)
     index = {name: i for i, name in enumerate(classes)}
-    named = mask.classes or tuple((name, int(name)) for name in classes if name.isdecimal())
+    named = mask.classes or [(name, int(name) if name.isdecimal() else name) for name in classes]
     values = {value: index[name] for name, value in named if name in index} | dict.fromkeys(mask.ignore, IGNORE)
     found, places = (np.arange(256), pixels) if pixels.dtype == np.uint8 else np.unique(pixels, return_inverse=True)
-    spelt = [f"#{value:06x}" if mask.coloured else value for value in found.tolist()]
+    spelt = [f"#{value:06x}" if coloured else value for value in found.tolist()]
     known = np.array([value in values for value in spelt])
     if not known.all() and not known[places].all():
         wrong = spelt[int(np.unique(places[~known[places]])[0])]
-        name = next((name for name, value in mask.classes if value == wrong), None)
-        of = "of no class that it names" if name is None else f"the class '{name}', which is not in the training data"
+        name = {value: name for name, value in mask.classes}.get(wrong, "" if mask.classes else str(wrong))
+        of = f"the class '{name}', which is not in the training data" if name else "which is of no class"
         raise UserError(f"the mask {storage.redact(mask.mask_url)} has the pixel value {wrong}, {of}")
     return np.array([values.get(value, IGNORE) for value in spelt], np.uint8)[places].reshape(pixels.shape)
 

@@ -42,7 +42,7 @@ def classes_of(records: Sequence[Record]) -> list[str]:
         named = tuple(name for name, _ in label.classes)
         shown = maps.setdefault(named, set(named))
         if not named:
-            shown.update(label.names() if label.present is not None else (str(value) for value in _shown(label)))
+            shown.update(label.names() if label.present is not None else map(str, _shown(label)))
     if len(maps) == 1 and (order := next(iter(maps))):
         classes = list(order)
     else:
