@@ -2,8 +2,10 @@
 
 import base64
 import io
+import json
 import re
 import tracemalloc
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +24,7 @@ from automl_images.prediction.segmentation import Predictor, response
 from automl_images.reports import Evaluation
 from automl_images.reports.draw import class_colours, css
 from automl_images.reports.segmentation import draw_answer, write_report
+from automl_images.serving.requests import answer
 from tests.helpers.segmented import CLASSES, TASK, segmented, settings_of
 
 NAMES = [name for name, _ in CLASSES]
@@ -203,3 +206,15 @@ def test_many_classes_have_their_most_frequent_confusions(records, tmp_path):
         r'<tr><td class="text">(c\d+)</td><td class="text">(c\d+)</td><td class="number">(\d+)</td>', page
     )
     assert rows == [("c3", "c7", "50"), ("c4", "c2", "20")]
+
+
+def test_a_request_is_answered_in_the_forms_of_the_server_and_the_score_file(records):
+    data = [Path(record.image_url).read_bytes() for record in records[:2]]
+    encoded = [base64.b64encode(one).decode() for one in data]
+    expected = [answers(record) for record in records[:2]]
+    assert expected[0] != expected[1]
+    own = predictor()
+    assert answer(own, data[0]) == expected[0]
+    v1 = {"instances": [{"image": {"b64": one}} for one in encoded]}
+    assert json.loads(json.dumps(answer(own, v1))) == {"predictions": expected}
+    assert answer(own, {"input_data": {"columns": ["image"], "data": encoded}}) == expected
