@@ -11,6 +11,7 @@ from torch import nn
 
 from automl_images.annotations import Record
 from automl_images.architectures import ARCHITECTURES
+from automl_images.data.segmentation import as_lists
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve, without_effect
 from automl_images.steps.hyperparameters import list_hyperparameters
@@ -210,6 +211,27 @@ def test_validation_without_a_pixel_that_counts_is_refused(data, tmp_path):
         watched(tmp_path, (data[0], [blank]), PLAIN)
     unlike = Record(data[1][0].image_url, data[0][0].label, 56, 40)
     assert watched(tmp_path, (data[0], [unlike]), PLAIN).fitted.best
+
+
+def test_processes_add_up_what_each_finds_in_one_matrix(data, tmp_path, monkeypatch):
+    job = Job(TASK, settings_of(), *data, {}, 1)
+    module = segmentation.prepare(job, Compute(dtype="float32"), Machine(False, 1, 0), tmp_path).module.eval()
+
+    def found(rank, indices):
+        monkeypatch.setattr(type(module), "global_rank", rank)
+        module.on_validation_epoch_start()
+        for i in indices:
+            module.validation_step(as_lists([module.validation[i]]), i)
+        return module._found
+
+    monkeypatch.setattr(
+        type(module), "trainer", SimpleNamespace(strategy=SimpleNamespace(reduce_boolean_decision=bool))
+    )
+    alone, parts = found(0, range(4)), {**found(0, (0, 2)), **found(1, (1, 3))}
+    assert [matrix.shape for matrix in alone.values()] == [(3, 3)]
+    assert alone[0].sum() == 4 * 39 * 56 == sum(parts.values()).sum()
+    assert module.score(parts) == module.score(alone)
+    assert found(4, (0,)) == {}, "with fewer images than processes some evaluate another's"
 
 
 WHERE = {
