@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, jaccard_score
 from torchmetrics.classification import MulticlassJaccardIndex
 
+from automl_images.annotations.masks import IGNORE
 from automl_images.metrics.segmentation import (
-    IGNORE,
     TOLERANCE,
     Tally,
     baseline,

@@ -184,7 +184,11 @@ def _folders(source: Source, kind: type[Label]) -> dict[str, Part]:
     inside += tuple(folder.replace("/images/", "/labels/") for folder in inside if "/images/" in folder)
     for format in of_kind(kind):
         # a file above the folders labels what is in them
-        if not format.last and any(not file.startswith(inside) for file in format.found(source, kind)):
+        if (
+            kind in format.kinds
+            and not format.last
+            and any(not file.startswith(inside) for file in format.found(source, kind))
+        ):
             return {}
     lists = {place.lower() for place in tops}
     sets = {}

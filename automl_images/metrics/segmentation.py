@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-IGNORE = 255  # the truth of a pixel that is passed over
+from automl_images.annotations.masks import IGNORE
+
 TOLERANCE = 0.0075  # of an image's diagonal: how far apart boundaries may lie (Csurka et al., BMVC 2013)
 
 

@@ -2,7 +2,7 @@
 
 For semantic segmentation a mask an image: ``images/`` beside ``masks/`` (or ``annotations``, ``labels``, ``gt``), a
 folder beside that of its masks (``train`` and ``trainannot``, ``train_annotation``, ``train_masks``), or ``a.jpg``
-beside ``a_mask.png``. A label map in the folder, or above it, names the classes (see
+beside ``a_mask.png``. A label map in the folder, above it, or in ``label_map`` beside it names the classes (see
 :func:`automl_images.annotations.labelmaps.beside`); without one a class is named by its index, 255 is ignored, and
 masks of 0 and 255 alone have ``background`` and ``foreground``.
 
@@ -38,6 +38,7 @@ from automl_images.errors import UserError
 
 _SUFFIXES = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_annotation", "_L", "_P")
 _PEEKED, _THREADS = 8, 16
+_CHANNEL = "label_map"  # SageMaker's, beside those of images and masks
 _LONGEST = 200  # bytes of a folder's name
 UNNAMED = "object"
 
@@ -122,7 +123,8 @@ def _above(pair: Pair, source: Source) -> list[str]:
     """Return the folders in which a label map may lie, the nearest first."""
     above = pair.masks.rpartition("/")[0]
     named = posixpath.basename(above).lower() in MASKS  # masks/train, of which the map is beside masks
-    outside = [] if pair.masks == source.url else [above, *([above.rpartition("/")[0]] if named else [])]
+    folders = [storage.join(above, _CHANNEL), above, *([above.rpartition("/")[0]] if named else [])]
+    outside = [] if pair.masks == source.url else folders
     return [pair.images, pair.masks, *outside, source.url]
 
 
@@ -255,7 +257,8 @@ def write(records: Iterable[Record], out: str, kind: type[Label]) -> Written:
             if label_map not in (None, found):
                 raise UserError(f"{where}: its mask has other classes than those before, and one label map names them")
             label_map = found
-            suffix = posixpath.splitext(record.label.mask_url)[1]
+            inline = record.label.mask_url.startswith(storage.INLINE)
+            suffix = ".png" if inline else posixpath.splitext(record.label.mask_url)[1]
             data = storage.read_bytes(record.label.mask_url)
             storage.write(storage.join(out, "masks", f"{stem}_mask{suffix}"), data)
         else:
