@@ -58,15 +58,17 @@ def test_every_default_is_within_its_range_and_described(row):
 
 
 @pytest.mark.parametrize("row", [r for r in CATALOGUE.values() if r.low is not None], ids=lambda row: row.name)
-def test_both_ends_are_allowed_and_nothing_beyond(row):
+def test_what_is_within_both_ends_is_allowed_and_nothing_beyond(row):
     step = 1 if row.type == "int" else 1e-6
-    assert row.check(row.low) == row.low
+    inner, outer = (row.low + step, row.low) if row.open_low else (row.low, row.low - step)
+    assert row.check(inner) == inner
     with pytest.raises(UserError, match=f"{row.name}: .* out of range; allowed: {row.range_text()}"):
-        row.check(row.low - step)
+        row.check(outer)
     if row.high is not None:
-        assert row.check(row.high) == row.high
+        inner, outer = (row.high - step, row.high) if row.open_high else (row.high, row.high + step)
+        assert row.check(inner) == inner
         with pytest.raises(UserError, match="out of range"):
-            row.check(row.high + step)
+            row.check(outer)
 
 
 @pytest.mark.parametrize(

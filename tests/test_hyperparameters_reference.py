@@ -127,6 +127,68 @@ YOLO = {
     "model_size": ("choice", "one of small, medium, large, xlarge", "medium"),
     "multi_scale": ("flag", FLAG, 0),
 }
+HEAD = "anchor_free"
+# the YOLOv5 evolution guide's, for the head with anchors; a pair is by head, that one's first
+GENES = {
+    "lrf": ("float", SHARE, 0.01),
+    "warmup_momentum": ("float", SHARE, 0.8),
+    "warmup_bias_lr": ("float", SHARE, 0.1),
+    "box": ("float", "at least 0", (0.05, 7.5)),
+    "cls": ("float", "at least 0", 0.5),
+    "cls_pw": ("float", "above 0", 1.0),
+    "obj": ("float", "at least 0", 1.0),
+    "obj_pw": ("float", "above 0", 1.0),
+    "iou_t": ("float", "0 to below 1", 0.2),
+    "anchor_t": ("float", "above 1", 4.0),
+    "anchors": ("int", "0 to 10", None),
+    "fl_gamma": ("float", "at least 0", 0.0),
+    "hsv_h": ("float", SHARE, 0.015),
+    "hsv_s": ("float", SHARE, 0.7),
+    "hsv_v": ("float", SHARE, 0.4),
+    "degrees": ("float", "0 to 180", 0.0),
+    "translate": ("float", SHARE, 0.1),
+    "scale": ("float", "0 to below 1", 0.5),
+    "shear": ("float", "0 to below 90", 0.0),
+    "perspective": ("float", "0 to 0.001", 0.0),
+    "flipud": ("float", SHARE, 0.0),
+    "fliplr": ("float", SHARE, 0.5),
+    "mosaic": ("float", SHARE, 1.0),
+    "mixup": ("float", SHARE, 0.0),
+    "copy_paste": ("float", SHARE, 0.0),
+}
+GUIDES = {"learning_rate": "lr0", "warmup_cosine_lr_warmup_epochs": "warmup_epochs"}
+LIMITS = {  # gain, low, high
+    "lr0": (1, 1e-5, 0.1),
+    "lrf": (1, 0.01, 1),
+    "momentum": (0.3, 0.6, 0.98),
+    "weight_decay": (1, 0, 0.001),
+    "warmup_epochs": (1, 0, 5),
+    "warmup_momentum": (1, 0, 0.95),
+    "warmup_bias_lr": (1, 0, 0.2),
+    "box": (1, 0.02, 0.2),
+    "cls": (1, 0.2, 4),
+    "cls_pw": (1, 0.5, 2),
+    "obj": (1, 0.2, 4),
+    "obj_pw": (1, 0.5, 2),
+    "iou_t": (0, 0.1, 0.7),
+    "anchor_t": (1, 2, 8),
+    "anchors": (2, 2, 10),
+    "fl_gamma": (0, 0, 2),
+    "hsv_h": (1, 0, 0.1),
+    "hsv_s": (1, 0, 0.9),
+    "hsv_v": (1, 0, 0.9),
+    "degrees": (1, 0, 45),
+    "translate": (1, 0, 0.9),
+    "scale": (1, 0, 0.9),
+    "shear": (1, 0, 10),
+    "perspective": (0, 0, 0.001),
+    "flipud": (1, 0, 1),
+    "fliplr": (0, 0, 1),
+    "mosaic": (1, 0, 1),
+    "mixup": (1, 0, 1),
+    "copy_paste": (1, 0, 1),
+}
+ULTRALYTICS = {"dfl": ("float", "at least 0", 1.5), "close_mosaic": ("int", "at least 0", (0, 10))}
 LAYERS = "one of 18, 34, 50, 101, 152, 200, 20, 32, 44, 56, 110"
 SCHEDULES, OPTIMIZERS = "one of warmup_cosine, step", "one of sgd, adam, adamw, rmsprop, nag"
 SHAPE = '"channels,height,width" with 1 or 3 channels, such as "3,224,224"'
@@ -244,6 +306,14 @@ def table(task, model):
     for ours, kind, allowed, default in SAGEMAKER.values():
         if ours in names - set(rows):
             rows[ours] = (kind, allowed, OWN_DEFAULTS.get(ours, (default, ""))[0])
+    if model == "yolov5":
+        head = ("choice", "one of anchor, anchor_free", HEAD)
+        own = {
+            n: (k, a, d[HEAD != "anchor"] if isinstance(d, tuple) else d)
+            for n, (k, a, d) in (GENES | ULTRALYTICS).items()
+        }
+        rows |= {"head": head, **own}
+        rows["warmup_cosine_lr_warmup_epochs"] = ("float", "at least 0", 2)
     return {name: (kind, allowed, pick(default, task, model)) for name, (kind, allowed, default) in rows.items()}
 
 
@@ -375,3 +445,16 @@ def test_the_command_line_prints_them_as_json(task, model):
     rows = json.loads(printed.stdout)
     assert {row["name"]: (row["type"], row["range"], row["default"]) for row in rows} == table(task, model)
     assert all(len(row["description"]) > 20 and row["description"].endswith(".") for row in rows)
+
+
+def test_a_heads_defaults_are_its_own():
+    for position, head in enumerate(("anchor", "anchor_free")):
+        settings = resolve(BOXES, {"model_name": "yolov5", "head": head})
+        for name, (*_, default) in (GENES | ULTRALYTICS).items():
+            assert settings[name] == (default[position] if isinstance(default, tuple) else default)
+
+
+def test_evolution_has_the_guides_gains_and_limits():
+    rows = hyperparameters("yolov5")
+    assert {GUIDES.get(n, n): rows[n].gene for n in rows if rows[n].gene} == LIMITS
+    assert {name: list(rows[name].aliases) for name in GUIDES} == {n: [g] for n, g in GUIDES.items()}

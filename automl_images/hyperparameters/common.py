@@ -92,6 +92,8 @@ ROWS: tuple[Hyperparameter, ...] = (
             ("sagemaker",): 0.1,
             _SEGMENTS: 0.001,
         },
+        aliases=("lr0",),
+        variants={"yolov5": {"gene": (1, 1e-5, 0.1)}},
     ),
     choice(
         "lr_scheduler",
@@ -140,6 +142,8 @@ ROWS: tuple[Hyperparameter, ...] = (
         2,
         "Epochs during which the learning rate rises from 0; as many as the trial has, and it never arrives.",
         needs=_COSINE,
+        aliases=("warmup_epochs",),
+        variants={"yolov5": {"type": "float", "low": 0, "gene": (1, 0, 5)}},
     ),
     choice(
         "optimizer",
@@ -153,6 +157,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         0.9,
         "Share of the last step that the next one keeps; 0 needs sgd and nesterov: 0.",
         needs=_MOMENTUM,
+        variants={"yolov5": {"gene": (0.3, 0.6, 0.98)}},
         refused=(
             Refusal(
                 0,
@@ -172,6 +177,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         "Pull of the weights towards 0: in the gradient (L2) under sgd, nag and adam, beside it under adamw; "
         "SageMaker's profile has none under adam unless it is given.",
         needs=_DECAYED,
+        variants={"yolov5": {"gene": (1, 0, 0.001)}},
     ),
     flag(
         "nesterov",

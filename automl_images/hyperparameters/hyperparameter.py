@@ -39,9 +39,10 @@ class Hyperparameter:
     open_low: bool = False  # whether that end itself is not allowed
     open_high: bool = False
     choices: tuple[Any, ...] = ()  # the values of a choice
-    # defaults that differ, by any of a profile, a model, a task and a family, such as ("sagemaker", "segmentation")
+    # defaults that differ, by any of a head, a profile, a model, a task and a family, as ("sagemaker", "segmentation")
     defaults: Mapping[tuple[str, ...], Any] = field(default_factory=dict)
-    families: tuple[str, ...] | None = None  # None: all; it applies to models whose row lists it besides
+    # of families and models, those that have it; None: all. It applies to models whose row lists it besides
+    families: tuple[str, ...] | None = None
     aliases: tuple[str, ...] = ()  # other vendors' names for the same thing
     needs: Conditions = field(default_factory=dict)  # the settings under which it acts
     capped_by: str | None = None  # another setting, above whose value it has no effect
@@ -49,7 +50,7 @@ class Hyperparameter:
     refused: tuple[Refusal, ...] = ()  # values within its range that do not go with other settings
     inference: bool = False  # whether it acts at inference too, and can be changed there
     gene: tuple[float, float, float] | None = None  # of evolution: the mutation's gain (0: only if asked for), limits
-    # by family or model, the attributes of this row that are others there, such as `choices`
+    # by family, model or head, the attributes of this row that are others there, such as `choices`
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sweepable: bool = True  # False: trials could not be compared if it varied
     place: str | None = None  # where it is given if not among the settings, such as data.split_ratio
@@ -57,26 +58,27 @@ class Hyperparameter:
     def applies_to(self, model: str) -> bool:
         """Return whether a model has it."""
         row = ARCHITECTURES[model]
-        return self.families is None or row.family in self.families or self.name in row.settings
+        return self.families is None or not {row.family, model}.isdisjoint(self.families) or self.name in row.settings
 
     def variant(self, *names: str) -> Hyperparameter:
         """Return the row as it is for a family and a model; of two variants the last that is named goes before."""
         differing = {k: v for name in names for k, v in self.variants.get(name, {}).items()}
         return replace(self, **differing) if differing else self
 
-    def default_for(self, task: str, model: str, profile: str = "azure") -> Any:
-        """Return the most specific default: a profile's goes before a model's, a task's and a family's.
+    def default_for(self, task: str, model: str, profile: str = "azure", head: str | None = None) -> Any:
+        """Return the most specific default: a head's goes before a profile's, a model's, a task's and a family's.
 
         Args:
             task, model: their names.
             profile: ``azure``, whose defaults they are if no other profile is named, or ``sagemaker``.
+            head: of a model that has two, which; None: its first.
         """
         known = {(): self.default, **self.defaults}
         architecture = ARCHITECTURES.get(model)
         if architecture and self.name in architecture.defaults:
             own = architecture.defaults[self.name]
             known |= {(model, t): v for t, v in own.items()} if isinstance(own, Mapping) else {(model,): own}
-        names = (profile, model, task, TASKS[task].family)
+        names = (head, profile, model, task, TASKS[task].family)
         matching = [key for key in known if all(name in names for name in key)]
         return known[max(matching, key=lambda key: [name in key for name in names])]
 

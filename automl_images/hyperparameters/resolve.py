@@ -27,8 +27,10 @@ def resolve(task: str, given: Mapping[str, Any], profile: str = "azure") -> dict
     model = check_model(task, given.get("model_name") or default_model(task, profile))
     own, rows = checked(given, model), hyperparameters(model)
     settings: dict[str, Any] = {"model_name": model, **own}
+    if "head" in rows:
+        settings.setdefault("head", rows["head"].default)
     for name, row in rows.items():
-        settings.setdefault(name, row.default_for(task, model, profile))
+        settings.setdefault(name, row.default_for(task, model, profile, settings.get("head")))
     if profile == "sagemaker":
         _as_sagemaker(settings, own, get_task(task).family)
     for row in rows.values():

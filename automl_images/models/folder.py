@@ -24,6 +24,7 @@ from automl_images.architectures import ARCHITECTURES
 from automl_images.errors import UserError
 from automl_images.hyperparameters import check_inference, check_model, hyperparameters, without_effect
 from automl_images.hyperparameters.sizes import check_sizes
+from automl_images.hyperparameters.yolov5 import ANCHOR_FREE
 from automl_images.models.catalogue import build
 from automl_images.models.score import score_file
 from automl_images.models.wheel import write_wheel
@@ -206,10 +207,12 @@ def _checked(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
         UserError: a number is none, or out of range.
     """
     model = check_model(task, str(given.get("model_name")))
-    settings = dict(given)
-    for name, row in hyperparameters(model).items():
+    settings, rows = dict(given), hyperparameters(model)
+    if "head" in rows:
+        settings.setdefault("head", ANCHOR_FREE)  # an earlier version's, which had no other
+    for name, row in rows.items():
         if name not in settings:
-            settings[name] = row.default_for(task, model)
+            settings[name] = row.default_for(task, model, head=settings.get("head"))
         elif row.type not in ("choice", "text"):
             settings[name] = row.check(settings[name])
         if name.endswith("size") and isinstance(settings[name], int) and settings[name] > _LONGEST:

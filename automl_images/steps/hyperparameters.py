@@ -19,17 +19,19 @@ def list_hyperparameters(task: str, model: str | None = None) -> list[dict[str, 
     """
     kind = get_task(task)
     name = check_model(kind.name, model or str(kind.default_model))
+    rows = described(name)
+    head = rows["head"].default if "head" in rows else None
     return [
         {
             "name": row.name,
             "type": row.type,
             "range": row.range_text(),
-            "default": row.default_for(kind.name, name),
-            "default_sagemaker": row.default_for(kind.name, name, "sagemaker"),
+            "default": row.default_for(kind.name, name, head=head),
+            "default_sagemaker": row.default_for(kind.name, name, "sagemaker", head),
             "inference": row.inference,
             "place": row.place or "settings",
             "aliases": list(row.aliases),
             "description": row.effect,
         }
-        for row in described(name).values()
+        for row in rows.values()
     ]

@@ -13,6 +13,7 @@ from automl_images.annotations import Record
 from automl_images.annotations.labels import Mask
 from automl_images.hyperparameters import resolve
 from automl_images.models import catalogue
+from automl_images.models import folder as model_folder
 from automl_images.models.freeze import Freezable
 from automl_images.training.fit import fit
 from automl_images.training.job import Job
@@ -108,6 +109,8 @@ def watched(folder, data, given, network=Linear, weights=None):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
         patch.setattr(catalogue, "initial", begin)
+        if network:  # whose folder nobody loads
+            patch.setattr(model_folder, "write_wheel", lambda folder: folder / "none.whl")
         seen.fitted = fit(Job(TASK, seen.settings, *data, weights or {}, 1), seen.journal, [Watch()])
     seen.weights.append({n: p.detach().double().clone() for n, p in seen.model.named_parameters()})
     return seen
