@@ -19,6 +19,7 @@ from automl_images.training import segmentation
 from automl_images.training.job import Compute, Job
 from automl_images.training.machine import Machine
 from tests import test_data_segmentation as crops
+from tests import test_evaluation_segmentation as answers
 from tests import test_models_segmenter as models
 from tests.helpers.segments import STEADY, TASK, drawn, settings_of, watched
 
@@ -235,6 +236,8 @@ def test_processes_add_up_what_each_finds_in_one_matrix(data, tmp_path, monkeypa
 
 
 WHERE = {
+    "export_as_image": [answers.test_an_answer_as_an_image_has_the_class_of_each_pixel],
+    "image_type": [answers.test_an_answer_as_an_image_has_the_class_of_each_pixel],
     "base_size": [
         test_the_crop_is_rounded_up_and_both_sizes_reach_what_is_trained_on,
         crops.test_training_crops_depend_on_seed_epoch_and_index_alone_and_half_are_mirrored,
