@@ -236,8 +236,6 @@ def test_processes_add_up_what_each_finds_in_one_matrix(data, tmp_path, monkeypa
 
 
 WHERE = {
-    "export_as_image": [answers.test_an_answer_as_an_image_has_the_class_of_each_pixel],
-    "image_type": [answers.test_an_answer_as_an_image_has_the_class_of_each_pixel],
     "base_size": [
         test_the_crop_is_rounded_up_and_both_sizes_reach_what_is_trained_on,
         crops.test_training_crops_depend_on_seed_epoch_and_index_alone_and_half_are_mirrored,
@@ -259,6 +257,8 @@ WHERE = {
     "validation_batch_size": [test_one_image_at_a_time_is_scored_whole_and_more_in_crops],
     "num_classes": [test_counts_that_are_given_are_checked],
     "num_training_samples": [test_counts_that_are_given_are_checked],
+    "export_as_image": [answers.test_an_answer_as_an_image_has_the_class_of_each_pixel],
+    "image_type": [answers.test_an_answer_as_an_image_has_the_class_of_each_pixel],
     "layers_to_freeze": [test_frozen_stages_stay_as_they_were],
     **{
         f"early_stopping{name}": [test_early_stopping_looks_at_mean_iou]
