@@ -19,6 +19,7 @@ from automl_images.training import segmentation
 from automl_images.training.job import Compute, Job
 from automl_images.training.machine import Machine
 from tests import test_data_segmentation as crops
+from tests import test_evaluation_segmentation as answers
 from tests import test_models_segmenter as models
 from tests.helpers.segments import STEADY, TASK, drawn, settings_of, watched
 
@@ -256,6 +257,8 @@ WHERE = {
     "validation_batch_size": [test_one_image_at_a_time_is_scored_whole_and_more_in_crops],
     "num_classes": [test_counts_that_are_given_are_checked],
     "num_training_samples": [test_counts_that_are_given_are_checked],
+    "export_as_image": [answers.test_an_answer_as_an_image_has_the_class_of_each_pixel],
+    "image_type": [answers.test_an_answer_as_an_image_has_the_class_of_each_pixel],
     "layers_to_freeze": [test_frozen_stages_stay_as_they_were],
     **{
         f"early_stopping{name}": [test_early_stopping_looks_at_mean_iou]

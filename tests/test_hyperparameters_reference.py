@@ -299,6 +299,7 @@ def table(task, model):
             rows[ours] = (kind, allowed, OF_PIXELS.get(ours, (azures, ""))[0])
         if not model.startswith("psp"):
             rows["pretrained_weights"] = ("choice", "one of whole, backbone", "whole")
+        rows |= {"export_as_image": MASKED["export_as_image"], "image_type": ("choice", "one of png, bmp", "png")}
         names = {"eps"}
     else:
         rows |= AZURE_CLASSIFIERS
