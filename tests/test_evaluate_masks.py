@@ -50,7 +50,7 @@ def test_a_label_map_with_the_masks_names_their_values(source, tmp_path):
             {"a.png": plain(), "b.png": plain(), "q/b.png": plain()},
             "the image 'b' has two masks: .*b.png and .*q/b.png",
         ),
-        ({"a.png": plain(7), "b.png": plain()}, "p/a.png has the pixel value 7, of no class"),
+        ({"a.png": plain(7), "b.png": plain()}, "p/a.png has the pixel value 7, which is of no class"),
         ({"a.png": plain(11), "b.png": plain()}, "p/a.png has pixels of no class where its image has one"),
         ({"a.png": plain(size=(8, 12)), "b.png": plain()}, "has 12 x 8 pixels, and its image 8 x 12"),
     ],

@@ -188,7 +188,7 @@ def test_the_report_shows_image_truth_and_prediction_with_a_legend(records, tmp_
     matrix = page[page.index('<table class="heat">') :].partition("</table>")[0]
     assert len(re.findall(r"<td", matrix)) == 9 and ">100.0<" in matrix
     total = sum(map(sum, found.metrics["confusion_matrix"]))
-    share = found.metrics["per_label_metrics"]["background"]["count"] / total
+    share = found.metrics["per_label_metrics"]["sky"]["count"] / total
     assert f"{100 * share:.1f} %" in page and total == 16 * 39 * 56
 
 
