@@ -2,8 +2,10 @@
 
 import base64
 import io
+import json
 import re
 import tracemalloc
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from PIL import Image
 
 from automl_images.annotations.labels.polygons import Rle
-from automl_images.annotations.masks import IGNORE, pixels_of
+from automl_images.annotations.masks import IGNORE, indices_of
 from automl_images.annotations.shapes import decoded
 from automl_images.errors import UserError
 from automl_images.evaluation import headline, plots, scalars, summary_lines
@@ -22,20 +24,21 @@ from automl_images.prediction.segmentation import Predictor, response
 from automl_images.reports import Evaluation
 from automl_images.reports.draw import class_colours, css
 from automl_images.reports.segmentation import draw_answer, write_report
-from tests.helpers.segmented import CLASSES, TASK, segmented, settings_of
+from automl_images.serving.requests import answer
+from tests.helpers.segments import MAP, TASK, drawn, masked, settings_of
 
-NAMES = [name for name, _ in CLASSES]
+NAMES = [name for name, _ in MAP]
 COLOURS = [np.array(colour) for colour in class_colours(NAMES).values()]
 
 
 class Squares(torch.nn.Module):
-    """Takes pixels by their colour: blue, red, or background; images of one number are all blue."""
+    """Tells pixels by their colour: sky, red or blue."""
 
     def predict(self, images):
         found = []
         for image in images:
             red, _, blue = image.int()
-            mask = torch.where(blue > 200, 1, torch.where(red > 200, 2, 0))
+            mask = torch.where(red > 200, 1, torch.where(blue > 200, 2, 0))
             found.append(mask.to(torch.uint8))
         return found
 
@@ -46,9 +49,8 @@ def predictor(**settings):
 
 
 @pytest.fixture(scope="module")
-def records(squares, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("masks")
-    return [segmented(record, folder, 5) for record in (*squares[0], *squares[1])]
+def records(tmp_path_factory):
+    return drawn(tmp_path_factory.mktemp("drawn"), 16)
 
 
 def answers(record, **settings):
@@ -58,7 +60,7 @@ def answers(record, **settings):
 
 def test_an_answer_has_the_run_lengths_of_each_class_that_occurs(records):
     answer = answers(records[1])
-    truth = pixels_of(records[1].label.mask_url)
+    truth = indices_of(records[1].label, NAMES)
     found = np.full(truth.shape, IGNORE)
     for region in answer["regions"]:
         inside = decoded(Rle(*region["rle"]["size"], region["rle"]["counts"]))
@@ -81,27 +83,27 @@ def test_an_answer_as_an_image_has_the_class_of_each_pixel(records, kind):
 
 def test_an_answer_is_drawn_with_a_legend_of_its_classes(records):
     image = Image.open(records[1].image_url).convert("RGB")
-    drawn = [
+    shown = [
         np.asarray(draw_answer(image, answers(records[1], **given), TASK, NAMES)).astype(int)
         for given in ({}, {"export_as_image": 1})
     ]
-    assert (drawn[0] == drawn[1]).all() and drawn[0].shape[0] == 512 < drawn[0].shape[1]
-    truth = pixels_of(records[1].label.mask_url)
+    assert (shown[0] == shown[1]).all() and shown[0].shape[0] == 320 and shown[0].shape[1] > 448
+    truth = indices_of(records[1].label, NAMES)
     for c, colour in enumerate(COLOURS):
         for y, x in np.argwhere(truth == c)[10:12]:
-            expected = 0.4 * np.asarray(image.resize((512, 512), Image.Resampling.BICUBIC))[8 * y + 4, 8 * x + 4]
-            assert abs(drawn[0][8 * y + 4, 8 * x + 4] - expected - 0.6 * colour).max() <= 1.5
-    legend = drawn[0][:, 512:].reshape(-1, 3)
+            expected = 0.4 * np.asarray(image.resize((448, 320), Image.Resampling.BICUBIC))[8 * y + 4, 8 * x + 4]
+            assert abs(shown[0][8 * y + 4, 8 * x + 4] - expected - 0.6 * colour).max() <= 1.5
+    legend = shown[0][:, 448:].reshape(-1, 3)
     for c in np.unique(truth[truth != IGNORE]):
         assert (legend == COLOURS[c]).all(1).any()
 
 
 def test_images_are_scored_together_and_the_worst_shown_first(records, monkeypatch):
-    """Of each third image the prediction is shifted, by its number."""
+    """Each prediction is the truth, shifted by the number of the image."""
     tally, shown = Tally(3), []
     masks = []
     for n, record in enumerate(records):
-        truth = pixels_of(record.label.mask_url)
+        truth = indices_of(record.label, NAMES)
         found = np.roll(np.where(truth == IGNORE, 0, truth), n, 1)
         own = tally.add(truth, found)
         shown.append((float(np.nanmean(class_iou(own))), record.image_url.rpartition("/")[2]))
@@ -130,7 +132,7 @@ def test_only_the_worst_and_the_best_are_kept_and_memory_does_not_grow(records, 
         monkeypatch.setattr(
             own,
             "outputs",
-            lambda batches: ({"mask": random.integers(0, 3, (64, 64)).astype(np.uint8)} for b in batches for _ in b),
+            lambda batches: ({"mask": random.integers(0, 3, (40, 56)).astype(np.uint8)} for b in batches for _ in b),
         )
         tracemalloc.start()
         found = evaluate(own, many)
@@ -147,7 +149,7 @@ def test_only_the_worst_and_the_best_are_kept_and_memory_does_not_grow(records, 
 
 
 def test_what_cannot_be_scored_is_refused_or_counted(records, tmp_path):
-    whole = segmented(records[0].__class__(records[0].image_url, SimpleNamespace(boxes=())), tmp_path, 64)
+    whole = masked(tmp_path, "whole", np.zeros((40, 56, 3)), np.full((40, 56), 255))
     found = evaluate(predictor(), [whole, records[0]])
     assert found.more["images_ignored"] == 1 and len(found.examples) == 1
     nothing = evaluate(predictor(), [whole])
@@ -157,8 +159,8 @@ def test_what_cannot_be_scored_is_refused_or_counted(records, tmp_path):
     assert "all pixels are ignored" in path.read_text()
     own = predictor()
     own.classes = NAMES[:2]
-    with pytest.raises(UserError, match=r"the class 'red' is not in the training data"):
-        evaluate(own, [r for r in records if "red" in r.label.present])
+    with pytest.raises(UserError, match=r"data, 01: the mask .* pixel value 20, the class .blue., which is not in the"):
+        evaluate(own, records)
 
 
 def shown_of(found, classes=NAMES, **more):
@@ -187,7 +189,7 @@ def test_the_report_shows_image_truth_and_prediction_with_a_legend(records, tmp_
     assert len(re.findall(r"<td", matrix)) == 9 and ">100.0<" in matrix
     total = sum(map(sum, found.metrics["confusion_matrix"]))
     share = found.metrics["per_label_metrics"]["background"]["count"] / total
-    assert f"{100 * share:.1f} %" in page and total == 16 * 64 * 59
+    assert f"{100 * share:.1f} %" in page and total == 16 * 39 * 56
 
 
 def test_many_classes_have_their_most_frequent_confusions(records, tmp_path):
@@ -203,3 +205,15 @@ def test_many_classes_have_their_most_frequent_confusions(records, tmp_path):
         r'<tr><td class="text">(c\d+)</td><td class="text">(c\d+)</td><td class="number">(\d+)</td>', page
     )
     assert rows == [("c3", "c7", "50"), ("c4", "c2", "20")]
+
+
+def test_a_request_is_answered_in_the_forms_of_the_server_and_the_score_file(records):
+    data = [Path(record.image_url).read_bytes() for record in records[:2]]
+    encoded = [base64.b64encode(one).decode() for one in data]
+    expected = [answers(record) for record in records[:2]]
+    assert expected[0] != expected[1]
+    own = predictor()
+    assert answer(own, data[0]) == expected[0]
+    v1 = {"instances": [{"image": {"b64": one}} for one in encoded]}
+    assert json.loads(json.dumps(answer(own, v1))) == {"predictions": expected}
+    assert answer(own, {"input_data": {"columns": ["image"], "data": encoded}}) == expected

@@ -24,7 +24,7 @@ from automl_images.training.fit import fit
 from automl_images.training.job import Job
 from tests.conftest import write_jsonl
 from tests.effects.probe import SMALL, draw_classes, write_labels
-from tests.helpers import segmented
+from tests.helpers import segments
 from tests.helpers.outlines import outlined
 from tests.helpers.training_probe import Journal
 
@@ -36,7 +36,7 @@ SETTINGS = {
     "classification": SMALL,
     "detection": {"model_name": "fasterrcnn_resnet18_fpn", "min_size": 64, "max_size": 64, "number_of_epochs": 1},
     "instances": {"model_name": "maskrcnn_resnet18_fpn", "min_size": 64, "max_size": 64, "number_of_epochs": 1},
-    "segmentation": segmented.SMALL,
+    "segmentation": segments.SMALL,
 }
 HIDDEN = {"segmentation": {"model_size": "nano"}}
 LIGHT = ["evaluation", "reports", "models.score", "steps.evaluate", "steps.predict", "steps.serve"]
@@ -103,7 +103,7 @@ def trained(request, tmp_path_factory, squares):
         drawn = [outlined(record) for record in (*squares[0][:4], *squares[1][:3])]
         records, data = (drawn[:4], drawn[4:]), write_labels(folder / "validation.jsonl", drawn[4:])
     elif task.label == "mask":
-        drawn = [segmented.segmented(record, folder / "masks", 5) for record in (*squares[0][:4], *squares[1][:3])]
+        drawn = segments.drawn(folder / "images", 7)
         records, data = (drawn[:4], drawn[4:]), write_labels(folder / "validation.jsonl", drawn[4:])
     else:
         names = ["blue", "green", "red"] * 4

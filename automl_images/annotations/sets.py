@@ -156,7 +156,7 @@ def _lists(source: Source, kind: type[Label]) -> dict[str, Part]:
     chosen = next((lists[name] for name in wanted if name in lists), {})
     parts = {name: Part(storage.join(source.url, _one(source, name, files))) for name, files in chosen.items()}
     first = next((source.at(part.source) for part in parts.values()), None)
-    return parts if first and any(format.found(first, kind) for format in of_kind(kind)) else {}
+    return parts if first and any(format.found(first, kind) for format in of_kind(kind) if kind in format.kinds) else {}
 
 
 def _folders(source: Source, kind: type[Label]) -> dict[str, Part]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,30 +26,47 @@ def evaluate(predictor: ModelPredictor, records: Sequence[Record]) -> Evaluated:
     """Score a segmenter on records; see :class:`automl_images.evaluation.Family`.
 
     Returns:
+        What :func:`scored` does.
+    """
+    from automl_images.data.segmentation import check_classes
+
+    for record in records:
+        check_classes(record, predictor.classes)  # before the time that predicting takes
+    found = zip(records, stream(predictor, records), strict=True)
+    return scored(((record, output["mask"], taken) for record, (output, taken) in found), predictor.classes)
+
+
+def scored(found: Iterable[tuple[Record, np.ndarray, float]], classes: Sequence[str]) -> Evaluated:
+    """Return what :func:`evaluate` does of masks that are there, a model's own or made elsewhere.
+
+    Args:
+        found: records with what is found on the image of each, uint8 [H, W], places in ``classes`` (255 where the truth
+            is ignored may stand for any), and the seconds that it took.
+        classes: the class names.
+
+    Returns:
         ``metrics``: what :func:`automl_images.metrics.segmentation.segmentation_metrics` returns; ``more``:
         ``baseline``, and ``images_ignored``, how many have no pixel that counts. ``curves``: nothing. ``examples``: the
         images with the lowest mean IoU, the lowest first, then those with the highest: ``image`` (of at most 800 pixels
         a side), ``name``, ``truth``, ``predicted`` (both uint8 [H, W] of the image's proportions, places in the
         classes, 255 where the truth is ignored), ``mean_iou`` and ``pixel_accuracy``, each of the image alone.
+
+    Raises:
+        UserError: a record's mask does not open, has another size, or a value of no class.
+        ValueError: as :func:`automl_images.metrics.segmentation.confusion`.
     """
-    from automl_images.data.segmentation import check_classes, truth_of
+    from automl_images.data.segmentation import truth_of
     from automl_images.metrics.segmentation import Tally, baseline, class_iou, segmentation_metrics
 
-    classes = predictor.classes
     tally, seconds, ignored, kept = Tally(len(classes)), 0.0, 0, list[dict[str, Any]]()
-    for record in records:
-        check_classes(record, classes)  # before the time that predicting takes
-    for record, (output, taken) in zip(records, stream(predictor, records), strict=True):
-        predicted, seconds = output["mask"], seconds + taken
-        truth = truth_of(record, classes, predicted.shape[::-1])
+    for record, predicted, taken in found:
+        height, width = predicted.shape
+        truth, seconds = truth_of(record, classes, (width, height)), seconds + taken
         own = tally.add(truth, predicted)
         ignored += not own.any()
         if own.any():
-            figures = {
-                "mean_iou": float(np.nanmean(class_iou(own))),
-                "pixel_accuracy": float(np.trace(own) / own.sum()),
-            }
-            kept.append({"record": record, "truth": _small(truth), "predicted": _small(predicted), **figures})
+            shares = {"mean_iou": float(np.nanmean(class_iou(own))), "pixel_accuracy": float(np.trace(own) / own.sum())}
+            kept.append({"record": record, "truth": _small(truth), "predicted": _small(predicted), **shares})
             kept.sort(key=lambda one: one["mean_iou"])
             del kept[WORST:-BEST]
     metrics = segmentation_metrics(tally.confusion, classes, tally.boundary)

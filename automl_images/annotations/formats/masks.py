@@ -94,7 +94,7 @@ def _masks(source: Source, pair: Pair, broken: Broken) -> Iterator[Record]:
     masks: dict[str, list[str]] = {}
     lonely = []
     for file in pair.mask_files:
-        key = _image_of(posixpath.splitext(file)[0], images)
+        key = image_of(posixpath.splitext(file)[0], images)
         if key is None:
             lonely.append(file)
         else:
@@ -180,10 +180,10 @@ def _by_object(pairs: list[Pair]) -> list[_Objects] | None:
 def _is_an_image_each(pair: Pair) -> bool:
     """Return whether a mask bears an image's name."""
     stems = _stems(pair.image_files)
-    return any(_image_of(posixpath.splitext(file)[0], stems) is not None for file in pair.mask_files)
+    return any(image_of(posixpath.splitext(file)[0], stems) is not None for file in pair.mask_files)
 
 
-def _image_of(stem: str, images: Collection[str]) -> str | None:
+def image_of(stem: str, images: Collection[str]) -> str | None:
     """Return the image that a mask belongs to, both as paths without a suffix; None if there is none."""
     ends = ("", *(end for end in _SUFFIXES if stem.endswith(end)))
     return next((stem.removesuffix(end) for end in ends if stem.removesuffix(end) in images), None)
