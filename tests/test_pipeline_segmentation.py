@@ -13,6 +13,9 @@ from PIL import Image
 
 from automl_images.models import folder as model_folder
 from automl_images.serving.requests import answer
+from pipelines.experiment import Experiment
+from pipelines.mounts import mounts
+from tests.helpers.masks import lay, plain
 from tests.helpers.segments import drawn
 
 TASK = "image-semantic-segmentation"
@@ -75,6 +78,14 @@ def test_masks_become_a_registered_model_that_answers(workplace):
 
     (predicted,) = answer(load_model(found["model"], device="cpu"), request)["predictions"]
     assert predicted["classes"] == classes and predicted["regions"][0]["rle"]["size"]
+
+
+def test_the_folders_of_masks_beside_images_are_mounted_with_their_label_map(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    masks = {"train_annotation/a.png": plain(1), "classes.txt": "a\nb\n"}
+    lay(tmp_path / "x", "train/a.png", **masks)
+    experiment = Experiment.model_validate({"name": "m", "task": TASK, "data": {"training": {"source": "x/train"}}})
+    assert mounts(experiment, "runs") == [f"{tmp_path}/runs:{tmp_path}/runs", f"{tmp_path}/x:{tmp_path}/x:ro"]
 
 
 def _log(found, step):
