@@ -21,7 +21,7 @@ _MIXED = 32.0  # both parameters of the beta distribution of mixup's weights: th
 def yolo_augmentation(
     samples: Callable[[int], Sample], count: int, size: int, settings: Mapping[str, Any]
 ) -> Callable[[int, int, int], Sample]:
-    """Return a function of (index, seed, epoch) that gives an augmented sample, and draws from no generator but its own.
+    """Return a function of (index, seed, epoch) that gives an augmented sample and draws from its own generator alone.
 
     Its image is a square of ``size`` pixels. An image is scaled so that its longer side is that long. Then, by the
     settings of the same names:
