@@ -15,7 +15,7 @@ from automl_images.data.sampler import EpochSampler
 from automl_images.errors import UserError
 from automl_images.models.yolov5 import YoloV5
 
-YOLO = SimpleNamespace(size=64)  # all that YOLOv5's augmentation asks of the model
+YOLO = SimpleNamespace(size=64, has_anchors=False)  # all that YOLOv5's augmentation asks of the model
 RED = (230, 20, 10)
 
 

@@ -17,10 +17,13 @@ from automl_images.prediction.instances import Predictor
 from automl_images.steps.hyperparameters import list_hyperparameters
 from tests import test_metrics_detection as metrics
 from tests import test_models as models
+from tests import test_models_yolov5 as anchor_free
 from tests import test_prediction as prediction
 from tests import test_prediction_tiles as merging
 from tests import test_tiles as tiles
 from tests import test_training_loop as loop
+from tests import test_training_optimization as warming
+from tests import test_yolov5_anchor as anchor
 from tests.helpers.detectors import CLASSES, MASK, MASKS, TASK
 
 SIDE = 64
@@ -129,6 +132,20 @@ WHERE = {
     "max_number_of_polygon_points": [test_a_polygon_has_no_more_points_than_it_may],
     "export_as_image": [test_a_mask_is_an_image_of_the_type_that_is_asked_for],
     "image_type": [test_a_mask_is_an_image_of_the_type_that_is_asked_for],
+    "head": [anchor.test_it_needs_no_package_of_another_licence, anchor.test_what_the_other_head_alone_has_is_named],
+    "lrf": [warming.test_the_rate_ends_at_its_share],
+    "warmup_momentum": [warming.test_biases_and_momentum_warm_up_from_where_they_are_told],
+    "warmup_bias_lr": [warming.test_biases_and_momentum_warm_up_from_where_they_are_told],
+    "box": [anchor.test_a_gain_scales_its_part_alone, anchor_free.test_a_gain_scales_its_part_alone],
+    "cls": [anchor.test_a_gain_scales_its_part_alone, anchor_free.test_a_gain_scales_its_part_alone],
+    "cls_pw": [anchor.test_a_weight_above_1_pulls_harder_towards_what_is_there],
+    "obj": [anchor.test_a_gain_scales_its_part_alone],
+    "obj_pw": [anchor.test_a_weight_above_1_pulls_harder_towards_what_is_there],
+    "iou_t": [anchor.test_looser_limits_have_more_anchors_learn, anchor.test_an_anchor_fits_by_both_of_its_limits],
+    "anchor_t": [anchor.test_looser_limits_have_more_anchors_learn, anchor.test_an_anchor_fits_by_both_of_its_limits],
+    "anchors": [anchor.test_so_many_anchors_as_are_asked_for_are_fitted],
+    "fl_gamma": [anchor.test_a_focal_loss_leaves_less_of_what_is_right_already],
+    "dfl": [anchor_free.test_a_gain_scales_its_part_alone],
 }
 
 

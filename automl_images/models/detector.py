@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from automl_images.metrics.arrays import Sample
@@ -35,6 +36,13 @@ class Detector(Freezable, ABC):
         0.001, and ``labels``, int64 [n], after non-maximum suppression within each class. A model with masks adds
         ``masks``, a list of n of COCO's run lengths of the whole image, ``{"size": [height, width], "counts": bytes}``.
         """
+
+    def adapt(self, shapes: Callable[[], np.ndarray]) -> str:
+        """Fit to the training objects what is not learned by gradients, and return what to say of it, if anything.
+
+        ``shapes()`` gives their widths and heights, float [n, 2], as shares of their image's longer side.
+        """
+        return ""
 
     def augmentation(self, samples: Callable[[int], Sample], count: int) -> Callable[[int, int], Sample] | None:
         """Return the model's own training augmentation, or None: it is trained with the usual one of detectors.
