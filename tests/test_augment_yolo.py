@@ -11,18 +11,25 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
+from automl_images.data import store
 from automl_images.data.augment_yolo import coloured, yolo_augmentation
+from automl_images.data.detection import Samples, TrainingSet
+from automl_images.data.images import load_image
 from automl_images.data.tiles import GREY
 from automl_images.data.warp import LONG, Scene, drawn_map, fitted, joined, moved, shrunk, warped, with_pasted
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve
 from automl_images.hyperparameters.yolov5 import ROWS
 from automl_images.metrics.arrays import Sample
-from tests.helpers.detectors import TASK
+from automl_images.training.detection import prepare
+from automl_images.training.job import Compute, Job
+from automl_images.training.machine import Machine
+from tests.helpers.detectors import TASK, settings_of
 
 SIZE = 96
+HSV = ("hsv_h", "hsv_s", "hsv_v")
 NONE = {
-    **dict.fromkeys(("hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective"), 0),
+    **dict.fromkeys((*HSV, "degrees", "translate", "scale", "shear", "perspective"), 0),
     **dict.fromkeys(("flipud", "fliplr", "mosaic", "mixup", "copy_paste", "close_mosaic"), 0),
 }
 GREEN = (0, 255, 0)
@@ -40,12 +47,12 @@ def painted(width, height, *objects, back=(0, 0, 0)):
 
 
 @functools.cache
-def settings_of(*given):
+def settings_with(*given):
     return resolve(TASK, {"model_name": "yolov5", **NONE, **dict(given)})
 
 
 def augmented(samples, seed=0, epoch=0, size=SIZE, i=0, **given):
-    return yolo_augmentation(samples.__getitem__, len(samples), size, settings_of(*given.items()))(i, seed, epoch)
+    return yolo_augmentation(samples.__getitem__, len(samples), size, settings_with(*given.items()))(i, seed, epoch)
 
 
 def bounds(image, share=0.5):
@@ -269,7 +276,7 @@ def hues(name, share):
 
 @pytest.mark.parametrize(("channel", "share"), [(0, 0.1), (1, 0.3), (2, 0.4)])
 def test_each_part_of_the_colour_varies_within_its_range_alone(channel, share):
-    seen, before = hues(("hsv_h", "hsv_s", "hsv_v")[channel], share), np.array([1 / 12, 0.75, 160 / 255])
+    seen, before = hues(HSV[channel], share), np.array([1 / 12, 0.75, 160 / 255])
     seen[:, 0] = (seen[:, 0] + 0.5) % 1 - 0.5  # below red
     changed = seen[:, channel] - before[channel] if channel == 0 else seen[:, channel] / before[channel] - 1
     assert -share - 0.01 <= changed.min() < -0.9 * share < 0.9 * share < changed.max() <= share + 0.01
@@ -358,3 +365,48 @@ def test_masks_are_refused():
     sample = painted(20, 20, (0, 0, 9, 9))._replace(masks=np.ones((1, 20, 20), np.uint8))
     with pytest.raises(AssertionError, match="masks are not moved along"):
         augmented([sample])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_trial_decodes_each_image_once_at_its_networks_size(tmp_path, squares, monkeypatch, workers):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(Machine, "loading", lambda *_: {"num_workers": workers})
+    job = Job(TASK, settings_of("yolov5", img_size=32, number_of_epochs=2, close_mosaic=1), *squares, {}, seed=1)
+    prepared = prepare(job, Compute("float32"), Machine.here(), tmp_path)
+    samples = prepared.training.dataset.samples
+    monkeypatch.setattr(store, "load_image", lambda *_: pytest.fail("decoded anew"))
+    assert {samples.store.image(i).shape for i in range(len(samples))} == {(32, 32, 3)}, "of 64 x 64 pixels"
+    for epoch in range(2):
+        prepared.training.sampler.set_epoch(epoch)
+        seen = [(image, target) for batch in prepared.training for image, target in zip(*batch, strict=True)]
+        assert len(seen) == len(squares[0]) and {tuple(image.shape) for image, _ in seen} == {(3, 32, 32)}
+
+
+@pytest.mark.parametrize("budget", [10**6, 40 * 30 * 3])
+def test_what_memory_does_not_take_is_kept_in_a_file_once_shrunk(tmp_path, squares, monkeypatch, budget):
+    samples = Samples(squares[0], ["blue", "red"], budget, longest=32, scratch=tmp_path / "kept")
+    samples.store.fill()
+    monkeypatch.setattr(store, "load_image", lambda *_: pytest.fail("decoded anew"))
+    whole = Samples(squares[0], ["blue", "red"])
+    for i in range(len(samples)):
+        one = samples.training(i)
+        assert one.image.shape == (32, 32, 3)
+        with pytest.MonkeyPatch.context() as restored:
+            restored.setattr(store, "load_image", load_image)
+            other = whole.training(i)
+        np.testing.assert_allclose(one.boxes, other.boxes / 2)
+    assert (tmp_path / "kept" / "decoded-images").exists() is (budget < 10**6)
+
+
+def test_an_augmentation_is_told_the_epoch(squares):
+    seen = []
+
+    def augment(i, seed, epoch):
+        seen.append((i, seed, epoch))
+        return Sample(np.zeros((8, 8, 3), np.uint8), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+
+    data = TrainingSet(squares[0], augment, 3)
+    for key in ((0, 1), (5, 1), (5, 2)):
+        data[key]
+    assert [(i, epoch) for i, _, epoch in seen] == [(1, 0), (1, 5), (2, 5)]
+    assert len({seed for _, seed, _ in seen}) == 3

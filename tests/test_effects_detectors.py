@@ -15,6 +15,7 @@ from automl_images.hyperparameters import resolve, without_effect
 from automl_images.models.pasting import pasted
 from automl_images.prediction.instances import Predictor
 from automl_images.steps.hyperparameters import list_hyperparameters
+from tests import test_augment_yolo as augmenting
 from tests import test_metrics_detection as metrics
 from tests import test_models as models
 from tests import test_models_yolov5 as anchor_free
@@ -146,6 +147,20 @@ WHERE = {
     "anchors": [anchor.test_so_many_anchors_as_are_asked_for_are_fitted],
     "fl_gamma": [anchor.test_a_focal_loss_leaves_less_of_what_is_right_already],
     "dfl": [anchor_free.test_a_gain_scales_its_part_alone],
+    **{key: [augmenting.test_each_part_of_the_colour_varies_within_its_range_alone] for key in augmenting.HSV},
+    **{key: [augmenting.test_each_part_of_the_map_acts_within_its_range_alone] for key in augmenting.MAPS},
+    "flipud": [augmenting.test_a_flip_exchanges_two_sides_as_often_as_it_says],
+    "fliplr": [augmenting.test_a_flip_exchanges_two_sides_as_often_as_it_says],
+    "mosaic": [
+        augmenting.test_so_many_images_are_mosaics_and_none_of_the_last_epochs,
+        augmenting.test_a_mosaic_shows_four_images_and_its_own_among_them,
+    ],
+    "mixup": [augmenting.test_so_many_images_are_blended_with_another_one],
+    "copy_paste": [augmenting.test_objects_are_pasted_mirrored_where_they_cover_little],
+    "close_mosaic": [
+        augmenting.test_so_many_images_are_mosaics_and_none_of_the_last_epochs,
+        augmenting.test_an_augmentation_is_told_the_epoch,
+    ],
 }
 
 

@@ -12,16 +12,15 @@ from typing import Any
 import cv2
 import numpy as np
 
+from automl_images.data.augment import Augment
 from automl_images.data.warp import Scene, drawn_map, fitted, joined, moved, warped, with_pasted
 from automl_images.metrics.arrays import Sample
 
 _MIXED = 32.0  # both parameters of the beta distribution of mixup's weights: they are near one half
 
 
-def yolo_augmentation(
-    samples: Callable[[int], Sample], count: int, size: int, settings: Mapping[str, Any]
-) -> Callable[[int, int, int], Sample]:
-    """Return a function of (index, seed, epoch) that gives an augmented sample and draws from its own generator alone.
+def yolo_augmentation(samples: Callable[[int], Sample], count: int, size: int, settings: Mapping[str, Any]) -> Augment:
+    """Return a function that gives an augmented sample and draws from its own generator alone.
 
     Its image is a square of ``size`` pixels. An image is scaled so that its longer side is that long. Then, by the
     settings of the same names:
@@ -59,7 +58,7 @@ def yolo_augmentation(
             found = with_pasted(found, settings["copy_paste"], rng)
         return warped(found, drawn_map(side, size, settings, rng) @ start, size)
 
-    def augment(i: int, seed: int, epoch: int) -> Sample:
+    def augment(i: int, seed: int, epoch: int = 0) -> Sample:
         rng = np.random.default_rng(seed)
         image, boxes, labels, _ = scene(i, epoch, rng)
         if rng.random() < settings["mixup"]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from automl_images.metrics.arrays import Sample
 from automl_images.models.freeze import Freezable
 
 SCORE_FLOOR = 0.001
@@ -17,6 +16,8 @@ SCORE_FLOOR = 0.001
 
 class Detector(Freezable, ABC):
     """A detector over classes, of which a label is the index."""
+
+    size: int | None = None  # the side in pixels of the squares that it makes of images; None: it makes none
 
     @abstractmethod
     def losses(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -43,10 +44,3 @@ class Detector(Freezable, ABC):
         ``shapes()`` gives their widths and heights, float [n, 2], as shares of their image's longer side.
         """
         return ""
-
-    def augmentation(self, samples: Callable[[int], Sample], count: int) -> Callable[[int, int], Sample] | None:
-        """Return the model's own training augmentation, or None: it is trained with the usual one of detectors.
-
-        ``samples(i)`` gives one of ``count`` samples. What is returned gives a sample too, by index and seed alone.
-        """
-        return None

@@ -13,10 +13,9 @@ from torchvision.ops import batched_nms
 
 from automl_images.errors import UserError, nearest
 from automl_images.hyperparameters.yolov5 import ANCHOR
-from automl_images.metrics.arrays import Sample
 from automl_images.models.detector import SCORE_FLOOR, Detector
 from automl_images.models.letterbox import letterboxed
-from automl_images.models.yolov5_anchor_free import AnchorFreeLoss, anchor_free_network, mosaic_augmentation
+from automl_images.models.yolov5_anchor_free import AnchorFreeLoss, anchor_free_network
 from automl_images.models.yolov5_anchors import fitted
 from automl_images.models.yolov5_loss import AnchorLoss
 from automl_images.models.yolov5_network import SCALES, AnchorNetwork
@@ -32,6 +31,7 @@ class YoloV5(Detector):
     4 + classes, places]: centre x and y, width and height in the input's pixels, then the score of each class.
     """
 
+    size: int
     sums_batches = True
     gradient_clip = 10.0  # the gradient's norm is cut to it, as YOLOv5's recipe does: from scratch it would explode
 
@@ -122,12 +122,6 @@ class YoloV5(Detector):
             keep = batched_nms(boxes, score, label, self.nms_iou_thresh)[: self.max_boxes]
             found.append({"boxes": boxes[keep], "scores": score[keep], "labels": label[keep]})
         return found
-
-    def augmentation(
-        self, samples: Callable[[int], Sample], count: int, mosaic: float = 1.0
-    ) -> Callable[[int, int], Sample] | None:
-        """Return YOLOv5's training augmentation. See :class:`Detector`."""
-        return None if self.has_anchors else mosaic_augmentation(samples, count, self.size, mosaic)
 
     def _batch(self, images: Sequence[Tensor]) -> tuple[Tensor, list[float], list[Tensor]]:
         return letterboxed(images, self.size, next(self.parameters()).device)

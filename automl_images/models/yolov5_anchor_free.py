@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
-import random
 import shutil
 import sys
 import tempfile
@@ -23,8 +22,6 @@ from PIL import Image
 from torch import Tensor
 
 from automl_images.errors import UserError
-from automl_images.metrics.arrays import Sample
-from automl_images.models.letterbox import resize
 
 SCALES = {"nano": "n", "small": "s", "medium": "m", "large": "l", "xlarge": "x"}
 PARTS = ("box_loss", "cls_loss", "dfl_loss")
@@ -70,92 +67,6 @@ class AnchorFreeLoss:
         return dict(zip(PARTS, values.unbind(), strict=True))
 
 
-def mosaic_augmentation(
-    samples: Callable[[int], Sample], count: int, size: int, mosaic: float = 1.0
-) -> Callable[[int, int], Sample]:
-    """Return YOLOv5's training augmentation: mosaic, random scale and shift, colour, horizontal flip.
-
-    A mosaic joins four samples, with the probability ``mosaic``; else the image alone is scaled and padded. Images
-    become squares of the input size. Boxes of which little is left are dropped.
-    """
-    augment = _ultralytics("data.augment")
-    instances = _ultralytics("utils.instance").Instances
-
-    def labelled(index: int) -> dict[str, Any]:
-        image, boxes, labels, _ = samples(index)
-        scale = size / max(image.shape[:2])
-        if scale != 1:
-            pixels = resize(torch.from_numpy(np.array(image)).permute(2, 0, 1), scale)
-            image = pixels.permute(1, 2, 0).numpy()
-        return {
-            "img": np.ascontiguousarray(image[..., ::-1]),  # OpenCV's order of channels
-            "cls": labels.reshape(-1, 1).astype(np.float32),
-            "instances": instances(
-                (boxes * scale).astype(np.float32).reshape(-1, 4),
-                segments=np.zeros((0, 1000, 2), np.float32),
-                bbox_format="xyxy",
-                normalized=False,
-            ),
-            "ori_shape": image.shape[:2],
-            "resized_shape": image.shape[:2],
-            "ratio_pad": (1.0, 1.0),
-            "im_file": "",
-        }
-
-    join = augment.Mosaic(_Samples(labelled, count), imgsz=size, p=1.0)
-    alone = augment.LetterBox((size, size))
-    then = augment.Compose(
-        [
-            augment.RandomPerspective(translate=0.1, scale=0.5, size=(size, size)),
-            augment.RandomHSV(hgain=0.015, sgain=0.7, vgain=0.4),
-            augment.RandomFlip(p=0.5, direction="horizontal"),
-        ]
-    )
-
-    def augmented(index: int, seed: int) -> Sample:
-        with _seeded(seed):
-            labels = labelled(index)
-            labels = then(join(labels) if random.random() < mosaic else alone(labels))
-        found = labels["instances"]
-        found.convert_bbox("xyxy")
-        return Sample(
-            np.ascontiguousarray(labels["img"][..., ::-1]),
-            found.bboxes.astype(np.float32).reshape(-1, 4),
-            labels["cls"].reshape(-1).astype(np.int64),
-        )
-
-    return augmented
-
-
-class _Samples:
-    """What ultralytics' mosaic asks of a data set."""
-
-    cache = "ram"  # else it draws only from images that it has seen lately
-    buffer: tuple[()] = ()
-
-    def __init__(self, get: Callable[[int], dict[str, Any]], count: int) -> None:
-        self.get_image_and_label = get
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed the three generators that an augmentation may draw from, and put their states back at the end."""
-    python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.random.default_generator.manual_seed(seed % 2**63)
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(pytorch)
-
-
 def _ultralytics(module: str) -> Any:
     """Import a module of ultralytics: offline, silent, its settings in a temporary folder.
 
@@ -173,7 +84,7 @@ def _ultralytics(module: str) -> Any:
         with _environment(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false", YOLO_CONFIG_DIR=folder):
             try:
                 importlib.import_module("ultralytics").settings.update({"sync": False})  # no usage statistics
-                for name in ("cfg", "data.augment", "nn.tasks", "utils.instance"):
+                for name in ("cfg", "nn.tasks"):
                     importlib.import_module(f"ultralytics.{name}")
             except ModuleNotFoundError as error:
                 raise UserError(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from automl_images.annotations.records import size_of
 from automl_images.data.augment import rcnn_augmentation
+from automl_images.data.augment_yolo import yolo_augmentation
 from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, as_lists, classes_of
 from automl_images.data.tiles import Tiling, tiled
 from automl_images.errors import UserError
@@ -55,14 +56,14 @@ class DetectionModule(Module):
 
 def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prepared:
     """Return a detector's network and data; see :class:`automl_images.training.Family`."""
-    return prepared(job, compute, machine, Samples)
+    return prepared(job, compute, machine, scratch, Samples)
 
 
-def prepared(job: Job, compute: Compute, machine: Machine, kind: type[Samples]) -> Prepared:
+def prepared(job: Job, compute: Compute, machine: Machine, scratch: Path, kind: type[Samples]) -> Prepared:
     """Return a detector's network and data; ``kind`` makes samples of records."""
     classes, settings = classes_of(job.training), job.settings
     memory = machine.image_memory()
-    samples, scored = kind(job.training, classes, memory[0]), kind(job.validation, classes, memory[1])
+    scored = kind(job.validation, classes, memory[1])
     evaluated = settings["validation_metric_type"] != "none"
     if evaluated and all(one.isCrowd for objects in scored.objects for one in objects):
         raise UserError(
@@ -70,6 +71,9 @@ def prepared(job: Job, compute: Compute, machine: Machine, kind: type[Samples]) 
             "with objects, or set validation_metric_type: none to train without evaluations"
         )
     model, note = catalogue.initial(job.task, settings, classes, job.weights)
+    # of squares nothing larger is seen, but on tiles
+    shrunk = {"longest": model.size, "scratch": scratch / f"training-{machine.rank}"}
+    samples = kind(job.training, classes, memory[0], **({} if not model.size or Tiling.of(settings) else shrunk))
     samples.store.fill()
     if evaluated:
         scored.store.fill()
@@ -77,16 +81,17 @@ def prepared(job: Job, compute: Compute, machine: Machine, kind: type[Samples]) 
     if more := len(learned) // len(samples) - 1:
         note += f"; each image with {more} tiles"
     note += model.adapt(lambda: _shapes(samples, settings))
-    own = model.augmentation(learned.training, len(learned))
-    aspects = None if own else learned.aspects()  # a model's own makes squares
-    augment = own or rcnn_augmentation(learned.training)
+    if model.size:
+        augment = yolo_augmentation(learned.training, len(learned), model.size, settings)
+    else:
+        augment = rcnn_augmentation(learned.training)
     training, validation = loaders(
         machine,
         job,
         TrainingSet(learned, augment, job.seed),
         EvaluationSet(scored),
         as_lists,
-        aspects=aspects,
+        aspects=None if model.size else learned.aspects(),
     )
     if not compute.dtype:
         dtype = "bfloat16" if machine.on_gpu and torch.cuda.is_bf16_supported() else "float32"
