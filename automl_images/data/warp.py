@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import shapely
 
 from automl_images.data.tiles import GREY
 from automl_images.metrics.arrays import Sample, box_area
@@ -148,10 +147,33 @@ def warped(scene: Scene, points: np.ndarray, size: int) -> Scene:
         image = cv2.warpAffine(scene.image, centres[:2], (size, size), borderValue=grey)
     x, y = scene.boxes[:, [0, 2, 2, 0]], scene.boxes[:, [1, 1, 3, 3]]
     corners = np.einsum("ij,jnk->nki", points, np.stack([x, y, np.ones_like(x)]))
-    outlines = shapely.polygons(corners[..., :2] / corners[..., 2:])
-    inside = shapely.clip_by_rect(outlines, 0, 0, size, size)
-    boxes = np.nan_to_num(shapely.bounds(inside))  # what is not seen has none
-    shown = scene.shown * shapely.area(inside) / np.maximum(shapely.area(outlines), 1e-9)
+    corners = corners[..., :2] / corners[..., 2:]
+    boxes, shown = np.zeros((len(corners), 4)), scene.shown.copy()
+    for n, outline in enumerate(corners.tolist()):
+        if inside := _inside(outline, size):
+            boxes[n] = [*np.min(inside, 0), *np.max(inside, 0)]
+        shown[n] *= _area(inside) / max(_area(outline), 1e-9)
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = (shown >= SHOWN) & (sides.min(1) >= THIN) & (sides.max(1) <= LONG * sides.min(1))
     return Scene(image, boxes[kept], scene.labels[kept], shown[kept])
+
+
+def _inside(outline: list[list[float]], size: int) -> list[list[float]]:
+    """Return the part of a convex outline that lies in a square, side by side (Sutherland and Hodgman 1974)."""
+    for axis, edge, sign in ((0, 0, 1), (1, 0, 1), (0, size, -1), (1, size, -1)):
+        found = []
+        for before, point in zip([*outline[-1:], *outline[:-1]], outline, strict=True):
+            was, now = sign * (before[axis] - edge), sign * (point[axis] - edge)
+            if (was < 0) != (now < 0):
+                passed = was / (was - now)
+                found.append([a + passed * (b - a) for a, b in zip(before, point, strict=True)])
+            if now >= 0:
+                found.append(point)
+        outline = found
+    return outline
+
+
+def _area(outline: list[list[float]]) -> float:
+    """Return the area of an outline; of none it is 0."""
+    pairs = zip(outline, [*outline[1:], *outline[:1]], strict=True)
+    return abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in pairs)) / 2
