@@ -26,7 +26,8 @@ def predict_images(
 ) -> Iterator[dict[str, Any]]:
     """Yield each image's prediction in Azure's shape.
 
-    Detection ``{"filename", "boxes": [...]}``; classification ``{"filename", "probs": [...], "labels": [...]}``.
+    Detection ``{"filename", "boxes": [...]}``; classification ``{"filename", "probs": [...], "labels": [...]}``;
+    segmentation ``{"filename", "classes": [...], "regions": [...]}``.
 
     Args:
         model: a model folder, local or on a store.
