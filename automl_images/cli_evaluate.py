@@ -9,6 +9,7 @@ import typer
 
 from automl_images.cli_data import AsJson
 from automl_images.errors import UserError
+from automl_images.registry import resolve
 
 app = typer.Typer()
 
@@ -18,7 +19,10 @@ _RESULTS = "With COCO results:"
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="A model folder, or predictions made elsewhere: COCO results, a .json file.")
+        str,
+        typer.Argument(
+            help="A model folder, REGISTRY/NAME@ALIAS, or predictions made elsewhere: COCO results, a .json file."
+        ),
     ],
     data: Annotated[
         str, typer.Argument(help="Records (JSONL); with COCO results annotations of any format that convert reads.")
@@ -77,5 +81,5 @@ def evaluate(
     else:
         from automl_images.steps.evaluate import evaluate_model
 
-        result = evaluate_model(model, data, output, title=title, keep_thresholds=keep_thresholds)
+        result = evaluate_model(resolve(model), data, output, title=title, keep_thresholds=keep_thresholds)
     print(json.dumps(result, indent=1) if as_json else "\n".join([*summary_lines(result), *lines]))
