@@ -51,7 +51,7 @@ def show(address: Address, as_json: AsJson = False) -> None:
         told = {"name": name, "aliases": aliases, "versions": whole, "unfinished": unfinished, "moves": moves}
         return print(json.dumps(told, indent=1))
     rows = [
-        [v["version"], _named({a: n for a, n in aliases.items() if n == v["version"]}), *_headline(v), v["created"]]
+        [v["version"], _named({a: n for a, n in aliases.items() if n == v["version"]}), *_headline(v), _minute(v)]
         for v in whole
     ]
     _print_table(("version", "aliases", "metric", "value", "test set", "registered"), rows)
@@ -103,7 +103,7 @@ def _summary(registry: Registry, name: str) -> dict[str, Any]:
     champion = whole.get(aliases.get("champion", -1))
     metric, value, _ = _headline(champion) if champion else (None, None, None)
     told = {"name": name, "versions": len(whole), "latest": aliases["latest"], "champion": aliases.get("champion")}
-    told |= {"metric": metric, "value": value, "registered": whole[aliases["latest"]]["created"]}
+    told |= {"metric": metric, "value": value, "registered": _minute(whole[aliases["latest"]])}
     return told | {"aliases": {a: v for a, v in aliases.items() if a not in ("latest", "champion")}}
 
 
@@ -133,7 +133,14 @@ def _show_version(version: Mapping[str, Any], as_json: bool) -> None:
 
 
 def _short(value: Any) -> str:
-    return redact(value if isinstance(value, str) else json.dumps(value))
+    if isinstance(value, dict | list):
+        return f"{len(value)} entries; --json has them"
+    return redact(str(value))
+
+
+def _minute(version: Mapping[str, Any]) -> str:
+    """Return when a version was registered, to the minute, UTC."""
+    return str(version["created"])[:16].replace("T", " ")
 
 
 def _named(aliases: Mapping[str, int]) -> str:

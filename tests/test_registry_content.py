@@ -1,6 +1,9 @@
 import hashlib
 import json
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -129,3 +132,30 @@ def test_an_address_is_resolved_to_a_model_folder(registry, tmp_path):
             resolve(f"{registry.url}/{missing}")
     folder = model_folder(tmp_path / "folder@home", "one")
     assert resolve(folder) == folder
+
+
+def test_processes_that_race_and_that_are_killed_leave_whole_versions_alone():
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.registry_race",
+        "--processes",
+        "8",
+        "--killed",
+        "5",
+        "--stores",
+        "local",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])["figures"]
+    assert figures.pop("local_seconds") > 0
+    assert figures == {
+        "local_versions": 8,
+        "local_lost": 0,
+        "local_champion": 1,
+        "local_differing": 0,
+        "local_killed": 5,
+        "local_half_seen": 0,
+        "local_unfinished": 0,
+    }
