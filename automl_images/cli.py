@@ -17,11 +17,13 @@ from automl_images.annotations import findings, formats, read_records
 from automl_images.cli_data import AsJson
 from automl_images.cli_data import app as data_commands
 from automl_images.cli_evaluate import app as evaluate_commands
+from automl_images.cli_models import app as models_commands
 from automl_images.cli_sweep import DETECTION, Task
 from automl_images.cli_sweep import app as sweep_commands
 from automl_images.errors import UserError
 from automl_images.faults import explained
 from automl_images.plain import read_yaml
+from automl_images.registry import resolve
 
 app = typer.Typer(
     add_completion=False,
@@ -33,6 +35,7 @@ app = typer.Typer(
 app.add_typer(data_commands)
 app.add_typer(evaluate_commands)
 app.add_typer(sweep_commands)
+app.add_typer(models_commands, name="models")
 
 Settings = Annotated[list[str], typer.Option("--set", help="A hyperparameter, NAME=VALUE; may be repeated.")]
 
@@ -235,6 +238,9 @@ def register(
     ] = None,
     lineage: Annotated[str, typer.Option(help="Where the model comes from, a JSON object.")] = "{}",
     minimum: Annotated[float | None, typer.Option(help="Refuse a model whose primary metric is below this.")] = None,
+    promote: Annotated[
+        str, typer.Option(help="Champion: if_better (on the same test set), always or never.")
+    ] = "if_better",
     as_json: AsJson = False,
 ) -> None:
     """Register a model folder under a name and the next version."""
@@ -246,13 +252,13 @@ def register(
         figures = json.loads(sys.stdin.read() if source == "-" else storage.read_text(source))
     except (FileNotFoundError, ValueError):
         raise UserError(f"{source}: no metrics there that parse as JSON; give --metrics") from None
-    result = register_model(model, name, registry, figures, origin, minimum)
+    result = register_model(model, name, registry, figures, origin, minimum, promote)
     _print(result, as_json, f"{result['name']} version {result['version']}: {result['uri']}")
 
 
 @app.command()
 def serve(
-    model: Annotated[str, typer.Argument(help="A model folder, local or on a store that the cluster reaches.")],
+    model: Annotated[str, typer.Argument(help="A model folder that the cluster reaches, or REGISTRY/NAME@ALIAS.")],
     name: Annotated[str, typer.Argument(help="The name of the InferenceService.")],
     output: Annotated[str, typer.Argument(help="The folder to write the manifest and a request to.")],
     to: Annotated[str, typer.Option(help="manifest: write files; nothing is sent to a cluster.")] = "manifest",
@@ -266,12 +272,13 @@ def serve(
     if to != "manifest":
         raise UserError(f"--to {to}: this version writes a manifest; use --to manifest")
     limits = _object("--resources", resources) or None
+    model = resolve(model)
     print(json.dumps(serve_manifest(model, name, output, image=image, example=example, resources=limits), indent=1))
 
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="A model folder.")],
+    model: Annotated[str, typer.Argument(help="A model folder, or REGISTRY/NAME@ALIAS.")],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
     output: Annotated[Path | None, typer.Option(help="Draw predictions: a file for one image, else a folder.")] = None,
     settings: Settings = [],  # noqa: B006
@@ -283,7 +290,7 @@ def predict(
     """
     from automl_images.steps.predict import predict_images
 
-    for line in predict_images(model, images, output, _settings(settings)):
+    for line in predict_images(resolve(model), images, output, _settings(settings)):
         print(json.dumps(line))
 
 
