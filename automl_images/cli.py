@@ -271,20 +271,38 @@ def serve(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="A model folder.")],
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
-    output: Annotated[Path | None, typer.Option(help="Draw predictions: a file for one image, else a folder.")] = None,
+    model: Annotated[str, typer.Argument(help="A model folder, or a model that export wrote (.onnx).")],
+    images: Annotated[
+        list[str], typer.Argument(help="Images, folders and .zip files of them, patterns (*, **); on any store.")
+    ],
+    output: Annotated[
+        str | None, typer.Option("--draw", "--output", help="Draw predictions: a file for one image, else a folder.")
+    ] = None,
     settings: Settings = [],  # noqa: B006
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Images at once, fewer large ones; not given: validation_batch_size.")
+    ] = None,
+    on_error: Annotated[
+        str, typer.Option(help="skip: leave out what does not open, exit with 2 at the end; fail: at the first.")
+    ] = "skip",
+    results: Annotated[
+        str | None, typer.Option("--coco-results", help="Write finds of all scores there, as evaluate reads them.")
+    ] = None,
+    coco: Annotated[
+        str | None, typer.Option(help="The COCO file whose ids results have; not given: names of files and classes.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Predict images; print JSON, one line an image.
+    """Predict images; print a line an image, or JSON.
 
     Of a detector's finds those count with a score above that of the best F1 on validation, over all classes, which the
     model folder knows; --set box_score_thresh=0.5 is another one. An endpoint goes by box_score_thresh alone.
     """
     from automl_images.steps.predict import predict_images
 
-    for line in predict_images(model, images, output, _settings(settings)):
-        print(json.dumps(line))
+    how = {"batch": batch, "on_error": on_error, "results": results, "coco": coco}
+    for found in predict_images(model, images, output, _settings(settings), line=not as_json, **how):  # type: ignore[arg-type]
+        print(json.dumps(found) if as_json else f"{found['filename']}: {found['line']}", flush=True)
 
 
 @app.command()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ModelPredictor:
-    """A loaded model folder, whatever its task; a family's own class has ``outputs`` and ``predict``.
+    """A loaded model folder, whatever its task; a family's own class has ``outputs``, ``respond`` and ``predict``.
 
     The network is in eval mode, on ``device``; the settings are complete, with what replaced the folder's own.
     ``working_point`` has the settings of the best F1 on validation, which what is shown to people goes by: an endpoint
@@ -34,6 +34,10 @@ class ModelPredictor:
 
     def outputs(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[Any]:
         """Yield what the model finds on each of uint8 [H, W, 3] images of any sizes, as the task's metrics take it."""
+        raise NotImplementedError
+
+    def respond(self, output: Any) -> dict[str, Any]:
+        """Return Azure's response for an image, of what ``outputs`` yielded for it."""
         raise NotImplementedError
 
     def predict(self, images: Sequence[Image.Image]) -> list[dict[str, Any]]:
