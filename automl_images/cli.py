@@ -14,7 +14,7 @@ import typer
 
 from automl_images import __version__, storage
 from automl_images.annotations import findings, formats, read_records
-from automl_images.cli_data import AsJson
+from automl_images.cli_data import AsJson, Settings, settings_of
 from automl_images.cli_data import app as data_commands
 from automl_images.cli_evaluate import app as evaluate_commands
 from automl_images.cli_sweep import DETECTION, Task
@@ -34,21 +34,9 @@ app.add_typer(data_commands)
 app.add_typer(evaluate_commands)
 app.add_typer(sweep_commands)
 
-Settings = Annotated[list[str], typer.Option("--set", help="A hyperparameter, NAME=VALUE; may be repeated.")]
-
 
 def _print(result: Any, as_json: bool, line: str) -> None:
     print(json.dumps(result, indent=1) if as_json else line)
-
-
-def _settings(given: list[str]) -> dict[str, Any]:
-    settings = {}
-    for item in given:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise UserError(f"--set {item}: write NAME=VALUE, such as learning_rate=0.01")
-        settings[name.strip()] = read_yaml(value, f"--set {name}")
-    return settings
 
 
 def _object(option: str, text: str) -> dict[str, Any]:
@@ -205,7 +193,9 @@ def train(
     if not (training and validation and model):
         raise UserError("train: give TRAINING, VALIDATION and MODEL, or a --lane")
     start = {"pretrained": pretrained, "source": weights}
-    result = step.train_once(task, training, validation, model, settings=_settings(settings), weights=start, seed=seed)
+    result = step.train_once(
+        task, training, validation, model, settings=settings_of(settings), weights=start, seed=seed
+    )
     print(json.dumps(result))
 
 
@@ -301,7 +291,7 @@ def predict(
     from automl_images.steps.predict import predict_images
 
     how = {"batch": batch, "on_error": on_error, "results": results, "coco": coco}
-    for found in predict_images(model, images, output, _settings(settings), line=not as_json, **how):  # type: ignore[arg-type]
+    for found in predict_images(model, images, output, settings_of(settings), line=not as_json, **how):  # type: ignore[arg-type]
         print(json.dumps(found) if as_json else f"{found['filename']}: {found['line']}", flush=True)
 
 

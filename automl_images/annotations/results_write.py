@@ -74,7 +74,7 @@ class Ids:
         """
         for place, (box, label, score) in enumerate(zip(found["boxes"], found["labels"], found["scores"], strict=True)):
             corner, sides = box[:2], box[2:] - box[:2]
-            row = {
+            row: dict[str, Any] = {
                 "image_id": self.images[url],
                 "category_id": self.classes[int(label)],
                 "bbox": [_short(v) for v in (*corner, *sides)],

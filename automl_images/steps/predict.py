@@ -102,12 +102,25 @@ def _loaded(model: str, overrides: Mapping[str, Any]) -> ModelPredictor:
     for name in {"folder", "device"} & set(overrides):  # arguments of load_model
         raise UserError(f"{name}: is no hyperparameter; `automl-images hyperparameters` lists them")
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
-        predictor = load_model(storage.get_folder(model, Path(scratch)), **overrides)
+        predictor = load_model(local_model(model, Path(scratch)), **overrides)
     for name, value in predictor.working_point.items():
         own = f"--set {name}={predictor.settings[name]:g} for the model's own"
         print(f"predict: {name} {value:.4g}, of the best F1 on validation; {own}", file=sys.stderr)
     predictor.settings |= predictor.working_point
     return predictor
+
+
+def local_model(model: str, scratch: Path) -> Path:
+    """Return where a model folder or an ``.onnx`` file is on this machine: itself, or a copy in ``scratch``."""
+    if not model.lower().endswith(".onnx"):
+        return storage.get_folder(model, scratch)
+    if storage.is_local(model):
+        return storage.local_path(model)
+    try:
+        (scratch / "model.onnx").write_bytes(storage.read_bytes(model))
+    except FileNotFoundError:
+        raise UserError(f"{storage.redact(model)}: no such file") from None
+    return scratch / "model.onnx"
 
 
 def _predicted(
