@@ -23,6 +23,7 @@ class Architecture:
     groups: tuple[tuple[str, ...], ...]  # what layers_to_freeze counts, first layers first: modules and parameters
     weights: str | None = None  # the library's name of published weights; None: none that load without pickle
     weights_prefix: str = "network."  # what comes before a published tensor's name in our state_dict
+    backbone_weights: str | None = None  # weights of the backbone alone that may be had in their place
     frozen_norms: bool = False  # its builder takes `frozen_norms`: batch norms keep the statistics that they got
     packages: tuple[str, ...] = ()  # what a model folder's requirements pin beside torch and torchvision
     settings: tuple[str, ...] = ()  # the hyperparameters that it has beside its family's
@@ -129,6 +130,36 @@ def _mask_rcnn(depth: int, coco: str | None = None) -> Architecture:
     return _detector(name, f"resnet{depth}", "mask_rcnn", heads, coco, family="instances")
 
 
+def _segmenter(kind: str, depth: int, head: tuple[str, ...], coco: str | None = None, **more: Any) -> Architecture:
+    """Return the row of a segmentation network on a dilated ResNet; ``coco`` are weights of the whole."""
+    backbone = f"ResNet{depth}_Weights.IMAGENET1K_V1"
+    return Architecture(
+        f"{kind}_resnet{depth}",
+        "segmentation",
+        "automl_images.models.segmenter:Segmenter",
+        "torchvision",
+        f"resnet{depth}",
+        _stages("network.backbone", 4),
+        weights=coco or backbone,
+        weights_prefix="network." if coco else "network.backbone.",
+        backbone_weights=backbone if coco else None,
+        settings=("pretrained_weights",) if coco else (),
+        head=head,
+        **more,
+    )
+
+
+def _segmenters(depth: int) -> tuple[Architecture, ...]:
+    """Return the rows of all segmentation networks of a depth; two of them normalise means over a whole image."""
+    name, coco = f"ResNet{depth}", "Weights.COCO_WITH_VOC_LABELS_V1"
+    auxiliary = "aux_classifier.4"
+    return (
+        _segmenter("fcn", depth, ("classifier.4", auxiliary), f"FCN_{name}_{coco}"),
+        _segmenter("psp", depth, ("classifier.5", auxiliary), doubled_to=math.inf),
+        _segmenter("deeplab", depth, ("classifier.4", auxiliary), f"DeepLabV3_{name}_{coco}", doubled_to=math.inf),
+    )
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     row.name: row
     for row in (
@@ -189,6 +220,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         _mask_rcnn(50, "MaskRCNN_ResNet50_FPN_Weights.COCO_V1"),
         _mask_rcnn(101),
         _mask_rcnn(152),
+        *_segmenters(50),
+        *_segmenters(101),
     )
 }
 

@@ -16,6 +16,7 @@ from automl_images.models.catalogue import build
 from automl_images.models.classifier import Classifier, import_timm
 from automl_images.models.detector import Detector
 from automl_images.models.freeze import freeze
+from automl_images.models.segmenter import Segmenter
 from automl_images.tasks import TASKS
 
 CLASSES = ["ant", "bee", "cat"]
@@ -24,6 +25,7 @@ SMALL = {
     "train_crop_size": 32,
     "valid_crop_size": 32,
     "valid_resize_size": 32,
+    "base_size": 32,
     "img_size": 64,
     "min_size": 64,
     "max_size": 64,
@@ -38,6 +40,7 @@ AFTER_GROUPS = {  # a builder's parts that layers_to_freeze does not count
     "faster_rcnn": {"backbone.fpn", "rpn", "roi_heads"},
     "mask_rcnn": {"backbone.fpn", "rpn", "roi_heads"},
     "retinanet": {"backbone.fpn", "head"},
+    "Segmenter": {"classifier", "aux_classifier"},
 }
 
 
@@ -45,7 +48,7 @@ def settings_of(name):
     """Return complete settings that make the model as small as it can be."""
     given = {n: value for n, value in SMALL.items() if n in hyperparameters(name)}
     settings = resolve(TASK_OF[ARCHITECTURES[name].family], {"model_name": name, **given})
-    return settings | ({"model_size": "nano"} if "model_size" in settings else {})
+    return settings | ({"model_size": "nano"} if "model_size" in settings or "base_size" in settings else {})
 
 
 def made(name):
@@ -73,6 +76,8 @@ def predicted(model):
     images = torch.from_numpy(pixels)
     if isinstance(model, Classifier):
         return [model(images)]
+    if isinstance(model, Segmenter):
+        return [model.logits(images), *model.predict([*images, images[0][:, :9]])]
     assert isinstance(model, Detector)
     return [value for found in model.predict(list(images)) for value in found.values()]
 
@@ -148,7 +153,7 @@ def test_a_tasks_models_are_its_familys_and_its_default_is_among_them():
     assert sorted(ARCHITECTURES) == sorted(
         n for family in {t.family for t in TASKS.values()} for n in models_of(family)
     )
-    assert models_of("segmentation") == ()
+    assert models_of("dreams") == ()
     for task in TASKS.values():
         assert task.default_model is None or task.default_model in models_of(task.family)
 

@@ -118,7 +118,8 @@ def results_without_a_task(folder):
 
 
 def a_task_for_a_model(folder):
-    return ["evaluate", folder, folder / "d", folder / "out", "--task", "x"], "--task: is for COCO results"
+    command = ["evaluate", folder, folder / "d", folder / "out", "--task", "image-classification"]
+    return command, "--task: is for predictions made elsewhere"
 
 
 def not_a_model(folder):

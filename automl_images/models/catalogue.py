@@ -18,7 +18,9 @@ from automl_images.models.weights import fit, read_state_dict, same_classes
 
 
 def build(task: str, settings: Mapping[str, Any], classes: Sequence[str], *, frozen_norms: bool = False) -> nn.Module:
-    """Return the network that ``settings["model_name"]`` names, a `Detector` or `Classifier`, with fresh weights.
+    """Return the network that ``settings["model_name"]`` names, with fresh weights.
+
+    It is a `Classifier`, a `Detector` or a `Segmenter`.
 
     Raises:
         UserError: the task has no such model, or its package is not installed.
@@ -50,8 +52,9 @@ def initial(
             f"image_shape: {settings['image_shape']} is grey, but published weights take 3 channels; "
             "use 3 channels or set weights.pretrained: false"
         )
+    backbone = settings.get("pretrained_weights") == "backbone"
     # read first: what cannot be had is said before time goes into building
-    state = read_state_dict(source) if source else published(settings["model_name"])
+    state = read_state_dict(source) if source else published(settings["model_name"], backbone)
     # weights that were trained with learning norms bring their count of batches, frozen ones do not
     learning_norms = any(name.endswith("num_batches_tracked") for name in state) and bool(source)
     model = build(task, settings, classes, frozen_norms=not learning_norms)

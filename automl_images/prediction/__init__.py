@@ -43,7 +43,8 @@ class ModelPredictor:
     def predict(self, images: Sequence[Image.Image]) -> list[dict[str, Any]]:
         """Return Azure's response for each Pillow image.
 
-        Detection ``{"boxes": [{"box", "label", "score"}, ...]}``; classification ``{"probs": [...], "labels": [...]}``.
+        Detection ``{"boxes": [{"box", "label", "score"}, ...]}``; classification ``{"probs": [...], "labels": [...]}``;
+        segmentation, which Azure lacks, ``{"classes": [...], "regions": [{"label", "rle"}, ...]}``.
         """
         raise NotImplementedError
 

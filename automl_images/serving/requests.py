@@ -8,6 +8,7 @@ where {...} is one image's prediction in Azure's shape:
 
 Detection       {"boxes": [{"box": {"topX", "topY", "bottomX", "bottomY"}, "label", "score"}, ...]}
 Instances       detection's, in each box "polygon": [[x, y, ...], ...] too, or "mask": {"image_type", "image"}
+Segmentation    {"classes": [all], "regions": [{"label", "rle"}, ...]}, or {"classes", "mask": {"image_type", "image"}}
 Classification  {"probs": [one for each class], "labels": [the classes]}
 """
 

@@ -148,7 +148,7 @@ def _check_counts(settings: Mapping[str, Any], training: str) -> None:
     if not given:
         return
     records = list(read_records(training))
-    classes = {name for record in records for name in record.label.names()}
+    classes = {name for record in records for name in record.label.known()}
     found = {"num_classes": len(classes), "num_training_samples": len(records)}
     for name, count in given.items():
         if count != found[name]:

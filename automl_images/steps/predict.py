@@ -46,7 +46,8 @@ def predict_images(
 ) -> Iterator[dict[str, Any]]:
     """Yield each image's prediction in Azure's shape; memory holds a few batches, whatever the number of images.
 
-    Detection ``{"filename", "boxes": [...]}``; classification ``{"filename", "probs": [...], "labels": [...]}``.
+    Detection ``{"filename", "boxes": [...]}``; classification ``{"filename", "probs": [...], "labels": [...]}``;
+    segmentation ``{"filename", "classes": [...], "regions": [...]}``.
 
     Args:
         model: a model folder or an exported ``.onnx`` file, local or on a store.

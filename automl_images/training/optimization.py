@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, StepLR
+
+POWER = 0.9  # of the poly schedule (Chen et al. 2017, Zhao et al. 2017)
+_UNDECAYED = ("rmsprop", "adagrad")
 
 
 def build_optimizer(model: nn.Module, settings: Mapping[str, Any]) -> Optimizer:
@@ -21,7 +24,7 @@ def build_optimizer(model: nn.Module, settings: Mapping[str, Any]) -> Optimizer:
     learning = [p for p in model.parameters() if p.requires_grad]
     name, decay = settings["optimizer"], settings["weight_decay"]
     groups = [
-        {"params": [p for p in learning if p.ndim > 1], "weight_decay": 0.0 if name == "rmsprop" else decay},
+        {"params": [p for p in learning if p.ndim > 1], "weight_decay": 0.0 if name in _UNDECAYED else decay},
         {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
     ]
     rate, fused = settings["learning_rate"], all(p.is_cuda for p in learning)
@@ -29,7 +32,11 @@ def build_optimizer(model: nn.Module, settings: Mapping[str, Any]) -> Optimizer:
         ahead = name == "nag" or bool(settings["nesterov"])
         return SGD(groups, lr=rate, momentum=settings["momentum"], nesterov=ahead, fused=fused)
     if name == "rmsprop":
-        return RMSprop(groups, lr=rate, alpha=settings["gamma"], eps=settings["eps"], foreach=fused)
+        # classifiers and detectors have no momentum under it
+        momentum = settings.get("gamma2", 0.0)
+        return RMSprop(groups, lr=rate, alpha=settings["gamma"], eps=settings["eps"], momentum=momentum, foreach=fused)
+    if name == "adagrad":
+        return Adagrad(groups, lr=rate, eps=settings["eps"], foreach=fused)
     kind = Adam if name == "adam" else AdamW
     return kind(
         groups,
@@ -60,8 +67,12 @@ def build_scheduler(optimizer: Optimizer, settings: Mapping[str, Any], steps_per
         return MultiStepLR(optimizer, epochs, settings["lr_scheduler_factor"]), "epoch"
     if settings["lr_scheduler"] == "step":
         return StepLR(optimizer, settings["step_lr_step_size"], settings["step_lr_gamma"]), "epoch"
-    warmup = settings["warmup_cosine_lr_warmup_epochs"] * steps_per_epoch
     total = settings["number_of_epochs"] * steps_per_epoch
+    if settings["lr_scheduler"] == "poly":
+        return LambdaLR(optimizer, lambda step: max(0.0, 1 - step / total) ** POWER), "step"
+    if settings["lr_scheduler"] == "cosine":
+        return LambdaLR(optimizer, lambda step: warmup_cosine(step, 0, total, 0.5)), "step"
+    warmup = settings["warmup_cosine_lr_warmup_epochs"] * steps_per_epoch
     cycles = settings["warmup_cosine_lr_cycles"]
     return LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total, cycles)), "step"
 

@@ -152,6 +152,10 @@ class Label(ABC):
     def names(self) -> list[str]:
         """Return the class of each thing that is labelled, so that one may occur more than once."""
 
+    def known(self) -> list[str]:
+        """Return the classes that the label knows of, whether they occur or not."""
+        return self.names()
+
     def key(self) -> tuple[str, ...]:
         """Return what is equal where two records say the same of an image."""
         return tuple(sorted(self.names()))

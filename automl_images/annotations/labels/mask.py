@@ -78,6 +78,10 @@ class Mask(Label):
         """Return the classes that occur, each once; none until the mask is checked."""
         return list(self.present or ())
 
+    def known(self) -> list[str]:
+        """Return the classes of its map, or those that occur where it has none."""
+        return [name for name, _ in self.classes] or self.names()
+
     @property
     def coloured(self) -> bool:
         """Whether the classes are told by colours."""
