@@ -134,7 +134,7 @@ def test_what_does_not_open_is_named_and_left_out(model, tmp_path, monkeypatch, 
     assert code == 2
     assert [Path(json.loads(line)["filename"]).name for line in out.splitlines()] == ["a.png", "c.png"]
     assert sorted(file.name for file in (tmp_path / "drawn").iterdir()) == ["a.png", "c.png"]
-    lines = err.splitlines()
+    lines = [line for line in err.splitlines() if "a second" not in line]  # a slow machine says how far it is
     assert lines[-2].startswith("predict: left out: the image ") and "b.png does not open" in lines[-2]
     assert lines[-1].startswith("error: predict: of 3, 1 image was left out: ")
     code, out, err = call_step(monkeypatch, capsys, *arguments[:3], "--batch", 1, "--on-error", "fail")

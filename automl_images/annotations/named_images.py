@@ -73,7 +73,7 @@ def _matching(pattern: str) -> list[str]:
                 files += [f"{one}/{file}" for file in storage.files_below(storage.join(root, one) if root else one)]
     if not files:
         raise UserError(f"{storage.redact(pattern)}: matches no file")
-    return _below(root, files)
+    return _below(root, sorted(files))
 
 
 def _below(root: str, files: Iterable[str]) -> list[str]:

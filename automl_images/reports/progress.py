@@ -33,7 +33,7 @@ def counted(what: str, total: int, unit: str = "images") -> Iterator[Callable[[i
     def more(count: int) -> None:
         nonlocal done, spoke
         done, now = done + count, time.monotonic()
-        if now - spoke >= QUIET and not sys.stdout.isatty():
+        if now - spoke >= QUIET and done < total and not sys.stdout.isatty():
             spoke = now
             say(f"{what}: {done} of {total} {unit}, {done / (now - began):.1f} a second")
 
