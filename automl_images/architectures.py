@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from automl_images.errors import UserError, nearest
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # what timm's augreg ViTs were trained with
@@ -40,6 +42,8 @@ class Architecture:
     # up to this side in pixels a training batch of one image is doubled, or a batch norm would see a single value a
     # channel, from which it cannot learn statistics
     doubled_to: float = 0
+    # by the setting `head` of a model that has several, what of this row is other there
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def _numbered(prefix: str, numbers: range) -> tuple[tuple[str, ...], ...]:
@@ -189,12 +193,19 @@ ARCHITECTURES: dict[str, Architecture] = {
             "yolov5",
             "detection",
             "automl_images.models.yolov5:YoloV5",
-            "ultralytics",
+            "ours",
             "yolov5",
             _numbered("network.model.", range(10)),  # its backbone
-            packages=("ultralytics", "opencv-python-headless"),
             settings=("img_size", "model_size", "multi_scale"),
-            head=tuple(f"model.24.cv3.{i}.2" for i in range(3)),
+            head=tuple(f"model.24.m.{i}" for i in range(3)),
+            variants={
+                "anchor": {},
+                "anchor_free": {
+                    "library": "ultralytics",
+                    "packages": ("ultralytics", "opencv-python-headless"),
+                    "head": tuple(f"model.24.cv3.{i}.2" for i in range(3)),
+                },
+            },
             defaults={
                 "number_of_epochs": 30,
                 "training_batch_size": 16,
@@ -224,6 +235,23 @@ ARCHITECTURES: dict[str, Architecture] = {
         *_segmenters(101),
     )
 }
+
+
+def architecture(settings: Mapping[str, Any]) -> Architecture:
+    """Return the row of the model that settings name, as it is with their head.
+
+    Settings without a head are of before there was a choice, when it was ``anchor_free``.
+
+    Raises:
+        UserError: the model has no such head.
+    """
+    row = ARCHITECTURES[settings["model_name"]]
+    if not row.variants:
+        return row
+    head = settings.get("head", "anchor_free")
+    if head not in row.variants:
+        raise UserError(f"head: {row.name} has no head {head!r}; {nearest(str(head), row.variants)}")
+    return replace(row, **row.variants[head])
 
 
 def models_of(family: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from automl_images import storage
-from automl_images.architectures import ARCHITECTURES
+from automl_images.architectures import architecture
 from automl_images.errors import UserError
 from automl_images.hyperparameters import check_model
 from automl_images.hyperparameters.sizes import input_shape
@@ -25,7 +25,8 @@ def build(task: str, settings: Mapping[str, Any], classes: Sequence[str], *, fro
     Raises:
         UserError: the task has no such model, or its package is not installed.
     """
-    row = ARCHITECTURES[check_model(task, settings["model_name"])]
+    check_model(task, settings["model_name"])
+    row = architecture(settings)
     module, _, builder = row.builder.partition(":")
     norms = {"frozen_norms": frozen_norms} if row.frozen_norms else {}
     return getattr(import_module(module), builder)(classes, settings, **norms)
@@ -60,5 +61,5 @@ def initial(
     model = build(task, settings, classes, frozen_norms=not learning_norms)
     origin = storage.redact(source) if source else "the library"
     keep_head = bool(source) and same_classes(str(source), classes) is not False
-    row = ARCHITECTURES[settings["model_name"]]
+    row = architecture(settings)
     return model, f"weights: {fit(model, row, state, origin, keep_head=keep_head)}"

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl_images.architectures import ARCHITECTURES
+from automl_images.architectures import architecture
 from automl_images.errors import UserError
 from automl_images.hyperparameters import check_inference, check_model, hyperparameters, without_effect
 from automl_images.hyperparameters.sizes import check_sizes
@@ -59,7 +59,7 @@ def save(
     files = {THRESHOLDS: metrics.get("thresholds"), HISTORY: metrics.get("history")}
     metrics = {name: value for name, value in metrics.items() if name not in ("thresholds", "history")}
     folder.mkdir(parents=True, exist_ok=True)
-    row = ARCHITECTURES[settings["model_name"]]
+    row = architecture(settings)
     weights = io.BytesIO()  # a full disk is no OSError of torch.save's
     torch.save({n: tensor.detach().cpu().contiguous() for n, tensor in model.state_dict().items()}, weights)
     (folder / "model.pt").write_bytes(weights.getbuffer())
