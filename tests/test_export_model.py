@@ -168,15 +168,12 @@ def test_the_command_exports_and_says_what_it_compared(resnet, tmp_path, monkeyp
 class Stub:
     """A predictor that finds what it is told."""
 
-    settings = {"box_score_thresh": 0.1}
-
     def __init__(self, **found):
-        self.found = found
+        self.settings = {"box_score_thresh": 0.1}
+        self.found = {name: np.array(value, float) for name, value in found.items()}
 
     def outputs(self, batches):
-        return (
-            {name: np.array(value, float) for name, value in self.found.items()} for batch in batches for _ in batch
-        )
+        return (self.found for batch in batches for _ in batch)
 
 
 FOUND = {"boxes": [[0, 0, 50, 50], [50, 50, 90, 90]], "scores": [0.9, 0.5], "labels": [1, 0]}

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from automl_images.architectures import ARCHITECTURES
+from automl_images.architectures import architecture
 from automl_images.errors import UserError
 from automl_images.models.classifier import Classifier
 from automl_images.models.rcnn import TorchvisionDetector
@@ -72,7 +72,7 @@ def write(model: nn.Module, settings: Mapping[str, Any], described: Mapping[str,
     Raises:
         UserError: no exporter writes this model rightly, it failed, or its package is not installed.
     """
-    exporter = ARCHITECTURES[settings["model_name"]].exporter
+    exporter = architecture(settings).exporter
     try:
         import onnx
     except ModuleNotFoundError:
