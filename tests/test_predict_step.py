@@ -1,6 +1,8 @@
 """The predict step: what images are named, read ahead, batched, left out, drawn and written as COCO's results."""
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -212,3 +214,28 @@ def test_images_on_s3_are_predicted_and_drawn_there(model, set_of, tmp_path):
     finally:
         server.stop()
         fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+PEAK = """
+import resource, sys
+from automl_images.steps.predict import predict_images
+count = sum(1 for _ in predict_images(sys.argv[1], sys.argv[2:]))
+print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.full
+def test_memory_does_not_grow_with_the_number_of_images(model, tmp_path):
+    """300 images of 1600 x 1600 pixels are 2.3 GB."""
+    noise = np.random.default_rng(0).integers(0, 255, (50, 50, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((1600, 1600)).save(tmp_path / "000.jpg")
+    for n in range(1, 300):
+        (tmp_path / f"{n:03d}.jpg").hardlink_to(tmp_path / "000.jpg")
+    peaks = []
+    for pattern, count in (("0[0-3]?.jpg", 40), ("*.jpg", 300)):
+        words = [sys.executable, "-c", PEAK, str(model), f"{tmp_path}/{pattern}"]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        found, peak = map(int, done.stdout.split())
+        assert found == count
+        peaks.append(peak)
+    assert peaks[1] < peaks[0] + 250, f"{peaks} MB"
