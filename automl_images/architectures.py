@@ -34,6 +34,9 @@ class Architecture:
     multiple: int = 1  # of which both must be multiples
     one_size: bool = False  # it takes images of the size that it was built for alone
     channels_last: bool = True  # that memory layout may make it faster
+    # which of torch's exporters to ONNX writes it rightly, "trace" or "dynamo"; None: neither. A wrong one may write a
+    # graph that runs and is wrong.
+    exporter: str | None = "trace"
     head: tuple[str, ...] = ("fc",)  # the layers in the library's network that depend on the classes
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET  # of each channel, in [0, 1]: mean, deviation
     # up to this side in pixels a training batch of one image is doubled, or a batch norm would see a single value a

@@ -214,7 +214,7 @@ def test_steps_from_hand_to_hand(tmp_path, called):
         ["split", at["all.jsonl"], at["t.jsonl"], at["v.jsonl"], "--split-ratio", "0.34", "--json"],
         ["train", at["t.jsonl"], at["v.jsonl"], at["model"], "--no-pretrained", *options],
         ["evaluate", at["model"], at["v.jsonl"], at["out"], "--json"],
-        ["predict", at["model"], image, "--output", at["p.png"], "--set", "box_score_thresh=0"],
+        ["predict", at["model"], image, "--output", at["p.png"], "--set", "box_score_thresh=0", "--json"],
         ["score", at["model"], image],
     ]
     results = []

@@ -108,14 +108,7 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
     """
     described, classes, _ = _read(folder)
     task, settings = get_task(described["task"]).name, described["settings"]
-    changed = check_inference(check_model(task, settings["model_name"]), overrides or {})
-    settings = {**settings, **changed}
-    if changed:
-        check_sizes(settings)
-        for row in hyperparameters(settings["model_name"]).values():
-            row.check_beside(settings)
-        if idle := without_effect(settings, changed):
-            raise UserError(idle[0])
+    settings, changed = changed_settings(task, settings, overrides or {})
     model = build(task, settings, classes, frozen_norms=described.get("frozen_norms", False))
     try:
         state = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
@@ -131,6 +124,25 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
             ) from None
         raise UserError(f"{folder}/model.pt: does not load: {str(error).partition(chr(10))[0]}") from None
     return model.eval(), task, settings, classes
+
+
+def changed_settings(
+    task: str, settings: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return complete settings with those of ``overrides`` in their place, and these alone, checked.
+
+    Raises:
+        UserError: an override does not act at inference, would have no effect, or does not fit the model.
+    """
+    changed = check_inference(check_model(task, settings["model_name"]), overrides)
+    settings = {**settings, **changed}
+    if changed:
+        check_sizes(settings)
+        for row in hyperparameters(settings["model_name"]).values():
+            row.check_beside(settings)
+        if idle := without_effect(settings, changed):
+            raise UserError(idle[0])
+    return settings, changed
 
 
 def best_threshold(folder: Path) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,10 +45,11 @@ class Predictor(ModelPredictor):
         That is ``{"classes": [...], "mask": {"image_type", "image"}}``: the base64 of a file of the image's size, whose
         grey values are places in ``classes``.
         """
-        found = self.outputs([to_rgb(image)] for image in images)
-        return [self._response(one["mask"]) for one in found]
+        return [self.respond(found) for found in self.outputs([to_rgb(image)] for image in images)]
 
-    def _response(self, mask: np.ndarray) -> dict[str, Any]:
+    def respond(self, output: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Return the response for an image's mask, as :meth:`predict` has it."""
+        mask = output["mask"]
         if not self.settings["export_as_image"]:
             return response(mask, self.classes)
         kind, file = self.settings["image_type"], io.BytesIO()

@@ -74,10 +74,20 @@ def draw_answer(image: Image.Image, answer: Mapping[str, Any], task: str, classe
     """
     mask = _mask(answer, classes)
     colours = class_colours(classes)
+    texts = {text: colours[name] for name, text in _shares(mask, classes).items()}
+    return beside_legend(draw_mask(image, mask, dict(enumerate(colours.values()))), list(texts), texts)
+
+
+def answer_line(answer: Mapping[str, Any], task: str) -> str:
+    """Return an answer in a few words, ``sky 61.0 %, road 39.0 %``: the classes that it has, the largest first."""
+    return ", ".join(_shares(_mask(answer, answer["classes"]), answer["classes"]).values())
+
+
+def _shares(mask: np.ndarray, classes: Sequence[str]) -> dict[str, str]:
+    """Return the classes that a mask has, the largest first, each with its share of the pixels."""
     places, counts = np.unique(mask, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    texts = {f"{classes[places[k]]} {100 * counts[k] / mask.size:.1f} %": colours[classes[places[k]]] for k in order}
-    return beside_legend(draw_mask(image, mask, dict(enumerate(colours.values()))), list(texts), texts)
+    return {classes[places[k]]: f"{classes[places[k]]} {100 * counts[k] / mask.size:.1f} %" for k in order}
 
 
 def _mask(answer: Mapping[str, Any], classes: Sequence[str]) -> np.ndarray:
