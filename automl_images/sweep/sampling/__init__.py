@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, TypeAdapter
 
 from automl_images.sweep.sampling.bayesian import Bayesian
+from automl_images.sweep.sampling.evolve import Evolve
 from automl_images.sweep.sampling.independent import Grid, Random, Sobol
 from automl_images.sweep.sampling.sampler import Sampler
 from automl_images.sweep.schema import given
 
 __all__ = ["NAMES", "SAMPLING", "Sampler", "Sampling", "as_written"]
 
-_Described = Annotated[Random | Grid | Sobol | Bayesian, Field(discriminator="by")]
+_Described = Annotated[Random | Grid | Sobol | Bayesian | Evolve, Field(discriminator="by")]
 NAMES: tuple[str, ...] = tuple(s.model_fields["by"].default for s in get_args(get_args(_Described)[0]))
 
 
