@@ -178,6 +178,7 @@ def train(
     model: Annotated[str | None, typer.Argument(help="The model folder to write.")] = None,
     task: Task = DETECTION,
     settings: Settings = [],  # noqa: B006 (Typer's way)
+    hyp: Annotated[str | None, typer.Option(help="A hyp file as YOLOv5 has it; --set goes before it.")] = None,
     pretrained: Annotated[
         bool | None, typer.Option(help="Published weights; not given: if the model has some.")
     ] = None,
@@ -196,9 +197,8 @@ def train(
     if not (training and validation and model):
         raise UserError("train: give TRAINING, VALIDATION and MODEL, or a --lane")
     start = {"pretrained": pretrained, "source": weights}
-    result = step.train_once(
-        task, training, validation, model, settings=settings_of(settings), weights=start, seed=seed
-    )
+    given = {"hyp": hyp, **settings_of(settings)} if hyp else settings_of(settings)
+    result = step.train_once(task, training, validation, model, settings=given, weights=start, seed=seed)
     print(json.dumps(result))
 
 
@@ -208,14 +208,16 @@ def select(
     run: Annotated[str | None, typer.Option(help="The submission whose iterations count; null: all trials.")] = None,
     report: Annotated[str | None, typer.Option(help="Write the leaderboard there (HTML).")] = None,
     title: Annotated[str | None, typer.Option(help="The leaderboard's heading.")] = None,
+    evolution: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Write evolve.csv, hyp_evolve.yaml and evolve.png there.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose the best trial of a sweep."""
-    from automl_images.steps.select import select_trial
+    from automl_images.steps import select as step
 
-    chosen = select_trial(ledger, run, report=report, title=title)
-    value = "unranked" if chosen["value"] is None else f"{chosen['metric']} {chosen['value']:.4f}"
-    _print(chosen, as_json, f"trial {chosen['trial']}: {value}: {chosen['model']}")
+    chosen = step.select_trial(ledger, run, report=report, title=title, evolution=evolution)
+    _print(chosen, as_json, f"{step.headline(chosen)}: {chosen['model']}")
 
 
 @app.command()
