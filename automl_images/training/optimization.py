@@ -12,9 +12,9 @@ from torch import nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, StepLR
 
-BIASES = "biases"  # marks the group of biases
 POWER = 0.9  # of the poly schedule (Chen et al. 2017, Zhao et al. 2017)
 _UNDECAYED = ("rmsprop", "adagrad")
+BIASES = "biases"  # marks the group of biases
 
 
 def build_optimizer(model: nn.Module, settings: Mapping[str, Any]) -> Optimizer:
