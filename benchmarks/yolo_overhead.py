@@ -146,7 +146,7 @@ def train(folder: Path) -> None:
 
 def speed(folder: Path, quick: bool) -> tuple[list[tuple], dict[str, float]]:
     """Measure both trainers in turns."""
-    rounds, count = (2, 48) if quick else (7, IMAGES)
+    rounds, count = (2, 32) if quick else (7, IMAGES)
     records = drawn(folder / "images", count + 8, 0)
     parts = {"training": records[:count], "validation": records[count:]}
     settings = settings_of(EPOCHS)
@@ -172,17 +172,18 @@ def speed(folder: Path, quick: bool) -> tuple[list[tuple], dict[str, float]]:
     }
 
 
-def quality(folder: Path, seeds: list[int], epochs: int) -> tuple[list[tuple], dict[str, float]]:
+def quality(folder: Path, seeds: list[int], epochs: int, quick: bool) -> tuple[list[tuple], dict[str, float]]:
     """Measure what both have learned."""
     from automl_images.data.detection import image_tensor
     from automl_images.data.images import load_image
     from automl_images.prediction import load_model
     from automl_images.prediction.detection import detect
 
-    rows, found = [], ([], [])
+    rows, count, scored = [], *((16, 4) if quick else (160, 40))
+    found: tuple[list[float], list[float]] = ([], [])
     for seed in seeds:
-        records = drawn(folder / f"images-{seed}", 200, seed)
-        parts = {"training": records[:160], "validation": records[160:]}
+        records = drawn(folder / f"images-{seed}", count + scored, seed)
+        parts = {"training": records[:count], "validation": records[count:]}
         settings = settings_of(epochs)
         ours(folder / f"ours-{seed}", parts, settings, seed)
         predictor = load_model(folder / f"ours-{seed}" / "model")
@@ -224,7 +225,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         if options.map:
-            rows, figures = quality(Path(scratch), options.seeds, options.epochs)
+            rows, figures = quality(Path(scratch), options.seeds, options.epochs, options.quick)
             header: tuple[str, ...] = ("mAP@0.5", "fit()", "ultralytics")
         else:
             rows, figures = speed(Path(scratch), options.quick)
