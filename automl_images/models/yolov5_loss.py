@@ -83,8 +83,8 @@ class AnchorLoss:
     def _cross_entropy(self, logits: Tensor, wanted: Tensor, positive: float) -> Tensor:
         """Return the mean binary cross-entropy; with ``fl_gamma`` what is nearly right already weighs less.
 
-        The focal factor is ``|wanted - predicted| ** gamma``, Lin's for hard targets. Its balance alpha is left out: that is
-        what the weight of positives is for.
+        The focal factor is ``|wanted - predicted| ** gamma``, Lin's for hard targets. Its balance alpha is left out:
+        that is what the weight of positives is for.
         """
         each = F.binary_cross_entropy_with_logits(
             logits, wanted, pos_weight=logits.new_tensor(positive), reduction="none"
