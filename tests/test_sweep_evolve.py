@@ -58,10 +58,10 @@ def ended(index, settings, value, state=State.COMPLETED, metrics=None):
     return Trial(index, state, 1, settings, tuple(settings), best=best, model=f"/none/{index}")
 
 
-def children(sampler, branches, trials=()):
-    """Return the values of trials 1 to 10,000, one row each."""
+def children(sampler, branches, trials=(), draws=DRAWS):
+    """Return the values of the trials from 1 on, one row each."""
     names = sorted(branches[0])
-    made = [sampler.propose(branches, 7, i, trials) for i in range(1, DRAWS + 1)]
+    made = [sampler.propose(branches, 7, i, trials) for i in range(1, draws + 1)]
     return np.array([[child[name] for name in names] for child in made])
 
 
@@ -70,14 +70,14 @@ def test_a_normalised_child_moves_four_of_five_genes_by_its_gain_and_stays_in_it
     sampler = Evolve(start=start, gains={"x1": 0.5})
     assert sampler.propose(UNIT, 7, 0) == start
     moves = children(sampler, UNIT) - np.array(list(start.values()))
-    changed = moves != 0
-    assert changed.any(axis=1).all()
-    assert np.abs(changed.mean(axis=0) - 0.8 / (1 - 0.2**4)).max() < 0.015
-    spread = [moves[changed[:, i], i].std() for i in (0, 1)]
+    moved = moves != 0
+    assert moved.any(axis=1).all()
+    assert np.abs(moved.mean(axis=0) - 0.8 / (1 - 0.2**4)).max() < 0.015
+    spread = [moves[moved[:, i], i].std() for i in (0, 1)]
     assert spread == pytest.approx([0.2, 0.1], rel=0.04)
     assert np.abs(moves[:, :2].mean(axis=0)).max() < 0.01
     # a gene at a wall, 0 too, moves away from it and never beyond
-    assert np.abs(moves[changed[:, 2], 2]).mean() == pytest.approx(0.2 * np.sqrt(2 / np.pi), rel=0.04)
+    assert np.abs(moves[moved[:, 2], 2]).mean() == pytest.approx(0.2 * np.sqrt(2 / np.pi), rel=0.04)
     assert moves[:, 2].min() >= 0 and moves[:, 3].max() <= 0
 
 
@@ -85,9 +85,9 @@ def test_the_normalised_step_shrinks_with_what_has_ended():
     sampler = Evolve(start=dict.fromkeys(UNIT[0], 0.5))
     running = [Trial(i, State.RUNNING, 1, dict.fromkeys(UNIT[0], 0.1), tuple(UNIT[0])) for i in range(50)]
     done = [ended(i, dict.fromkeys(UNIT[0], 0.5), 0.3) for i in range(50)]
-    wide, half = (np.ptp(children(sampler, UNIT, t)[:2000], axis=0).mean() for t in ([], done))
-    assert half / wide == pytest.approx(0.5, abs=0.1)
-    assert (children(sampler, UNIT, running)[:50] == children(sampler, UNIT)[:50]).all()
+    wide, half = (children(sampler, UNIT, t, 1000).std() for t in ([], done))
+    assert half / wide == pytest.approx(0.5, abs=0.05)
+    assert (children(sampler, UNIT, running, 50) == children(sampler, UNIT, [], 50)).all()
 
 
 def test_a_classic_child_is_the_definition():
@@ -113,19 +113,19 @@ def test_a_classic_child_is_the_definition():
 def test_parents_are_the_best_five_and_weigh_by_fitness():
     corners = [dict.fromkeys(UNIT[0], i / 10) for i in range(8)]
     trials = [ended(i, c, 0.1 * i) for i, c in enumerate(corners)]
-    sampler = Evolve(start=corners[0], gains=dict.fromkeys(UNIT[0], 1e-6))
-    found = np.round(children(sampler, UNIT, trials)[:, 0], 3)
+    sampler = Evolve(start=corners[0], gains=dict.fromkeys(UNIT[0], 5e-4))
+    found = np.round(children(sampler, UNIT, trials, 3000)[:, 0], 3)
     shares = [(found == i / 10).mean() for i in range(8)]
-    assert shares == pytest.approx([0, 0, 0, 0, 0.1, 0.2, 0.3, 0.4], abs=0.02)
+    assert shares == pytest.approx([0, 0, 0, 0, 0.1, 0.2, 0.3, 0.4], abs=0.03)
     mean = np.dot([0.1, 0.2, 0.3, 0.4], [0.4, 0.5, 0.6, 0.7])
-    weighted = children(dataclasses_of(sampler, parents="weighted"), UNIT, trials)
+    weighted = children(changed(sampler, parents="weighted"), UNIT, trials, 100)
     assert np.abs(weighted - mean).max() < 0.001
-    crossed = np.round(children(dataclasses_of(sampler, parents="crossover"), UNIT, trials)[:2000], 3)
+    crossed = np.round(children(changed(sampler, parents="crossover"), UNIT, trials, 500), 3)
     kinds = [len(set(row)) for row in crossed.tolist()]
     assert set(kinds) == {1, 2} and set(np.unique(crossed)) <= {0.4, 0.5, 0.6, 0.7}
 
 
-def dataclasses_of(sampler, **changes):
+def changed(sampler, **changes):
     return Evolve(**{**sampler.model_dump(exclude_unset=True), **changes})
 
 
@@ -143,7 +143,7 @@ def test_running_and_failed_trials_are_no_parents_and_equal_ledgers_give_equal_c
 
 def test_a_small_grid_of_whole_numbers_is_left_for_another_point():
     space = parse_space({"layers": {"quniform": [1, 3, 1]}})
-    sampler = Evolve(start={"layers": 2}, gains={"layers": 0.3})
+    sampler = Evolve(start={"layers": 2}, gains={"layers": 0.1})
     made = {sampler.propose(space, 0, i)["layers"] for i in range(1, 40)}
     assert made == {1.0, 3.0}
     every = [ended(i, {"layers": i + 1.0}, 0.1) for i in range(3)]
@@ -283,9 +283,7 @@ def test_a_ledger_proposes_from_what_it_holds_and_again_the_same(tmp_path):
     settings, names, _ = proposal.proposed(ledger, 0)
     assert names == ["learning_rate"] and settings["validation_metric_type"] == "coco_voc"
     metrics = {"coco": {"map_50": 0.5, "map": 0.3}}
-    before = proposal.sampled(ledger, 1)
     ledger.end_trial(ledger.start_trial(0, settings, names), State.COMPLETED, best={"value": 0.5, "metrics": metrics})
-    assert proposal.sampled(ledger, 1) == before  # its one parent is the starting point, before and after
     other = {**settings, "learning_rate": 0.09}
     better = {"value": 0.6, "metrics": {"coco": {"map_50": 0.9, "map": 0.8}}}
     ledger.end_trial(ledger.start_trial(1, other, names), State.COMPLETED, best=better)

@@ -33,7 +33,7 @@ def png(evolution: Evolution) -> bytes:
 
         left, right, top, bottom = (panel[side] for side in ("left", "right", "top", "bottom"))
         pen.rectangle([at(left, top), at(right, bottom)], outline=_RULE)
-        _write(pen, (across + (left + right) / 2, down + top - 6), panel["title"], 10, _TEXT, "ms")
+        _write(pen, (across + (left + right) / 2, down + top - 9), panel["title"], 10, _TEXT, "ms")
         if i % ACROSS == 0:
             for y, text in zip((bottom, top), panel["fitness"], strict=True):
                 _write(pen, (across + left - 5, down + y), text, 9, _GREY, "rm")

@@ -65,15 +65,13 @@ def write_generations(ledger: str, csv: str | None, hyp: str | None) -> str:
     shared = Ledger(ledger)
     evolution = evolution_of(shared.experiment(), shared.trials())
     if evolution is None:
-        raise UserError(
-            f"{storage.redact(shared.url)}: --csv and --hyp are of sweeps that evolve, and this one does not"
-        )
+        raise UserError(f"{storage.redact(shared.url)}: --csv and --hyp are for a sweep that evolves, unlike this")
     for url, text in ((csv, evolution.csv()), (hyp, evolution.yaml())):
         if url:
             storage.write(url, text)
     best = evolution.best
     found = f"the best is trial {best.trial}, fitness {best.fitness:.4f}" if best else "there is no best yet"
-    return f"{len(evolution.rows)} generations, {evolution.without} trials without a fitness; {found}"
+    return f"generations: {len(evolution.rows)}; trials without a fitness: {evolution.without}; {found}"
 
 
 def watch_trials(ledger: str, every: float = 2.0, console: Console | None = None) -> None:

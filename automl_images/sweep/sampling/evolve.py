@@ -81,10 +81,14 @@ class Evolve(Sampler):
         ended = sum(t.succeeded for t in trials)
         there = [tuple(t.settings.get(name) for name in genes) for t in trials]
         child = start
-        for _ in range(_TRIES):
+        for tried in range(_TRIES):
             parent = self._parent(rng, genes, best) if best else start
-            child = (self._multiplied if self.form == "classic" else self._moved)(rng, genes, parent, ended)
-            if self.form == "classic" or tuple(child.values()) not in [*there, tuple(parent.values())]:
+            if self.form == "classic":
+                return self._multiplied(rng, genes, parent)
+            # wider with each try, so that whole numbers get to others
+            step = self.sigma * max(_LEAST, 1 / (1 + ended / _HALVED)) * (1 + tried / 10)
+            child = self._moved(rng, genes, parent, step)
+            if tuple(child.values()) not in [*there, tuple(parent.values())]:
                 break
         return child
 
@@ -122,9 +126,8 @@ class Evolve(Sampler):
         one, other = (known[int(i)] for i in rng.choice(len(known), 2, replace=False, p=weights))
         return {name: (one if rng.random() < 0.5 else other)[name] for name in genes}
 
-    def _moved(self, rng: np.random.Generator, genes: Branch, parent: Settings, ended: int) -> Settings:
+    def _moved(self, rng: np.random.Generator, genes: Branch, parent: Settings, step: float) -> Settings:
         """Return a child: some genes moved in their ranges from 0 to 1, reflected at the ends; at least one."""
-        step = self.sigma * max(_LEAST, 1 / (1 + ended / _HALVED))
         gains = np.array([self.gains.get(name, 1.0) for name in genes])
         moves = np.zeros(len(genes))
         while not moves.any():
@@ -136,9 +139,8 @@ class Evolve(Sampler):
             for (name, e), u, move in zip(genes.items(), moved, moves, strict=True)
         }
 
-    def _multiplied(self, rng: np.random.Generator, genes: Branch, parent: Settings, ended: int) -> Settings:
+    def _multiplied(self, rng: np.random.Generator, genes: Branch, parent: Settings) -> Settings:
         """Return a child as YOLOv5 makes it: factors that share one scale, 0.3 to 3; clipped, with five decimals."""
-        del ended  # its step does not shrink
         gains = np.array([self.gains.get(name, 1.0) for name in genes])
         factors = np.ones(len(genes))
         while (factors == 1).all():
