@@ -41,6 +41,7 @@ def spread(model):
     """Let a detector's scores depend on what it sees."""
     if hasattr(model.network, "roi_heads"):
         model.network.roi_heads.box_predictor.cls_score.weight.mul_(50)
+        model.network.rpn.head.cls_logits.weight.mul_(50)  # else rounding decides which of equal proposals are kept
     elif hasattr(model, "nms_iou_thresh"):  # YOLOv5
         for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)):
             norm.momentum = 1.0  # one batch's statistics, without which nothing of the picture gets through
