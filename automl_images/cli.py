@@ -17,11 +17,13 @@ from automl_images.annotations import findings, formats, read_records
 from automl_images.cli_data import AsJson, Settings, settings_of
 from automl_images.cli_data import app as data_commands
 from automl_images.cli_evaluate import app as evaluate_commands
+from automl_images.cli_models import app as models_commands
 from automl_images.cli_sweep import DETECTION, Task
 from automl_images.cli_sweep import app as sweep_commands
 from automl_images.errors import UserError
 from automl_images.faults import explained
 from automl_images.plain import read_yaml
+from automl_images.registry import resolve
 
 app = typer.Typer(
     add_completion=False,
@@ -33,6 +35,7 @@ app = typer.Typer(
 app.add_typer(data_commands)
 app.add_typer(evaluate_commands)
 app.add_typer(sweep_commands)
+app.add_typer(models_commands, name="models")
 
 
 def _print(result: Any, as_json: bool, line: str) -> None:
@@ -175,6 +178,7 @@ def train(
     model: Annotated[str | None, typer.Argument(help="The model folder to write.")] = None,
     task: Task = DETECTION,
     settings: Settings = [],  # noqa: B006 (Typer's way)
+    hyp: Annotated[str | None, typer.Option(help="A hyp file as YOLOv5 has it; --set goes before it.")] = None,
     pretrained: Annotated[
         bool | None, typer.Option(help="Published weights; not given: if the model has some.")
     ] = None,
@@ -193,9 +197,8 @@ def train(
     if not (training and validation and model):
         raise UserError("train: give TRAINING, VALIDATION and MODEL, or a --lane")
     start = {"pretrained": pretrained, "source": weights}
-    result = step.train_once(
-        task, training, validation, model, settings=settings_of(settings), weights=start, seed=seed
-    )
+    given = {"hyp": hyp, **settings_of(settings)} if hyp else settings_of(settings)
+    result = step.train_once(task, training, validation, model, settings=given, weights=start, seed=seed)
     print(json.dumps(result))
 
 
@@ -205,14 +208,16 @@ def select(
     run: Annotated[str | None, typer.Option(help="The submission whose iterations count; null: all trials.")] = None,
     report: Annotated[str | None, typer.Option(help="Write the leaderboard there (HTML).")] = None,
     title: Annotated[str | None, typer.Option(help="The leaderboard's heading.")] = None,
+    evolution: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Write evolve.csv, hyp_evolve.yaml and evolve.png there.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose the best trial of a sweep."""
-    from automl_images.steps.select import select_trial
+    from automl_images.steps import select as step
 
-    chosen = select_trial(ledger, run, report=report, title=title)
-    value = "unranked" if chosen["value"] is None else f"{chosen['metric']} {chosen['value']:.4f}"
-    _print(chosen, as_json, f"trial {chosen['trial']}: {value}: {chosen['model']}")
+    chosen = step.select_trial(ledger, run, report=report, title=title, evolution=evolution)
+    _print(chosen, as_json, f"{step.headline(chosen)}: {chosen['model']}")
 
 
 @app.command()
@@ -225,6 +230,9 @@ def register(
     ] = None,
     lineage: Annotated[str, typer.Option(help="Where the model comes from, a JSON object.")] = "{}",
     minimum: Annotated[float | None, typer.Option(help="Refuse a model whose primary metric is below this.")] = None,
+    promote: Annotated[
+        str, typer.Option(help="Champion: if_better (on the same test set), always or never.")
+    ] = "if_better",
     as_json: AsJson = False,
 ) -> None:
     """Register a model folder under a name and the next version."""
@@ -236,13 +244,13 @@ def register(
         figures = json.loads(sys.stdin.read() if source == "-" else storage.read_text(source))
     except (FileNotFoundError, ValueError):
         raise UserError(f"{source}: no metrics there that parse as JSON; give --metrics") from None
-    result = register_model(model, name, registry, figures, origin, minimum)
+    result = register_model(model, name, registry, figures, origin, minimum, promote)
     _print(result, as_json, f"{result['name']} version {result['version']}: {result['uri']}")
 
 
 @app.command()
 def serve(
-    model: Annotated[str, typer.Argument(help="A model folder, local or on a store that the cluster reaches.")],
+    model: Annotated[str, typer.Argument(help="A model folder that the cluster reaches, or REGISTRY/NAME@ALIAS.")],
     name: Annotated[str, typer.Argument(help="The name of the InferenceService.")],
     output: Annotated[str, typer.Argument(help="The folder to write the manifest and a request to.")],
     to: Annotated[str, typer.Option(help="manifest: write files; nothing is sent to a cluster.")] = "manifest",
@@ -256,12 +264,15 @@ def serve(
     if to != "manifest":
         raise UserError(f"--to {to}: this version writes a manifest; use --to manifest")
     limits = _object("--resources", resources) or None
+    model = resolve(model)
     print(json.dumps(serve_manifest(model, name, output, image=image, example=example, resources=limits), indent=1))
 
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="A model folder, or a model that export wrote (.onnx).")],
+    model: Annotated[
+        str, typer.Argument(help="A model folder, REGISTRY/NAME@ALIAS, or a model that export wrote (.onnx).")
+    ],
     images: Annotated[
         list[str], typer.Argument(help="Images, folders and .zip files of them, patterns (*, **); on any store.")
     ],
@@ -291,7 +302,7 @@ def predict(
     from automl_images.steps.predict import predict_images
 
     how = {"batch": batch, "on_error": on_error, "results": results, "coco": coco}
-    for found in predict_images(model, images, output, settings_of(settings), line=not as_json, **how):  # type: ignore[arg-type]
+    for found in predict_images(resolve(model), images, output, settings_of(settings), line=not as_json, **how):  # type: ignore[arg-type]
         print(json.dumps(found) if as_json else f"{found['filename']}: {found['line']}", flush=True)
 
 

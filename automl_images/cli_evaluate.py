@@ -9,6 +9,7 @@ import typer
 
 from automl_images.cli_data import AsJson
 from automl_images.errors import UserError
+from automl_images.registry import resolve
 from automl_images.tasks import get_task
 
 app = typer.Typer()
@@ -20,7 +21,9 @@ _RESULTS, _MADE = "With COCO results:", "With COCO results or masks:"
 def evaluate(
     model: Annotated[
         str,
-        typer.Argument(help="A model folder, COCO results (.json), or a folder of masks made elsewhere."),
+        typer.Argument(
+            help="A model folder, REGISTRY/NAME@ALIAS, COCO results (.json), or a folder of masks made elsewhere."
+        ),
     ],
     data: Annotated[
         str, typer.Argument(help="Records (JSONL); with predictions annotations of any format that convert reads.")
@@ -89,5 +92,5 @@ def evaluate(
     else:
         from automl_images.steps.evaluate import evaluate_model
 
-        result = evaluate_model(model, data, output, title=title, keep_thresholds=keep_thresholds)
+        result = evaluate_model(resolve(model), data, output, title=title, keep_thresholds=keep_thresholds)
     print(json.dumps(result, indent=1) if as_json else "\n".join([*summary_lines(result), *lines]))

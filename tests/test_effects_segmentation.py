@@ -15,6 +15,7 @@ from automl_images.data.segmentation import as_lists
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve, without_effect
 from automl_images.steps.hyperparameters import list_hyperparameters
+from automl_images.sweep.space import check_space, parse_space
 from automl_images.training import segmentation
 from automl_images.training.job import Compute, Job
 from automl_images.training.machine import Machine
@@ -144,6 +145,17 @@ def test_one_image_at_a_time_is_scored_whole_and_more_in_crops(run, monkeypatch)
     assert figures[1]["value"] == figures[2]["value"] == figures[3]["value"] != figures[0]["value"]
 
 
+def test_trials_are_scored_on_the_same_pixels():
+    space = parse_space({"crop_size": {"choice": [240, 320]}})
+    check_space(TASK, space, {}, False)
+    for fixed, profile in (({"validation_batch_size": 2}, "azure"), ({}, "sagemaker")):
+        with pytest.raises(UserError, match=r"^sweep.space.crop_size: with validation_batch_size \d+ trials"):
+            check_space(TASK, space, fixed, False, profile)
+    check_space(TASK, parse_space({"learning_rate": {"uniform": [0.1, 0.2]}}), {}, False, "sagemaker")
+    with pytest.raises(UserError, match="validation_batch_size: must be one for the whole sweep"):
+        check_space(TASK, parse_space({"validation_batch_size": {"choice": [1, 2]}}), {}, False)
+
+
 def test_counts_that_are_given_are_checked(run):
     assert run(num_classes=3, num_training_samples=8, number_of_epochs=1).fitted.best
     for name, wrong, right in (("num_classes", 4, 3), ("num_training_samples", 7, 8)):
@@ -241,7 +253,10 @@ WHERE = {
         crops.test_training_crops_depend_on_seed_epoch_and_index_alone_and_half_are_mirrored,
         models.test_predictions_are_the_likeliest_at_an_images_own_size_seen_at_the_base_size,
     ],
-    "crop_size": [test_the_crop_is_rounded_up_and_both_sizes_reach_what_is_trained_on],
+    "crop_size": [
+        test_trials_are_scored_on_the_same_pixels,
+        test_the_crop_is_rounded_up_and_both_sizes_reach_what_is_trained_on,
+    ],
     "gamma": [test_rmsprop_has_a_decay_and_a_momentum_by_sagemakers_names_too],
     "gamma2": [test_rmsprop_has_a_decay_and_a_momentum_by_sagemakers_names_too],
     "syncbn": [test_syncbn_normalises_over_all_gpus],

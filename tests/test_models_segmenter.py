@@ -114,6 +114,8 @@ def test_scores_that_are_no_numbers_are_refused():
     model.network["classifier"][4].bias.data[1] = torch.nan
     with pytest.raises(UserError, match="the model's scores are not numbers: its training diverged"):
         model.predict([noise(3, 24, 24)])
+    with pytest.raises(UserError, match="the model's scores are not numbers"):
+        model.logits(noise(1, 3, 24, 24))
 
 
 @pytest.fixture

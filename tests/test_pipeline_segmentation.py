@@ -6,13 +6,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import fsspec
 import pytest
 import yaml
 from PIL import Image
 
 from automl_images.models import folder as model_folder
 from automl_images.serving.requests import answer
+from pipelines import submit
+from pipelines.experiment import Experiment
+from pipelines.mounts import mounts
+from tests.helpers.masks import lay, plain
 from tests.helpers.segments import drawn
 
 TASK = "image-semantic-segmentation"
@@ -75,6 +81,28 @@ def test_masks_become_a_registered_model_that_answers(workplace):
 
     (predicted,) = answer(load_model(found["model"], device="cpu"), request)["predictions"]
     assert predicted["classes"] == classes and predicted["regions"][0]["rle"]["size"]
+
+
+def test_the_folders_of_masks_beside_images_are_mounted_with_their_label_map(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    masks = {"train_annotation/a.png": plain(1), "classes.txt": "a\nb\n"}
+    lay(tmp_path / "x", "train/a.png", **masks)
+    experiment = Experiment.model_validate({"name": "m", "task": TASK, "data": {"training": {"source": "x/train"}}})
+    assert mounts(experiment, "runs") == [f"{tmp_path}/runs:{tmp_path}/runs", f"{tmp_path}/x:{tmp_path}/x:ro"]
+
+
+def test_kubeflow_takes_no_records_of_masks_from_an_earlier_run(monkeypatch):
+    """They may lie beside the source, where its listing does not see them change."""
+    given = []
+    kubeflow = SimpleNamespace(
+        upload=lambda package, name: given.append("convert" in package.read_text()),
+        start=lambda uploaded, name, run, params, account: given.append(params["digest"]),
+    )
+    monkeypatch.setattr(submit, "_running", lambda *_: [])
+    fsspec.filesystem("memory").pipe_file("/cells/train/a.png", b"1")
+    data = {"training": {"source": "memory://cells/train"}}
+    submit.submit(Experiment.model_validate({"name": "m", "task": TASK, "data": data}), kubeflow)
+    assert given == [True, ""]
 
 
 def _log(found, step):

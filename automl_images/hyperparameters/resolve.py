@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from automl_images.errors import UserError
@@ -61,3 +61,15 @@ def without_effect(settings: Mapping[str, Any], given: Mapping[str, Any]) -> lis
     """Return a line for each given setting that the other settings leave without effect."""
     rows = (find(name, settings["model_name"]) for name in given if name != "model_name" and given[name] is not None)
     return [line for row in rows for line in row.without_effect(settings)]
+
+
+def in_one_line(lines: Iterable[str]) -> list[str]:
+    """Return the lines of :func:`without_effect` with one for all settings that have the same reason."""
+    names: dict[str, list[str]] = {}
+    for line in lines:
+        name, marked, why = line.partition(" has no effect")
+        names.setdefault(why if marked else line, []).append(name)
+    return [
+        each[0] if each[0] == why else f"{', '.join(each)} {'has' if len(each) == 1 else 'have'} no effect{why}"
+        for why, each in names.items()
+    ]

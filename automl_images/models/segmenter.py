@@ -81,7 +81,11 @@ class Segmenter(Freezable):
         return {"loss": entropy("classifier", "out"), "auxiliary": AUXILIARY * entropy("aux_classifier", "aux")}
 
     def logits(self, images: Tensor) -> Tensor:
-        """Return the scores of each class, float32 [n, classes, h, w], of images as :meth:`losses` takes them."""
+        """Return the scores of each class, float32 [n, classes, h, w], of images as :meth:`losses` takes them.
+
+        Raises:
+            UserError: the scores are not finite.
+        """
         return F.interpolate(self._coarse(images), images.shape[-2:], mode="bilinear")
 
     @torch.no_grad()
@@ -107,7 +111,10 @@ class Segmenter(Freezable):
         return [found[i] for i in range(len(images))]
 
     def _coarse(self, images: Tensor) -> Tensor:
-        return self.network["classifier"](self.network["backbone"](self._input(images))["out"]).float()
+        scores = self.network["classifier"](self.network["backbone"](self._input(images))["out"]).float()
+        if not torch.isfinite(scores).all():
+            raise UserError("the model's scores are not numbers: its training diverged; lower learning_rate")
+        return scores
 
     def _input(self, images: Tensor) -> Tensor:
         return (images.float() - 255 * self.mean) / (255 * self.std)
@@ -118,8 +125,6 @@ def _likeliest(scores: Tensor, size: Sequence[int]) -> Tensor:
 
     They are scaled to the size a few classes at a time, so that an image of many pixels fills no memory.
     """
-    if not torch.isfinite(scores).all():
-        raise UserError("the model's scores are not numbers: its training diverged; lower learning_rate")
     height, width = size
     together = max(1, _PIXELS // (height * width))
     best, place = None, torch.zeros(height, width, dtype=torch.uint8, device=scores.device)

@@ -71,9 +71,9 @@ class YoloV5(Detector):
         """Fit the anchors to the training objects where that is asked for or needed; see :class:`Detector`."""
         if not self.has_anchors:
             return ""
-        anchors, said = fitted(self.network.head, shapes() * self.size, self.settings)
+        anchors, note = fitted(self.network.head, shapes() * self.size, self.settings)
         self.network.head.anchors.copy_(anchors)
-        return said
+        return note
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Return the parts of the loss; see :class:`Detector`.

@@ -65,16 +65,16 @@ class AnchorLoss:
             wanted = torch.zeros_like(level[..., 4])
             if len(found.label):
                 place = (found.image, found.anchor, found.row, found.column)
-                said = level[place]
-                values = said[:, :4].sigmoid()
+                output = level[place]
+                values = output[:, :4].sigmoid()
                 predicted = torch.cat([centres(values[:, :2]), sizes(values[:, 2:], own[found.anchor])], 1)
                 iou = complete_iou(predicted, found.box)
                 box = box + (1 - iou).mean()
                 flat = wanted.view(-1)
                 # of several objects at one place, the one that is found best says what it should
                 flat.scatter_reduce_(0, _flat(place, wanted.shape), iou.detach().clamp(0, 1), "amax")
-                one = F.one_hot(found.label, classes).to(said.dtype)
-                right = right + self._cross_entropy(said[:, 5:], one, self.cls_pw)
+                one = F.one_hot(found.label, classes).to(output.dtype)
+                right = right + self._cross_entropy(output[:, 5:], one, self.cls_pw)
             objectness = objectness + balance * self._cross_entropy(level[..., 4], wanted, self.obj_pw)
         images = len(levels[0])
         gains = self.box, self.obj * (self.size / 640) ** 2, self.cls * classes / 80
@@ -83,8 +83,8 @@ class AnchorLoss:
     def _cross_entropy(self, logits: Tensor, wanted: Tensor, positive: float) -> Tensor:
         """Return the mean binary cross-entropy; with ``fl_gamma`` what is nearly right already weighs less.
 
-        The focal factor is ``|wanted - said| ** gamma``, Lin's for hard targets. Its balance alpha is left out: that is
-        what the weight of positives is for.
+        The focal factor is ``|wanted - predicted| ** gamma``, Lin's for hard targets. Its balance alpha is left out:
+        that is what the weight of positives is for.
         """
         each = F.binary_cross_entropy_with_logits(
             logits, wanted, pos_weight=logits.new_tensor(positive), reduction="none"

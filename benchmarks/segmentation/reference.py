@@ -1,8 +1,12 @@
-"""torchvision's segmentation reference, reduced to its recipe: scaled, mirrored, cropped, SGD, poly, float32."""
+"""torchvision's segmentation reference, reduced to its recipe: scaled, mirrored, cropped, SGD, poly, float32.
+
+At the end it evaluates and writes a checkpoint, once, as we do; the recipe does so after each epoch.
+"""
 
 from __future__ import annotations
 
 import random
+import tempfile
 import time
 from collections.abc import Sequence
 
@@ -10,7 +14,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import InterpolationMode, hflip, normalize, pad, pil_to_tensor, resize
 
@@ -18,6 +22,7 @@ from automl_images.annotations import Record
 from benchmarks.classification.stopwatch import DEVICE, ON_GPU, synchronize
 
 IGNORE, AUXILIARY = 255, 0.5
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Pictures(Dataset):
@@ -44,12 +49,36 @@ class Pictures(Dataset):
         left, top = (random.randint(0, length - self.side) for length in image.size)
         corners = left, top, left + self.side, top + self.side
         pixels = pil_to_tensor(image.crop(corners)).float() / 255
-        pixels = normalize(pixels, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+        pixels = normalize(pixels, mean=MEAN, std=DEVIATION)
         return pixels, pil_to_tensor(mask.crop(corners))[0].long()
 
 
+@torch.inference_mode()
+def evaluate(model: nn.Module, records: Sequence[Record], classes: int, base: int) -> float:
+    """Return the mean IoU on whole images, their shorter side scaled to ``base``."""
+    matrix = torch.zeros(classes**2, dtype=torch.int64)
+    for record in records:
+        with Image.open(record.image_url) as file, Image.open(record.label.mask_url) as mask:
+            image = pil_to_tensor(resize(file.convert("RGB"), [base], antialias=True)).float() / 255
+            truth = pil_to_tensor(resize(mask, [base], interpolation=InterpolationMode.NEAREST))[0].long()
+        image = normalize(image, mean=MEAN, std=DEVIATION).to(DEVICE)
+        found, counted = model(image[None])["out"].argmax(1)[0].cpu(), truth != IGNORE
+        matrix += torch.bincount(truth[counted] * classes + found[counted], minlength=classes**2)
+    matrix = matrix.view(classes, classes)
+    right = matrix.diag()
+    return float((right / (matrix.sum(0) + matrix.sum(1) - right)).nanmean())
+
+
 def train(
-    records: Sequence[Record], classes: int, network: str, epochs: int, batch: int, workers: int, base: int, side: int
+    records: Sequence[Record],
+    scored: Sequence[Record],
+    classes: int,
+    network: str,
+    epochs: int,
+    batch: int,
+    workers: int,
+    base: int,
+    side: int,
 ) -> float:
     """Train a network of torchvision's from fresh weights, and return the seconds."""
     begun = time.perf_counter()
@@ -76,5 +105,8 @@ def train(
             loss.backward()
             optimizer.step()
             schedule.step()
+    evaluate(model.eval(), scored, classes, base)
+    with tempfile.TemporaryFile() as file:
+        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
     synchronize()
     return time.perf_counter() - begun

@@ -38,6 +38,7 @@ class Mask(Label):
     kind = "mask"
     title = "a mask"
     counted = "regions"
+    has_files = True
     least = 1
     counts = ("unknown_values", "fixed_sizes", "repeated_images", "contradicted_images", "skipped_images")
     flaws = (
