@@ -14,7 +14,7 @@ import typer
 
 from automl_images import __version__, storage
 from automl_images.annotations import findings, formats, read_records
-from automl_images.cli_data import AsJson
+from automl_images.cli_data import AsJson, Settings, settings_of
 from automl_images.cli_data import app as data_commands
 from automl_images.cli_evaluate import app as evaluate_commands
 from automl_images.cli_models import app as models_commands
@@ -37,21 +37,9 @@ app.add_typer(evaluate_commands)
 app.add_typer(sweep_commands)
 app.add_typer(models_commands, name="models")
 
-Settings = Annotated[list[str], typer.Option("--set", help="A hyperparameter, NAME=VALUE; may be repeated.")]
-
 
 def _print(result: Any, as_json: bool, line: str) -> None:
     print(json.dumps(result, indent=1) if as_json else line)
-
-
-def _settings(given: list[str]) -> dict[str, Any]:
-    settings = {}
-    for item in given:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise UserError(f"--set {item}: write NAME=VALUE, such as learning_rate=0.01")
-        settings[name.strip()] = read_yaml(value, f"--set {name}")
-    return settings
 
 
 def _object(option: str, text: str) -> dict[str, Any]:
@@ -190,6 +178,7 @@ def train(
     model: Annotated[str | None, typer.Argument(help="The model folder to write.")] = None,
     task: Task = DETECTION,
     settings: Settings = [],  # noqa: B006 (Typer's way)
+    hyp: Annotated[str | None, typer.Option(help="A hyp file as YOLOv5 has it; --set goes before it.")] = None,
     pretrained: Annotated[
         bool | None, typer.Option(help="Published weights; not given: if the model has some.")
     ] = None,
@@ -208,7 +197,8 @@ def train(
     if not (training and validation and model):
         raise UserError("train: give TRAINING, VALIDATION and MODEL, or a --lane")
     start = {"pretrained": pretrained, "source": weights}
-    result = step.train_once(task, training, validation, model, settings=_settings(settings), weights=start, seed=seed)
+    given = {"hyp": hyp, **settings_of(settings)} if hyp else settings_of(settings)
+    result = step.train_once(task, training, validation, model, settings=given, weights=start, seed=seed)
     print(json.dumps(result))
 
 
@@ -218,14 +208,16 @@ def select(
     run: Annotated[str | None, typer.Option(help="The submission whose iterations count; null: all trials.")] = None,
     report: Annotated[str | None, typer.Option(help="Write the leaderboard there (HTML).")] = None,
     title: Annotated[str | None, typer.Option(help="The leaderboard's heading.")] = None,
+    evolution: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Write evolve.csv, hyp_evolve.yaml and evolve.png there.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose the best trial of a sweep."""
-    from automl_images.steps.select import select_trial
+    from automl_images.steps import select as step
 
-    chosen = select_trial(ledger, run, report=report, title=title)
-    value = "unranked" if chosen["value"] is None else f"{chosen['metric']} {chosen['value']:.4f}"
-    _print(chosen, as_json, f"trial {chosen['trial']}: {value}: {chosen['model']}")
+    chosen = step.select_trial(ledger, run, report=report, title=title, evolution=evolution)
+    _print(chosen, as_json, f"{step.headline(chosen)}: {chosen['model']}")
 
 
 @app.command()
@@ -278,20 +270,40 @@ def serve(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="A model folder, or REGISTRY/NAME@ALIAS.")],
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
-    output: Annotated[Path | None, typer.Option(help="Draw predictions: a file for one image, else a folder.")] = None,
+    model: Annotated[
+        str, typer.Argument(help="A model folder, REGISTRY/NAME@ALIAS, or a model that export wrote (.onnx).")
+    ],
+    images: Annotated[
+        list[str], typer.Argument(help="Images, folders and .zip files of them, patterns (*, **); on any store.")
+    ],
+    output: Annotated[
+        str | None, typer.Option("--draw", "--output", help="Draw predictions: a file for one image, else a folder.")
+    ] = None,
     settings: Settings = [],  # noqa: B006
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Images at once, fewer large ones; not given: validation_batch_size.")
+    ] = None,
+    on_error: Annotated[
+        str, typer.Option(help="skip: leave out what does not open, exit with 2 at the end; fail: at the first.")
+    ] = "skip",
+    results: Annotated[
+        str | None, typer.Option("--coco-results", help="Write finds of all scores there, as evaluate reads them.")
+    ] = None,
+    coco: Annotated[
+        str | None, typer.Option(help="The COCO file whose ids results have; not given: names of files and classes.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Predict images; print JSON, one line an image.
+    """Predict images; print a line an image, or JSON.
 
     Of a detector's finds those count with a score above that of the best F1 on validation, over all classes, which the
     model folder knows; --set box_score_thresh=0.5 is another one. An endpoint goes by box_score_thresh alone.
     """
     from automl_images.steps.predict import predict_images
 
-    for line in predict_images(resolve(model), images, output, _settings(settings)):
-        print(json.dumps(line))
+    how = {"batch": batch, "on_error": on_error, "results": results, "coco": coco}
+    for found in predict_images(resolve(model), images, output, settings_of(settings), line=not as_json, **how):  # type: ignore[arg-type]
+        print(json.dumps(found) if as_json else f"{found['filename']}: {found['line']}", flush=True)
 
 
 @app.command()

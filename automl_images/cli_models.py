@@ -44,8 +44,10 @@ def show(address: Address, as_json: AsJson = False) -> None:
     if version:
         _show_version(opened.get(name, version), as_json)
         return
-    whole = opened.get(name) and [v for v in opened.versions(name) if v["state"] == READY]
-    unfinished = len(opened.versions(name)) - len(whole)
+    opened.get(name)  # refuses a name that is not there
+    every = opened.versions(name)
+    whole = [v for v in every if v["state"] == READY]
+    unfinished = len(every) - len(whole)
     aliases, moves = opened.aliases(name), opened.moves(name)
     if as_json:
         told = {"name": name, "aliases": aliases, "versions": whole, "unfinished": unfinished, "moves": moves}

@@ -56,10 +56,17 @@ def sweep_watch(
 
 
 @sweep.command("show")
-def sweep_show(ledger: LedgerAddress, as_json: AsJson = False) -> None:
-    """Print a sweep's trials, once."""
-    from automl_images.steps.watch import read_trials, show_trials
+def sweep_show(
+    ledger: LedgerAddress,
+    as_json: AsJson = False,
+    csv: Annotated[str | None, typer.Option(metavar="FILE", help="Of an evolution: write its evolve.csv.")] = None,
+    hyp: Annotated[str | None, typer.Option(metavar="FILE", help="Of an evolution: write its hyp_evolve.yaml.")] = None,
+) -> None:
+    """Print a sweep's trials, once; or write what an evolution came to so far."""
+    from automl_images.steps import watch
 
+    if csv or hyp:
+        return print(watch.write_generations(ledger, csv, hyp))
     if as_json:
-        return print(json.dumps(read_trials(ledger), indent=1))
-    show_trials(ledger)
+        return print(json.dumps(watch.read_trials(ledger), indent=1))
+    watch.show_trials(ledger)

@@ -12,13 +12,16 @@ from automl_images.errors import UserError, nearest
 from automl_images.plain import check_plain
 from automl_images.sweep.canonical import canonical_settings, canonical_space
 from automl_images.sweep.curated import AUTO
+from automl_images.sweep.hyp import with_hyp
 from automl_images.sweep.sampling import Sampling, as_written
+from automl_images.sweep.sampling.evolve import Evolve
 from automl_images.sweep.sampling.independent import Random
 from automl_images.sweep.schema import Block, Real, Whole, given
 from automl_images.sweep.space import parse_space
 from automl_images.sweep.termination import Rule, Unstopped
 
 MOST_LANES = 100
+GENERATIONS = 300
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -106,7 +109,7 @@ class Sweep(Block):
     """The search over hyperparameters; one iteration without a space is a single training."""
 
     sampling: Sampling = Random()
-    iterations: Whole = Field(1, ge=1, le=1000)
+    iterations: Whole = Field(1, ge=1, le=1000, description=f"Trials; evolve has {GENERATIONS} if none are given.")
     max_concurrent_iterations: Whole | None = Field(None, ge=1, le=100, description="null: all at once, 100 at most.")
     lanes: Literal["concurrent", "per_trial"] = Field(
         "concurrent", description="concurrent: a pod for each that runs at once; per_trial: a pod for each trial."
@@ -125,6 +128,12 @@ class Sweep(Block):
         if space != AUTO:
             parse_space(space)
         return space
+
+    @model_validator(mode="after")
+    def _generations(self) -> Self:
+        if isinstance(self.sampling, Evolve) and "iterations" not in self.model_fields_set:
+            self.iterations = GENERATIONS
+        return self
 
     @field_serializer("sampling")
     def _sampling(self, sampling: Any) -> Any:
@@ -203,7 +212,10 @@ class Experiment(Block):
     task: str
     data: Data | None = Field(None, description="null: the records are given by other means.")
     primary_metric: str | None = None
-    settings: dict[str, Any] = Field(default_factory=dict, description="Hyperparameters fixed for every trial.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Hyperparameters fixed for every trial; hyp: a file of them as YOLOv5 has it, or its address.",
+    )
     profile: Literal["azure", "sagemaker"] = Field("azure", description="Whose defaults hold for what is not set.")
     weights: Weights = Weights()
     sweep: Sweep = Sweep()
@@ -218,7 +230,7 @@ class Experiment(Block):
     @field_validator("settings", mode="after")
     @classmethod
     def _canonical(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        return canonical_settings(settings)
+        return canonical_settings(with_hyp(settings))
 
     @classmethod
     def read(cls, content: Mapping[str, Any] | Experiment) -> Self:

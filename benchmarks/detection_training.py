@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer images and rounds")
     options = parser.parse_args()
-    rounds, count = (2, 12) if options.quick else (7, 512 if ON_GPU else 32)
+    rounds, count = (2, 12) if options.quick else (7, 512) if ON_GPU else (5, 12)
     settings = resolve(
         TASK,
         {

@@ -171,6 +171,9 @@ def _summary(experiment: Experiment, runner: Runner, folder: Path, seconds: floa
     iterations = ledger.run(chosen["run"]).iterations
     boards = sorted((folder / "steps").glob("*/select/leaderboard"))
     leaderboard = str(shutil.copy(boards[-1], folder / "leaderboard.html"))
+    evolved = sorted((folder / "steps").glob("*/select/evolution"))
+    for file in evolved[-1].iterdir() if evolved else ():
+        shutil.copy(file, folder / file.name)
     looks = sorted((folder / "steps").glob("*/convert/report"))
     data_report = str(shutil.copy(looks[-1], folder / "data.html"))
     return {

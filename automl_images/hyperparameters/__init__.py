@@ -10,7 +10,7 @@ from automl_images.hyperparameters.catalogue import (
     inference_settings,
 )
 from automl_images.hyperparameters.hyperparameter import Hyperparameter
-from automl_images.hyperparameters.resolve import default_model, resolve, without_effect
+from automl_images.hyperparameters.resolve import default_model, in_one_line, resolve, without_effect
 
 __all__ = ["CATALOGUE", "Hyperparameter", "check_inference", "check_model", "default_model", "described", "find"]
-__all__ += ["hyperparameters", "inference_settings", "resolve", "without_effect"]
+__all__ += ["hyperparameters", "in_one_line", "inference_settings", "resolve", "without_effect"]

@@ -8,6 +8,7 @@ from automl_images import storage
 from automl_images.reports import trials as view
 from automl_images.reports.chart import Line, line_chart
 from automl_images.reports.draw import class_colours, css
+from automl_images.reports.evolution import HIGH, WIDE, Evolution, panels
 from automl_images.reports.html import render
 from automl_images.reports.importance import importance
 from automl_images.reports.parallel import evenly, parallel_chart
@@ -17,10 +18,19 @@ from automl_images.sweep.trial import State, Trial, ranked
 _COLOURED, _DRAWN = 10, 100
 
 
-def write_leaderboard(path_html: str, *, title: str, metric: str, trials: Sequence[Trial], best: int | None) -> None:
+def write_leaderboard(
+    path_html: str,
+    *,
+    title: str,
+    metric: str,
+    trials: Sequence[Trial],
+    best: int | None,
+    evolution: Evolution | None = None,
+) -> None:
     """Write a sweep's report: the best trial, learning curves, what the settings did, when trials ran, every trial.
 
-    It is written to any fsspec URL, of the ledger's trials in any order and state; ``best`` is the selected one.
+    It is written to any fsspec URL, of the ledger's trials in any order and state; ``best`` is the selected one, and
+    ``evolution`` what an evolving sweep came to.
     """
     order = ranked(trials)
     drawn = [t for t in order if view.evaluations(t)]
@@ -55,6 +65,9 @@ def write_leaderboard(path_html: str, *, title: str, metric: str, trials: Sequen
         parallel=parallel_chart(trials, metric, names, best) if sampled else None,
         shares=shares,
         no_shares=no_shares,
+        evolution=evolution,
+        genes=panels(evolution) if evolution else [],
+        panel_size=(WIDE, HIGH),
         timeline=timeline(trials, best),
         total=sum(view.seconds(t) or 0 for t in trials),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -13,15 +14,18 @@ from typing import Any
 from automl_images import contents, storage
 from automl_images.annotations import read_records
 from automl_images.annotations.labels import kind_of
+from automl_images.annotations.reachable import addresses
 from automl_images.annotations.record_file import line_of
 from automl_images.errors import UserError, say
 from automl_images.experiment import MOST_LANES, Experiment
-from automl_images.hyperparameters import default_model, described, resolve, without_effect
+from automl_images.hyperparameters import default_model, described, in_one_line, resolve, without_effect
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS, check_sizes, no_published_weights
 from automl_images.sweep.curated import AUTO, baseline, curated_space
 from automl_images.sweep.fingerprint import fingerprint, without_contents
+from automl_images.sweep.genes import evolution, of_another_head
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.sampling import as_written
+from automl_images.sweep.sampling.evolve import Evolve
 from automl_images.sweep.schema import given
 from automl_images.sweep.space import Branch, check_space, parse_space, points
 from automl_images.sweep.submission import Lane, Submission
@@ -43,21 +47,26 @@ def check_experiment(experiment: Experiment) -> dict[str, Any]:
     weights = _starting_weights(settings, experiment.weights.model_dump())
     space: Any = sweep.space
     first: dict[str, Any] | None = None
-    if space == AUTO or (sweep.iterations > 1 and not space):
+    sampler = sweep.sampling
+    if isinstance(sampler, Evolve):
+        if space == AUTO:
+            raise UserError("sweep.space: auto has choices, and evolve moves numbers; leave it out, or give a space")
+        sampler, settings, space = evolution(sampler, task.name, settings, space, profile)
+    elif space == AUTO or (sweep.iterations > 1 and not space):
         published_only = weights["pretrained"] and not weights["source"]
         space = curated_space(task.name, settings, WITHOUT_PUBLISHED_WEIGHTS if published_only else [])
         first = baseline(space)
     branches = parse_space(space)
-    sweep.sampling.points(branches)
+    sampler.points(branches)
     swept = {name for branch in branches for name in branch}
     if "model_name" not in swept:
         try:
-            lines = without_effect(resolve(task.name, settings, profile), settings)
+            complete = resolve(task.name, settings, profile)
+            lines = [*without_effect(complete, settings), *of_another_head(settings, complete)]
         except UserError as error:
             raise UserError(f"settings.{error}") from None
-        for line in lines:
-            if not any(name in line for name in swept):
-                say(f"note: settings: {line}")
+        for line in in_one_line(line for line in lines if swept.isdisjoint(re.findall(r"\w+", line))):
+            say(f"note: settings: {line}")
     check_space(task.name, branches, settings, conditional=isinstance(space, list), profile=profile)
     stopped = not isinstance(sweep.early_termination, Unstopped)
     if settings.get("validation_metric_type") == "none":
@@ -74,7 +83,7 @@ def check_experiment(experiment: Experiment) -> dict[str, Any]:
         "primary_metric": metric,
         "settings": settings,
         "weights": weights,
-        "sampling": as_written(sweep.sampling),
+        "sampling": as_written(sampler),
         "space": space or {},
         "baseline": first,
         "seed": sweep.seed,
@@ -148,7 +157,7 @@ def _check_counts(settings: Mapping[str, Any], training: str) -> None:
     if not given:
         return
     records = list(read_records(training))
-    classes = {name for record in records for name in record.label.names()}
+    classes = {name for record in records for name in record.label.known()}
     found = {"num_classes": len(classes), "num_training_samples": len(records)}
     for name, count in given.items():
         if count != found[name]:
@@ -239,12 +248,12 @@ def plan_sweep(
 
 
 def _data(training: str, validation: str) -> dict[str, str]:
-    """Return digests of the records, without what they say of the images' bytes, and of the images as they are now."""
+    """Return digests of the records, without what they say of the images' bytes, and of images and masks as now."""
     records, images = hashlib.sha256(), []
     for url in (training, validation):
         for record in read_records(url):
             records.update(line_of(dataclasses.replace(record, digest=None)).encode())
-            images.append(record.image_url)
+            images += [url for url in addresses(record) if not url.startswith(storage.INLINE)]
         records.update(b"\0")
     return {"digest": records.hexdigest(), "images": contents.digest(images)}
 

@@ -1,20 +1,30 @@
-"""select: the best trial by the primary metric, read from the ledger."""
+"""select: the best trial by the primary metric, or an evolution's fitness, read from the ledger."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automl_images import storage
-from automl_images.errors import UserError
+from automl_images.errors import UserError, say
 from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.sampling import evolving
 from automl_images.sweep.trial import ranked
+
+if TYPE_CHECKING:
+    from automl_images.reports.evolution import Evolution
 
 UNFINISHED = "another run has taken it over, or its machine was lost; submit again"
 
 
 def select_trial(
-    ledger: str, run: str | None = None, *, report: str | None = None, title: str | None = None
+    ledger: str,
+    run: str | None = None,
+    *,
+    report: str | None = None,
+    title: str | None = None,
+    evolution: str | None = None,
 ) -> dict[str, Any]:
     """Return the best trial of a sweep and the leaderboard.
 
@@ -22,10 +32,12 @@ def select_trial(
         ledger: the ledger's address.
         run: the submission; its iterations bound the trials that count. None: all of them.
         report, title: where to write the leaderboard as HTML (any fsspec URL), and its heading.
+        evolution: a folder for evolve.csv, hyp_evolve.yaml and evolve.png, if the sweep evolves (any fsspec URL).
 
     Returns:
         ``trial``, ``metric``, ``value``, ``epoch``, ``settings``, ``model`` (the address of its model folder), and
-        ``trials``, all of them, best first and those without a model last.
+        ``trials``, all of them, best first and those without a model last; of an evolution ``fitness`` too, which
+        decides.
 
     Raises:
         UserError: no trial has a model; the line says why each failed.
@@ -39,14 +51,29 @@ def select_trial(
     if not candidates:
         why = "; ".join(f"trial {t.index} {t.state}: {t.error or t.reason or UNFINISHED}" for t in trials)
         raise UserError(f"no trial of {storage.redact(shared.url)} has a model: {why or 'none has started'}")
+    experiment = shared.experiment()
+    sampler = evolving(experiment)
+    fitness = {t.index: f for t in candidates if sampler and (f := sampler.fitness_of(t)) is not None}
+    candidates.sort(key=lambda t: -fitness.get(t.index, -math.inf))  # stable: by the primary metric where none has one
     best, usable = candidates[0], {t.index for t in candidates}
     ordered = candidates + [t for t in trials if t.index not in usable]
-    figures = best.best or {"metric": shared.experiment()["primary_metric"], "value": None, "epoch": best.epochs}
+    figures = best.best or {"metric": experiment["primary_metric"], "value": None, "epoch": best.epochs}
+    evolved = None
+    if sampler:
+        from automl_images.reports.evolution import evolution_of
+
+        evolved = evolution_of(experiment, trials)
+        if evolved and evolved.without:
+            say(f"evolution: {evolved.without} of {len(trials)} trials have no fitness and are left out")
+        if evolved and evolution:
+            write_evolution(evolved, evolution)
     if report:
         from automl_images.reports.leaderboard import write_leaderboard
 
         heading = title or "Leaderboard"
-        write_leaderboard(report, title=heading, metric=figures["metric"], trials=ordered, best=best.index)
+        write_leaderboard(
+            report, title=heading, metric=figures["metric"], trials=ordered, best=best.index, evolution=evolved
+        )
     return {
         "trial": best.index,
         "metric": figures["metric"],
@@ -55,10 +82,21 @@ def select_trial(
         "settings": best.settings,
         "model": best.model,
         "trials": [t.to_json() for t in ordered],
+        **({"fitness": fitness.get(best.index)} if sampler else {}),
     }
+
+
+def write_evolution(evolution: Evolution, folder: str) -> None:
+    """Write an evolution's three files into a folder, on any store."""
+    from automl_images.reports.evolution_picture import png
+
+    storage.write(storage.join(folder, "evolve.csv"), evolution.csv())
+    storage.write(storage.join(folder, "hyp_evolve.yaml"), evolution.yaml())
+    storage.write(storage.join(folder, "evolve.png"), png(evolution))
 
 
 def headline(result: Mapping[str, Any]) -> str:
     """Return in a line what the step came to."""
     figure = "unranked" if result["value"] is None else f"{result['metric']} {result['value']:.4f}"
-    return f"trial {result['trial']}: {figure} at epoch {result['epoch']}"
+    chosen = f"; chosen by its fitness, {result['fitness']:.4f}" if result.get("fitness") is not None else ""
+    return f"trial {result['trial']}: {figure} at epoch {result['epoch']}{chosen}"

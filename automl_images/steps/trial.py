@@ -19,6 +19,7 @@ from automl_images.annotations import read_records
 from automl_images.environment import rank
 from automl_images.errors import DiskFullError, StoreError, UserError, explain_full_disk, first_line, say
 from automl_images.faults import explained
+from automl_images.hyperparameters import in_one_line
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS
 from automl_images.steps.interruption import die_at_once
 from automl_images.sweep import proposal
@@ -65,7 +66,7 @@ def run_trial(ledger: Ledger, run: str, trial: int, attempt: int | None = None) 
                 ledger.rewrite(started)
             where = "from its beginning" if started.resumed is None else f"after epoch {started.resumed}"
             say("starting" if started.attempt == 1 else f"resuming {where} (attempt {started.attempt})")
-            for note in notes:
+            for note in in_one_line(notes):
                 say(f"note: {note}")
             return _run(ledger, run, started, journal, checkpoint)
 

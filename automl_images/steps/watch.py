@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from automl_images import storage, store
+from automl_images.errors import UserError
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.submission import Submission
 from automl_images.sweep.trial import State, Trial, best_trial
@@ -47,6 +48,30 @@ def show_trials(ledger: str, console: Console | None = None) -> None:
     run, _ = newest_run(shared)
     table.total = run.iterations if run else None
     (console or _console()).print(table.render(shared.trials()))
+
+
+def write_generations(ledger: str, csv: str | None, hyp: str | None) -> str:
+    """Write an evolution's generations so far, and return a line on them.
+
+    Args:
+        ledger: the ledger's address; its trials may still run.
+        csv, hyp: where to write evolve.csv and hyp_evolve.yaml (any fsspec URL); None: not.
+
+    Raises:
+        UserError: there is no ledger, or its sweep does not evolve.
+    """
+    from automl_images.reports.evolution import evolution_of
+
+    shared = Ledger(ledger)
+    evolution = evolution_of(shared.experiment(), shared.trials())
+    if evolution is None:
+        raise UserError(f"{storage.redact(shared.url)}: --csv and --hyp are for a sweep that evolves, unlike this")
+    for url, text in ((csv, evolution.csv()), (hyp, evolution.yaml())):
+        if url:
+            storage.write(url, text)
+    best = evolution.best
+    found = f"the best is trial {best.trial}, fitness {best.fitness:.4f}" if best else "there is no best yet"
+    return f"generations: {len(evolution.rows)}; trials without a fitness: {evolution.without}; {found}"
 
 
 def watch_trials(ledger: str, every: float = 2.0, console: Console | None = None) -> None:

@@ -12,8 +12,9 @@ def select(
     trained: list[str],
     leaderboard: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
+    evolution: dsl.Output[dsl.Artifact],
 ) -> str:
-    """Choose the trial with the best primary metric, from the ledger.
+    """Choose the trial with the best primary metric, or an evolution's best fitness, from the ledger.
 
     Args:
         name: the experiment's name.
@@ -21,20 +22,26 @@ def select(
         trained: what the lanes returned; makes select wait for them.
         leaderboard: all trials, their curves and settings.
         metrics: the best trial's value of the primary metric.
+        evolution: a folder with evolve.csv, hyp_evolve.yaml and evolve.png; empty if the sweep does not evolve.
 
     Returns:
         The best trial as JSON: trial, metric, value, epoch, settings, model (the address of its model folder), ledger.
     """
     import json
+    from pathlib import Path
 
     from automl_images.steps.repeat import address, step
 
     described = json.loads(lanes[0])
     options = ["--run", described["run"], "--report", address(leaderboard), "--title", name]
+    options += ["--evolution", address(evolution)]
     with step("select", [described["ledger"], *options]):
         from automl_images.steps.select import select_trial
 
-        chosen = select_trial(described["ledger"], described["run"], report=leaderboard.path, title=name)
+        Path(evolution.path).mkdir(parents=True, exist_ok=True)
+        chosen = select_trial(
+            described["ledger"], described["run"], report=leaderboard.path, title=name, evolution=evolution.path
+        )
         if chosen["value"] is not None:
             metrics.log_metric(chosen["metric"], chosen["value"])
         states = [t["state"] for t in chosen.pop("trials")]
