@@ -12,7 +12,7 @@ from rich.table import Table
 
 from automl_images.cli_data import AsJson
 from automl_images.errors import UserError, redact
-from automl_images.registry import READY, Registry, open_registry, parse_address, pull, verify
+from automl_images.registry import READY, KubeflowRegistry, Registry, open_registry, parse_address, pull, verify
 from automl_images.registry.champion import figure
 
 app = typer.Typer(no_args_is_help=True, help="Look at a registry, move its aliases, pull its models.")
@@ -99,7 +99,7 @@ def pull_model(
     print(f"{name} version {told['version']}: {told['folder']}; {checked}{why}")
 
 
-def _summary(registry: Registry, name: str) -> dict[str, Any]:
+def _summary(registry: Registry | KubeflowRegistry, name: str) -> dict[str, Any]:
     aliases = registry.aliases(name)
     whole = {v["version"]: v for v in registry.versions(name) if v["state"] == READY}
     champion = whole.get(aliases.get("champion", -1))

@@ -39,6 +39,19 @@ PAUSE = 0.8  # seconds at most between two evaluations of a trial
 SETTINGS = {"model_name": "yolov5", "number_of_epochs": EVALUATIONS, "learning_rate": 0.01}
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
+# moto looks whether an object is there and writes it in two steps, a store in one
+_MOTO = """
+import sys, threading
+from moto.s3.responses import S3Response
+from moto.server import main
+lock, put = threading.Lock(), S3Response.put_object
+def put_object(self):
+    with lock:
+        return put(self)
+S3Response.put_object = put_object
+main(sys.argv[1:])
+"""
+
 
 def free_ports(count: int) -> list[int]:
     """Return ports of 127.0.0.1 that are free now."""
@@ -60,7 +73,7 @@ def s3_server(kind: str, folder: Path) -> Iterator[str]:
     ports = free_ports(8)
     url = f"http://127.0.0.1:{ports[0]}"
     if kind == "moto":
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(ports[0])]
+        command = [sys.executable, "-c", _MOTO, "-H", "127.0.0.1", "-p", str(ports[0])]
     else:
         names = [f"{part}.port{rpc}" for rpc in ("", ".grpc") for part in ("s3", "master", "volume", "filer")]
         options = {"dir": folder, "ip": "127.0.0.1", "master.volumeSizeLimitMB": 64, "volume.max": 20}

@@ -73,7 +73,7 @@ def race(url: str, folder: Path, processes: int) -> dict[str, float]:
     workers = [FORK.Process(target=_racer, args=(url, m, i, barrier, results)) for i, m in enumerate(models)]
     for worker in workers:
         worker.start()
-    told = dict(results.get(timeout=300) for _ in workers)
+    told = dict(results.get(timeout=1500) for _ in workers)
     for worker in workers:
         worker.join()
     seconds, registry = time.perf_counter() - started, Registry(url)

@@ -175,7 +175,11 @@ def test_the_layer_of_torch_holds_torch_and_cuda_alone():
     ("name", "has", "has_not"),
     [
         ("gpu", {"torch", "lightning", "timm", "scikit-learn", "s3fs"}, {"ultralytics", "kserve"}),
-        ("light", {"s3fs", "gcsfs", "adlfs"}, {"torch", "torchvision", "lightning", "timm", "ultralytics"}),
+        (
+            "light",
+            {"s3fs", "gcsfs", "adlfs", "model-registry"},
+            {"torch", "torchvision", "lightning", "timm", "ultralytics"},
+        ),
         ("serve", {"torch", "kserve"}, {"ultralytics"}),
     ],
 )

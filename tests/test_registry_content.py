@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from automl_images import storage
-from automl_images.annotations import OneClass, Record
+from automl_images.annotations import Mask, OneClass, Record
 from automl_images.annotations.identity import set_digest
 from automl_images.errors import UserError
 from automl_images.registry import Registry, parse_address, pull, resolve, verify
@@ -101,6 +101,14 @@ def test_a_set_is_the_same_wherever_it_lies_and_in_any_order():
     assert set_digest(made("/here")) == set_digest(reversed(made("s3://there")))
     others = [made("/here", "c"), made("/here")[:1], made("/here", digest=False), made("/there", digest=False)]
     assert len({set_digest(records) for records in [made("/here"), *others]}) == 5
+
+
+def test_masks_are_the_same_by_what_they_hold(tmp_path):
+    def made(name, content):
+        (tmp_path / name).write_bytes(content)
+        return [Record("a.png", Mask(str(tmp_path / name)), digest="0")]
+
+    assert set_digest(made("one", b"mask")) == set_digest(made("two", b"mask")) != set_digest(made("one", b"other"))
 
 
 @pytest.mark.parametrize(

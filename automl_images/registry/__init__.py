@@ -8,17 +8,18 @@ from automl_images import storage
 from automl_images.errors import UserError
 from automl_images.registry.content import pull, verify
 from automl_images.registry.embedded import READY, Registry
+from automl_images.registry.kubeflow import SCHEME, KubeflowRegistry
 
-__all__ = ["READY", "Registry", "open_registry", "parse_address", "pull", "resolve", "verify"]
+__all__ = ["READY", "KubeflowRegistry", "Registry", "open_registry", "parse_address", "pull", "resolve", "verify"]
 
 _ADDRESS = re.compile(
     r"(?P<registry>.+)/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:@(?P<alias>[^/@:]+)|:(?P<version>\d+))?"
 )
 
 
-def open_registry(url: str) -> Registry:
-    """Return the registry at an address: a folder on any store."""
-    return Registry(url)
+def open_registry(url: str) -> Registry | KubeflowRegistry:
+    """Return the registry at an address: a folder on any store, or ``kubeflow://HOST[:PORT]``."""
+    return KubeflowRegistry(url) if url.startswith(SCHEME) else Registry(url)
 
 
 def parse_address(address: str) -> tuple[str, str, str | None]:
@@ -42,7 +43,11 @@ def resolve(model: str) -> str:
         UserError: the registry has no such model, alias or version.
     """
     found = _ADDRESS.fullmatch(model.rstrip("/"))
-    if found is None or not (found["alias"] or found["version"]) or storage.exists(model):
+    if found is None or not (found["alias"] or found["version"]) or _there(model):
         return model
     registry, name, version = parse_address(model)
     return open_registry(registry).get(name, version or "latest")["uri"]
+
+
+def _there(model: str) -> bool:
+    return not model.startswith(SCHEME) and storage.exists(model)

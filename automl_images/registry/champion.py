@@ -6,8 +6,25 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from automl_images.errors import UserError
+
 PROMOTE = ("if_better", "always", "never")
 _MEASURE = ("digest", "iou_threshold", "metric_type")
+
+
+def check_promote(promote: str) -> None:
+    """Raise UserError for what is not one of ``PROMOTE``."""
+    if promote not in PROMOTE:
+        raise UserError(f"promote: is '{promote}'; use one of {', '.join(PROMOTE)}")
+
+
+def verdict(mine: Mapping[str, Any], champion: Mapping[str, Any] | None, promote: str) -> tuple[bool, str]:
+    """Return whether a version takes the champion's place (None: there is none), as ``promote`` has it, and why."""
+    if champion is not None and champion["version"] == mine["version"]:
+        return False, "it is the champion"
+    if promote != "if_better":
+        return promote == "always", f"asked to be champion {promote}"
+    return is_better(mine, champion, mine.get("metric") or "")
 
 
 def is_better(mine: Mapping[str, Any], champion: Mapping[str, Any] | None, metric: str) -> tuple[bool, str]:

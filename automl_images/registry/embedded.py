@@ -14,13 +14,13 @@ import json
 import re
 import socket
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from automl_images import storage
 from automl_images.errors import UserError
-from automl_images.registry.champion import PROMOTE, is_better
+from automl_images.registry.champion import check_promote, verdict
 from automl_images.registry.content import WEIGHTS, content_digest, copy, hashes
 
 READY = "ready"
@@ -65,8 +65,7 @@ class Registry:
                 cannot keep two writers apart and there is another one.
         """
         self._at(name)
-        if promote not in PROMOTE:
-            raise UserError(f"promote: is '{promote}'; use one of {', '.join(PROMOTE)}")
+        check_promote(promote)
         files = hashes(model)
         with self._alone(name):
             content = self._claim(name, files, metrics, lineage, metric)
@@ -99,15 +98,7 @@ class Registry:
         Raises:
             UserError: there is no such name, version or alias, or the version is not whole.
         """
-        whole = self._whole(name)
-        if not whole:
-            raise UserError(f"{storage.redact(self.url)}: has no model {name}")
-        aliases = {} if str(version).isdecimal() else self.aliases(name)
-        number = int(version) if str(version).isdecimal() else aliases.get(str(version))
-        if number not in whole:
-            also = f"; its aliases: {', '.join(sorted(aliases))}" if aliases else ""
-            raise UserError(f"{storage.redact(self.url)}: {name} has no '{version}'; its versions: {[*whole]}{also}")
-        return whole[number]
+        return chosen(self.url, name, version, self._whole(name), lambda: self.aliases(name))
 
     def moves(self, name: str) -> list[dict[str, Any]]:
         """Return every move of an alias, the oldest first: ``number, alias, version, before, by, at, note``."""
@@ -132,10 +123,7 @@ class Registry:
         Raises:
             UserError: there is no such version, the alias is none or moves by itself, or as :meth:`register`.
         """
-        if not _NAME.fullmatch(alias) or alias.isdecimal():
-            raise UserError(f"the alias '{alias}': use letters, digits, '.', '_' and '-', and not a number alone")
-        if alias == LATEST:
-            raise UserError(f"the alias '{LATEST}' is always the newest version; name another")
+        valid_alias(alias)
         number = self.get(name, version)["version"]
         with self._alone(name):
             return self._move(name, alias, number, lambda current: None if current == number else note)
@@ -144,23 +132,15 @@ class Registry:
         number = content["version"]
         if any(m["alias"] == CHAMPION and m["version"] == number for m in self.moves(name)):
             return "it was made champion before"
-        if promote == "never":
-            return "not asked to be champion"
-        reasons = ["asked to be champion always"]
+        why = ""
 
         def decide(current: int | None) -> str | None:
-            if current == number:
-                reasons.append("it is the champion")
-                return None
-            if promote == "always":
-                return reasons[-1]
-            champion = None if current is None else self._whole(name).get(current)
-            better, why = is_better(content, champion, content.get("metric") or "")
-            reasons.append(why)
+            nonlocal why
+            better, why = verdict(content, None if current is None else self._whole(name).get(current), promote)
             return why if better else None
 
         self._move(name, CHAMPION, number, decide)
-        return reasons[-1]
+        return why
 
     def _move(self, name: str, alias: str, number: int, decide: Callable[[int | None], str | None]) -> dict[str, Any]:
         """Point an alias at a version if ``decide``, given where it points, returns a note.
@@ -169,25 +149,17 @@ class Registry:
         """
         while True:
             moves, current = self.moves(name), self.aliases(name).get(alias)
-            following = moves[-1]["number"] + 1 if moves else 1
-            move = {"number": following, "alias": alias, "version": number, "before": current}
-            move |= {"by": _who(), "at": _now()}
             note = decide(current)
-            if note is None:
-                made = [m for m in moves if (m["alias"], m["version"]) == (alias, number)]
-                return made[-1] if made else {**move, "note": ""}
-            move["note"] = note
-            if storage.create(self._at(name, "moves", f"{following}.json"), json.dumps(move, indent=1)):
+            move = moved(moves, alias, number, current, note)
+            address = self._at(name, "moves", f"{move['number']}.json")
+            if note is None or storage.create(address, json.dumps(move, indent=1)):
                 return move
 
     def _whole(self, name: str) -> dict[int, dict[str, Any]]:
         return {c["version"]: c for c in self.versions(name) if c["state"] == READY}
 
     def _at(self, name: str, *parts: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise UserError(
-                f"the model name '{name}': use letters, digits, '.', '_' and '-', a letter or digit first, at most 128"
-            )
+        valid_name(name)
         return storage.join(self.url, name, *parts)
 
     def _numbered(self, name: str, kind: str) -> list[dict[str, Any]]:
@@ -210,7 +182,7 @@ class Registry:
             if same(content):
                 return content
         written = {"digest": weights, "content": whole, "files": dict(files), "metric": metric}
-        written |= {"metrics": dict(metrics), "lineage": dict(lineage), "created": _now()}
+        written |= {"metrics": dict(metrics), "lineage": dict(lineage), "created": now()}
         number = taken[-1]["version"] if taken else 0
         while True:
             number += 1
@@ -234,7 +206,7 @@ class Registry:
             yield
             return
         mine = uuid.uuid4().hex
-        storage.write(self._at(name, "writers", mine), json.dumps({"by": _who(), "at": _now()}))
+        storage.write(self._at(name, "writers", mine), json.dumps({"by": _who(), "at": now()}))
         try:
             if others := [w for w in storage.names(self._at(name, "writers")) if w != mine]:
                 raise UserError(
@@ -247,7 +219,58 @@ class Registry:
             storage.remove(self._at(name, "writers", mine))
 
 
-def _now() -> str:
+def valid_name(name: str) -> None:
+    """Raise UserError for what cannot be a model's name."""
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"the model name '{name}': use letters, digits, '.', '_' and '-', a letter or digit first, at most 128"
+        )
+
+
+def valid_alias(alias: str) -> None:
+    """Raise UserError for what cannot be an alias, or moves by itself."""
+    if not _NAME.fullmatch(alias) or alias.isdecimal():
+        raise UserError(f"the alias '{alias}': use letters, digits, '.', '_' and '-', and not a number alone")
+    if alias == LATEST:
+        raise UserError(f"the alias '{LATEST}' is always the newest version; name another")
+
+
+def chosen(
+    url: str,
+    name: str,
+    version: int | str,
+    whole: Mapping[int, dict[str, Any]],
+    aliases: Callable[[], Mapping[str, int]],
+) -> dict[str, Any]:
+    """Return the version of a number or an alias, of those of a name that are whole.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not whole:
+        raise UserError(f"{storage.redact(url)}: has no model {name}")
+    known = {} if str(version).isdecimal() else aliases()
+    number = int(version) if str(version).isdecimal() else known.get(str(version), 0)
+    if number not in whole:
+        also = f"; its aliases: {', '.join(sorted(known))}" if known else ""
+        raise UserError(f"{storage.redact(url)}: {name} has no '{version}'; its versions: {[*whole]}{also}")
+    return whole[number]
+
+
+def moved(
+    moves: Sequence[dict[str, Any]], alias: str, version: int, before: int | None, note: str | None
+) -> dict[str, Any]:
+    """Return the next move of an alias to a version; without a note the last one there was, if there was one."""
+    made = [m for m in moves if (m["alias"], m["version"]) == (alias, version)]
+    if note is None and made:
+        return made[-1]
+    number = moves[-1]["number"] + 1 if moves else 1
+    move = {"number": number, "alias": alias, "version": version, "before": before}
+    return {**move, "by": _who(), "at": now(), "note": note or ""}
+
+
+def now() -> str:
+    """Return the time, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
