@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from automl_images.errors import UserError, nearest
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # what timm's augreg ViTs were trained with
@@ -23,6 +25,7 @@ class Architecture:
     groups: tuple[tuple[str, ...], ...]  # what layers_to_freeze counts, first layers first: modules and parameters
     weights: str | None = None  # the library's name of published weights; None: none that load without pickle
     weights_prefix: str = "network."  # what comes before a published tensor's name in our state_dict
+    backbone_weights: str | None = None  # weights of the backbone alone that may be had in their place
     frozen_norms: bool = False  # its builder takes `frozen_norms`: batch norms keep the statistics that they got
     packages: tuple[str, ...] = ()  # what a model folder's requirements pin beside torch and torchvision
     settings: tuple[str, ...] = ()  # the hyperparameters that it has beside its family's
@@ -31,11 +34,16 @@ class Architecture:
     multiple: int = 1  # of which both must be multiples
     one_size: bool = False  # it takes images of the size that it was built for alone
     channels_last: bool = True  # that memory layout may make it faster
+    # which of torch's exporters to ONNX writes it rightly, "trace" or "dynamo"; None: neither. A wrong one may write a
+    # graph that runs and is wrong.
+    exporter: str | None = "trace"
     head: tuple[str, ...] = ("fc",)  # the layers in the library's network that depend on the classes
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET  # of each channel, in [0, 1]: mean, deviation
     # up to this side in pixels a training batch of one image is doubled, or a batch norm would see a single value a
     # channel, from which it cannot learn statistics
     doubled_to: float = 0
+    # by the setting `head` of a model that has several, what of this row is other there
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def _numbered(prefix: str, numbers: range) -> tuple[tuple[str, ...], ...]:
@@ -126,6 +134,36 @@ def _mask_rcnn(depth: int, coco: str | None = None) -> Architecture:
     return _detector(name, f"resnet{depth}", "mask_rcnn", heads, coco, family="instances")
 
 
+def _segmenter(kind: str, depth: int, head: tuple[str, ...], coco: str | None = None, **more: Any) -> Architecture:
+    """Return the row of a segmentation network on a dilated ResNet; ``coco`` are weights of the whole."""
+    backbone = f"ResNet{depth}_Weights.IMAGENET1K_V1"
+    return Architecture(
+        f"{kind}_resnet{depth}",
+        "segmentation",
+        "automl_images.models.segmenter:Segmenter",
+        "torchvision",
+        f"resnet{depth}",
+        _stages("network.backbone", 4),
+        weights=coco or backbone,
+        weights_prefix="network." if coco else "network.backbone.",
+        backbone_weights=backbone if coco else None,
+        settings=("pretrained_weights",) if coco else (),
+        head=head,
+        **more,
+    )
+
+
+def _segmenters(depth: int) -> tuple[Architecture, ...]:
+    """Return the rows of all segmentation networks of a depth; two of them normalise means over a whole image."""
+    name, coco = f"ResNet{depth}", "Weights.COCO_WITH_VOC_LABELS_V1"
+    auxiliary = "aux_classifier.4"
+    return (
+        _segmenter("fcn", depth, ("classifier.4", auxiliary), f"FCN_{name}_{coco}"),
+        _segmenter("psp", depth, ("classifier.5", auxiliary), doubled_to=math.inf),
+        _segmenter("deeplab", depth, ("classifier.4", auxiliary), f"DeepLabV3_{name}_{coco}", doubled_to=math.inf),
+    )
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     row.name: row
     for row in (
@@ -155,12 +193,19 @@ ARCHITECTURES: dict[str, Architecture] = {
             "yolov5",
             "detection",
             "automl_images.models.yolov5:YoloV5",
-            "ultralytics",
+            "ours",
             "yolov5",
             _numbered("network.model.", range(10)),  # its backbone
-            packages=("ultralytics", "opencv-python-headless"),
             settings=("img_size", "model_size", "multi_scale"),
-            head=tuple(f"model.24.cv3.{i}.2" for i in range(3)),
+            head=tuple(f"model.24.m.{i}" for i in range(3)),
+            variants={
+                "anchor": {},
+                "anchor_free": {
+                    "library": "ultralytics",
+                    "packages": ("ultralytics", "opencv-python-headless"),
+                    "head": tuple(f"model.24.cv3.{i}.2" for i in range(3)),
+                },
+            },
             defaults={
                 "number_of_epochs": 30,
                 "training_batch_size": 16,
@@ -186,8 +231,27 @@ ARCHITECTURES: dict[str, Architecture] = {
         _mask_rcnn(50, "MaskRCNN_ResNet50_FPN_Weights.COCO_V1"),
         _mask_rcnn(101),
         _mask_rcnn(152),
+        *_segmenters(50),
+        *_segmenters(101),
     )
 }
+
+
+def architecture(settings: Mapping[str, Any]) -> Architecture:
+    """Return the row of the model that settings name, as it is with their head.
+
+    Settings without a head are of before there was a choice, when it was ``anchor_free``.
+
+    Raises:
+        UserError: the model has no such head.
+    """
+    row = ARCHITECTURES[settings["model_name"]]
+    if not row.variants:
+        return row
+    head = settings.get("head", "anchor_free")
+    if head not in row.variants:
+        raise UserError(f"head: {row.name} has no head {head!r}; {nearest(str(head), row.variants)}")
+    return replace(row, **row.variants[head])
 
 
 def models_of(family: str) -> tuple[str, ...]:

@@ -14,14 +14,16 @@ import typer
 
 from automl_images import __version__, storage
 from automl_images.annotations import findings, formats, read_records
-from automl_images.cli_data import AsJson
+from automl_images.cli_data import AsJson, Settings, settings_of
 from automl_images.cli_data import app as data_commands
 from automl_images.cli_evaluate import app as evaluate_commands
+from automl_images.cli_models import app as models_commands
 from automl_images.cli_sweep import DETECTION, Task
 from automl_images.cli_sweep import app as sweep_commands
 from automl_images.errors import UserError
 from automl_images.faults import explained
 from automl_images.plain import read_yaml
+from automl_images.registry import resolve
 
 app = typer.Typer(
     add_completion=False,
@@ -33,22 +35,11 @@ app = typer.Typer(
 app.add_typer(data_commands)
 app.add_typer(evaluate_commands)
 app.add_typer(sweep_commands)
-
-Settings = Annotated[list[str], typer.Option("--set", help="A hyperparameter, NAME=VALUE; may be repeated.")]
+app.add_typer(models_commands, name="models")
 
 
 def _print(result: Any, as_json: bool, line: str) -> None:
     print(json.dumps(result, indent=1) if as_json else line)
-
-
-def _settings(given: list[str]) -> dict[str, Any]:
-    settings = {}
-    for item in given:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise UserError(f"--set {item}: write NAME=VALUE, such as learning_rate=0.01")
-        settings[name.strip()] = read_yaml(value, f"--set {name}")
-    return settings
 
 
 def _object(option: str, text: str) -> dict[str, Any]:
@@ -206,7 +197,7 @@ def train(
     if not (training and validation and model):
         raise UserError("train: give TRAINING, VALIDATION and MODEL, or a --lane")
     start = {"pretrained": pretrained, "source": weights}
-    given = {"hyp": hyp, **_settings(settings)} if hyp else _settings(settings)
+    given = {"hyp": hyp, **settings_of(settings)} if hyp else settings_of(settings)
     result = step.train_once(task, training, validation, model, settings=given, weights=start, seed=seed)
     print(json.dumps(result))
 
@@ -239,6 +230,9 @@ def register(
     ] = None,
     lineage: Annotated[str, typer.Option(help="Where the model comes from, a JSON object.")] = "{}",
     minimum: Annotated[float | None, typer.Option(help="Refuse a model whose primary metric is below this.")] = None,
+    promote: Annotated[
+        str, typer.Option(help="Champion: if_better (on the same test set), always or never.")
+    ] = "if_better",
     as_json: AsJson = False,
 ) -> None:
     """Register a model folder under a name and the next version."""
@@ -250,13 +244,13 @@ def register(
         figures = json.loads(sys.stdin.read() if source == "-" else storage.read_text(source))
     except (FileNotFoundError, ValueError):
         raise UserError(f"{source}: no metrics there that parse as JSON; give --metrics") from None
-    result = register_model(model, name, registry, figures, origin, minimum)
+    result = register_model(model, name, registry, figures, origin, minimum, promote)
     _print(result, as_json, f"{result['name']} version {result['version']}: {result['uri']}")
 
 
 @app.command()
 def serve(
-    model: Annotated[str, typer.Argument(help="A model folder, local or on a store that the cluster reaches.")],
+    model: Annotated[str, typer.Argument(help="A model folder that the cluster reaches, or REGISTRY/NAME@ALIAS.")],
     name: Annotated[str, typer.Argument(help="The name of the InferenceService.")],
     output: Annotated[str, typer.Argument(help="The folder to write the manifest and a request to.")],
     to: Annotated[str, typer.Option(help="manifest: write files; nothing is sent to a cluster.")] = "manifest",
@@ -270,25 +264,46 @@ def serve(
     if to != "manifest":
         raise UserError(f"--to {to}: this version writes a manifest; use --to manifest")
     limits = _object("--resources", resources) or None
+    model = resolve(model)
     print(json.dumps(serve_manifest(model, name, output, image=image, example=example, resources=limits), indent=1))
 
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="A model folder.")],
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
-    output: Annotated[Path | None, typer.Option(help="Draw predictions: a file for one image, else a folder.")] = None,
+    model: Annotated[
+        str, typer.Argument(help="A model folder, REGISTRY/NAME@ALIAS, or a model that export wrote (.onnx).")
+    ],
+    images: Annotated[
+        list[str], typer.Argument(help="Images, folders and .zip files of them, patterns (*, **); on any store.")
+    ],
+    output: Annotated[
+        str | None, typer.Option("--draw", "--output", help="Draw predictions: a file for one image, else a folder.")
+    ] = None,
     settings: Settings = [],  # noqa: B006
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Images at once, fewer large ones; not given: validation_batch_size.")
+    ] = None,
+    on_error: Annotated[
+        str, typer.Option(help="skip: leave out what does not open, exit with 2 at the end; fail: at the first.")
+    ] = "skip",
+    results: Annotated[
+        str | None, typer.Option("--coco-results", help="Write finds of all scores there, as evaluate reads them.")
+    ] = None,
+    coco: Annotated[
+        str | None, typer.Option(help="The COCO file whose ids results have; not given: names of files and classes.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Predict images; print JSON, one line an image.
+    """Predict images; print a line an image, or JSON.
 
     Of a detector's finds those count with a score above that of the best F1 on validation, over all classes, which the
     model folder knows; --set box_score_thresh=0.5 is another one. An endpoint goes by box_score_thresh alone.
     """
     from automl_images.steps.predict import predict_images
 
-    for line in predict_images(model, images, output, _settings(settings)):
-        print(json.dumps(line))
+    how = {"batch": batch, "on_error": on_error, "results": results, "coco": coco}
+    for found in predict_images(resolve(model), images, output, settings_of(settings), line=not as_json, **how):  # type: ignore[arg-type]
+        print(json.dumps(found) if as_json else f"{found['filename']}: {found['line']}", flush=True)
 
 
 @app.command()

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from automl_images.annotations import formats
+from automl_images.errors import UserError
+from automl_images.plain import read_yaml
 
 app = typer.Typer()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+Settings = Annotated[list[str], typer.Option("--set", help="A hyperparameter, NAME=VALUE; may be repeated.")]
+
+
+def settings_of(given: list[str]) -> dict[str, Any]:
+    """Return what ``--set`` was given, by name; raises UserError where it is not NAME=VALUE."""
+    settings = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise UserError(f"--set {item}: write NAME=VALUE, such as learning_rate=0.01")
+        settings[name.strip()] = read_yaml(value, f"--set {name}")
+    return settings
 
 
 @app.command()
@@ -38,21 +54,48 @@ def inspect(
 
 @app.command()
 def export(
-    records: Annotated[str, typer.Argument(help="Records (JSONL), as convert and split write them.")],
-    out: Annotated[str, typer.Argument(help="The file to write, or the folder, not there yet.")],
-    format: Annotated[str, typer.Option(help=f"One of {', '.join(n for n, f in formats.FORMATS.items() if f.write)}.")],
+    source: Annotated[str, typer.Argument(help="Records (JSONL), as convert and split write them; or a model folder.")],
+    out: Annotated[
+        str | None, typer.Argument(help="The file to write, or the folder, not there yet; of a model it may be left.")
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(help=f"Of records: one of {', '.join(n for n, f in formats.FORMATS.items() if f.write)}."),
+    ] = None,
     task: Annotated[
-        str | None, typer.Option(help="The task; not given: the one whose labels the records have.")
+        str | None, typer.Option(help="Of records: the task; not given: the one whose labels the records have.")
     ] = None,
     images: Annotated[
-        str | None, typer.Option(help="In a folder: link, copy or none; not given: link, on a store none.")
+        str | None,
+        typer.Option(help="Of records, in a folder: link, copy or none; not given: link, on a store none."),
     ] = None,
+    to: Annotated[str | None, typer.Option(help="Of a model: onnx.")] = None,
+    check: Annotated[
+        list[str], typer.Option(help="Of a model: images to compare it on; not given: the sample data's. Repeatable.")
+    ] = [],  # noqa: B006
+    settings: Settings = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
-    """Write records in another format, and say what it cannot hold."""
+    """Write records in another format, and say what it cannot hold; or a model as ONNX, and compare what it finds."""
+    if (format is None) == (to is None):
+        raise UserError("export: give --format for records, or --to onnx for a model folder")
+    of_records, of_model = {"task": task, "images": images}, {"check": check, "set": settings}
+    for name, value in (of_model if format else of_records).items():
+        if value:
+            raise UserError(f"--{name}: is for {'a model, with --to onnx' if format else 'records, with --format'}")
+    if to is not None:
+        from automl_images.steps.export_model import export_model, summary_line
+
+        if to != "onnx":
+            raise UserError(f"--to {to}: a model is written as onnx alone")
+        written = export_model(source, out, overrides=settings_of(settings), images=check)
+        return print(json.dumps(written, indent=1) if as_json else summary_line(written))
+    if out is None:
+        raise UserError("export: records need OUT, the file or folder to write")
     from automl_images.steps.export import export_records, summary_lines
 
-    result = export_records(records, out, format, task=task, images=images)
+    assert format is not None
+    result = export_records(source, out, format, task=task, images=images)
     print(json.dumps(result, indent=1) if as_json else "\n".join(summary_lines(result)))
 
 

@@ -9,19 +9,24 @@ import typer
 
 from automl_images.cli_data import AsJson
 from automl_images.errors import UserError
+from automl_images.registry import resolve
+from automl_images.tasks import get_task
 
 app = typer.Typer()
 
-_RESULTS = "With COCO results:"
+_RESULTS, _MADE = "With COCO results:", "With COCO results or masks:"
 
 
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="A model folder, or predictions made elsewhere: COCO results, a .json file.")
+        str,
+        typer.Argument(
+            help="A model folder, REGISTRY/NAME@ALIAS, COCO results (.json), or a folder of masks made elsewhere."
+        ),
     ],
     data: Annotated[
-        str, typer.Argument(help="Records (JSONL); with COCO results annotations of any format that convert reads.")
+        str, typer.Argument(help="Records (JSONL); with predictions annotations of any format that convert reads.")
     ],
     output: Annotated[str, typer.Argument(help="The folder to write metrics.json and report.html to.")],
     title: Annotated[str | None, typer.Option(help="The report's heading.")] = None,
@@ -30,12 +35,13 @@ def evaluate(
         typer.Option("--keep-thresholds", help="Write the scores of the best F1 into the model folder, for predict."),
     ] = False,
     task: Annotated[
-        str | None, typer.Option(help=f"{_RESULTS} image-object-detection or image-instance-segmentation.")
+        str | None,
+        typer.Option(help=f"{_RESULTS} that of boxes or of masks of objects; with masks: image-semantic-segmentation."),
     ] = None,
-    format: Annotated[str | None, typer.Option(help=f"{_RESULTS} auto, or one of convert's.")] = None,
-    images: Annotated[str | None, typer.Option(help=f"{_RESULTS} the images' root, or PREFIX=URL.")] = None,
+    format: Annotated[str | None, typer.Option(help=f"{_MADE} auto, or one of convert's.")] = None,
+    images: Annotated[str | None, typer.Option(help=f"{_MADE} the images' root, or PREFIX=URL.")] = None,
     on_error: Annotated[
-        str | None, typer.Option(help=f"{_RESULTS} what to do with flawed records: fail, skip or fix.")
+        str | None, typer.Option(help=f"{_MADE} what to do with flawed records: fail, skip or fix.")
     ] = None,
     iou_threshold: Annotated[
         float | None, typer.Option(help=f"{_RESULTS} from how much overlap an object is found; 0.5.")
@@ -45,10 +51,10 @@ def evaluate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a model, or COCO results: all metrics of the task, per class, and a report.
+    """Score a model, COCO results or masks: all metrics of the task, per class, and a report.
 
     image_id and category_id of COCO results are the ids of a COCO file; with other annotations they are the name of the
-    image's file and of the class.
+    image's file and of the class. Masks are found by the name of the image's file.
     """
     from automl_images.evaluation import summary_lines
 
@@ -71,11 +77,20 @@ def evaluate(
 
         result = evaluate_results(model, data, output, title=title, **given)
         lines = [counted_line(result)]
+    elif task is not None and get_task(task).label == "mask":
+        unfit = [name for name in given if name.endswith("_threshold")] + ["keep_thresholds"] * keep_thresholds
+        if unfit:
+            raise UserError(f"--{unfit[0].replace('_', '-')}: does not apply to masks")
+        from automl_images.steps.evaluate_masks import evaluate_masks
+
+        result = evaluate_masks(model, data, output, title=title, **given)
+        left_out = result["annotations"].get("skipped_images", 0), result["masks_left_out"]
+        lines = ["left out: {} images, {} masks of none that counts".format(*left_out)]
     elif given:
         option = next(iter(given)).replace("_", "-")
-        raise UserError(f"--{option}: is for COCO results, a .json file; a model folder has settings of its own")
+        raise UserError(f"--{option}: is for predictions made elsewhere; a model folder has settings of its own")
     else:
         from automl_images.steps.evaluate import evaluate_model
 
-        result = evaluate_model(model, data, output, title=title, keep_thresholds=keep_thresholds)
+        result = evaluate_model(resolve(model), data, output, title=title, keep_thresholds=keep_thresholds)
     print(json.dumps(result, indent=1) if as_json else "\n".join([*summary_lines(result), *lines]))

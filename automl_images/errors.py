@@ -27,6 +27,7 @@ _CREDENTIALS = re.compile(
     ),
     re.I,
 )
+_INLINE = re.compile(r"(?<=;base64,)[\w+/=]{16,}")
 
 
 class UserError(Exception):
@@ -53,8 +54,11 @@ class StoreError(UserError):
 
 
 def redact(text: str) -> str:
-    """Return ``text`` with the credentials in it replaced by ``***``: in URLs, connection strings, headers, tokens."""
-    return _CREDENTIALS.sub("***", text)
+    """Return ``text`` with the credentials in it replaced by ``***``: in URLs, connection strings, headers, tokens.
+
+    An address that holds a file itself (``data:``) is cut.
+    """
+    return _CREDENTIALS.sub("***", _INLINE.sub("...", text) if "data:" in text else text)
 
 
 def say(line: str) -> None:

@@ -190,6 +190,9 @@ class Register(Block):
     minimum: Real | None = Field(
         None, description="A model whose primary metric is below this on the evaluation is refused; null: none is."
     )
+    promote: Literal["if_better", "always", "never"] = Field(
+        "if_better", description="When it becomes champion; if_better: than the champion, on the same test set."
+    )
 
 
 class Serve(Block):

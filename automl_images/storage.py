@@ -25,12 +25,13 @@ from automl_images.archive import SCHEME
 from automl_images.errors import UserError, http_status, redact
 from automl_images.store import PATIENCE, T, ask, patience
 
+INLINE = "data:image/"  # how an address begins that holds the file itself
 _TRANSFERS = 16
 
 
 def is_local(url: str) -> bool:
     """Return whether ``url`` is a path on this machine."""
-    return "://" not in url or url.startswith(("file://", "local://"))
+    return ("://" not in url and not url.startswith(INLINE)) or url.startswith(("file://", "local://"))
 
 
 def on_machine(url: str) -> bool:

@@ -28,7 +28,7 @@ TASKS = {
         Task("image-classification-multilabel", "classification", "classes", "iou", "vitb16r224"),
         Task("image-object-detection", "detection", "boxes", "mean_average_precision", "yolov5"),
         Task("image-instance-segmentation", "instances", "polygons", "mean_average_precision", "maskrcnn_resnet50_fpn"),
-        Task("image-semantic-segmentation", "segmentation", "mask", "mean_iou"),
+        Task("image-semantic-segmentation", "segmentation", "mask", "mean_iou", "fcn_resnet50"),
     )
 }
 

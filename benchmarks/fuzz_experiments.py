@@ -72,7 +72,7 @@ VARIATIONS: dict[str, tuple[Any, ...]] = {
     "settings": ({},),
     "weights": ({"pretrained": False}, {"pretrained": None}),
     "resources": ({"count": 0}, {"cpu": "500m", "memory": "1.5Gi"}),
-    "register": (None, {"name": "a", "minimum": 0.5}),
+    "register": (None, {"name": "a", "minimum": 0.5, "promote": "always"}),
     "serve": (None, {"to": "manifest"}),
     "storage": (None,),
     "sweep.sampling": (

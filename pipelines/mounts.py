@@ -9,6 +9,7 @@ from typing import Any
 
 from automl_images import storage
 from automl_images.annotations import formats
+from automl_images.annotations.reachable import addresses as reachable
 from automl_images.errors import UserError
 from automl_images.experiment import Source
 from automl_images.tasks import get_task
@@ -43,11 +44,17 @@ def _folder(address: str) -> Path:
 
 
 def _beside(part: Source, label: str) -> list[Path]:
-    """Return the folder of the first image: of VOC's Annotations it is the one beside them."""
+    """Return the folder of the first image, which of VOC's Annotations is the one beside them, and that of its mask.
+
+    Of a mask that is not in the source it is the folder that holds both: a label map may be beside them.
+    """
     if part.images or not storage.is_local(part.source):
         return []
     try:
         record = next(formats.read(part.source, part.format, None, lambda *_: None, label=label), None)
     except UserError:  # convert says what is wrong with it
         return []
-    return [storage.local_path(record.image_url).parent] if record and storage.is_local(record.image_url) else []
+    files = [storage.local_path(url) for url in (reachable(record) if record else []) if storage.is_local(url)]
+    source = storage.local_path(part.source)
+    both = [Path(os.path.commonpath([source, file])) for file in files[1:] if source.is_dir()]
+    return [*(file.parent for file in files), *(folder for folder in both if folder.parent != folder)]

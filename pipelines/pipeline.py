@@ -63,6 +63,7 @@ def build(experiment: Experiment, *, here: int | None = None, keyed: bool = Fals
         register_name: str = (registered and registered.name) or experiment.name,
         registry: str = (registered and registered.registry) or "",
         register_minimum: str = _json(registered and registered.minimum),
+        register_promote: str = (registered and registered.promote) or "if_better",
         serve_name: str = (served and served.name) or experiment.name,
         fresh: str = "",
         copy_images: bool = not here,
@@ -85,7 +86,8 @@ def build(experiment: Experiment, *, here: int | None = None, keyed: bool = Fals
         evaluated = place(evaluate(name=experiment.name, chosen=chosen, validation=validation, test=test))
         if registered:
             of = {"chosen": chosen, "evaluation": evaluated.outputs["Output"], "experiment": experiment_json}
-            version = place(register(name=register_name, registry=registry, minimum=register_minimum, **of))
+            of |= {"minimum": register_minimum, "promote": register_promote}
+            version = place(register(name=register_name, registry=registry, **of))
             model = version.outputs["Output"]
         if served:
             limits = _json(served.resources)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from automl_images.annotations.labels import kind_of
 from automl_images.errors import UserError
 from automl_images.tasks import get_task
 from pipelines.experiment import Experiment
@@ -41,7 +42,8 @@ def submit(experiment: Experiment, kubeflow: Kubeflow, *, fresh: bool = False, t
             Kubeflow does not take the run.
     """
     staged = stage(experiment)
-    digest = None if fresh else source_digest(staged.data)
+    elsewhere = kind_of(get_task(staged.task).label).has_files  # which the listings of the sources may lack
+    digest = None if fresh or elsewhere else source_digest(staged.data)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     params = {"digest": digest or "", "fresh": f"{stamp}-{uuid.uuid4().hex[:6]}" if fresh else ""}
     for run in [] if fresh else _running(staged, kubeflow, params["digest"]):

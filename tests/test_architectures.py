@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from automl_images.architectures import ARCHITECTURES, has_published, models_of
+from automl_images.architectures import ARCHITECTURES, architecture, has_published, models_of
 from automl_images.errors import UserError
 from automl_images.hyperparameters import hyperparameters, resolve
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS, check_layers
@@ -16,6 +16,7 @@ from automl_images.models.catalogue import build
 from automl_images.models.classifier import Classifier, import_timm
 from automl_images.models.detector import Detector
 from automl_images.models.freeze import freeze
+from automl_images.models.segmenter import Segmenter
 from automl_images.tasks import TASKS
 
 CLASSES = ["ant", "bee", "cat"]
@@ -24,6 +25,7 @@ SMALL = {
     "train_crop_size": 32,
     "valid_crop_size": 32,
     "valid_resize_size": 32,
+    "base_size": 32,
     "img_size": 64,
     "min_size": 64,
     "max_size": 64,
@@ -31,27 +33,34 @@ SMALL = {
 LARGE = {f"{kind}_resnet{depth}_fpn" for kind in ("fasterrcnn", "maskrcnn") for depth in (34, 50, 101, 152)}
 LARGE |= {"resnest50", "resnest101", "seresnext", "vitb16r224", "vitl16r224"}
 LARGE |= {f"resnet{depth}" for depth in (34, 50, 101, 152, 200)}
-ALL = [pytest.param(n, marks=pytest.mark.full) if n in LARGE else n for n in ARCHITECTURES]
+ALL = [
+    pytest.param(n, marks=pytest.mark.full) if n in LARGE else n
+    for name, row in ARCHITECTURES.items()
+    for n in ([f"{name} {head}" for head in row.variants] or [name])
+]
 AFTER_GROUPS = {  # a builder's parts that layers_to_freeze does not count
     "Classifier": {"norm", "fc_norm"},
     "YoloV5": {f"model.{i}" for i in range(10, 25)},
     "faster_rcnn": {"backbone.fpn", "rpn", "roi_heads"},
     "mask_rcnn": {"backbone.fpn", "rpn", "roi_heads"},
     "retinanet": {"backbone.fpn", "head"},
+    "Segmenter": {"classifier", "aux_classifier"},
 }
 
 
 def settings_of(name):
     """Return complete settings that make the model as small as it can be."""
-    given = {n: value for n, value in SMALL.items() if n in hyperparameters(name)}
+    name, _, head = name.partition(" ")
+    given = {n: value for n, value in SMALL.items() if n in hyperparameters(name)} | ({"head": head} if head else {})
     settings = resolve(TASK_OF[ARCHITECTURES[name].family], {"model_name": name, **given})
-    return settings | ({"model_size": "nano"} if "model_size" in settings else {})
+    return settings | ({"model_size": "nano"} if "model_size" in settings or "base_size" in settings else {})
 
 
 def made(name):
     torch.manual_seed(0)
-    model = build(TASK_OF[ARCHITECTURES[name].family], settings_of(name), CLASSES)
-    if ARCHITECTURES[name].frozen_norms and next(model.parameters()).device.type == "cpu":
+    row = architecture(settings_of(name))
+    model = build(TASK_OF[row.family], settings_of(name), CLASSES)
+    if row.frozen_norms and next(model.parameters()).device.type == "cpu":
         settle(model)
     return model.eval()
 
@@ -73,6 +82,8 @@ def predicted(model):
     images = torch.from_numpy(pixels)
     if isinstance(model, Classifier):
         return [model(images)]
+    if isinstance(model, Segmenter):
+        return [model.logits(images), *model.predict([*images, images[0][:, :9]])]
     assert isinstance(model, Detector)
     return [value for found in model.predict(list(images)) for value in found.values()]
 
@@ -82,7 +93,8 @@ def same(a, b):
 
 
 def frozen_at_each_count(model, name):
-    groups, before = ARCHITECTURES[name].groups, set()
+    row, before = architecture(settings_of(name)), set()
+    name, groups = row.name, row.groups
     for count in range(1, len(groups) + 1):
         names = freeze(model, name, count)
         frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
@@ -90,7 +102,7 @@ def frozen_at_each_count(model, name):
         assert frozen > before, f"group {count} ({names[-1]}) matches no parameter of its own"
         before = frozen
     rest = {n.removeprefix("network.") for n, p in model.named_parameters() if p.requires_grad}
-    after = {*AFTER_GROUPS[ARCHITECTURES[name].builder.partition(":")[2]], *ARCHITECTURES[name].head}
+    after = {*AFTER_GROUPS[row.builder.partition(":")[2]], *row.head}
     assert rest
     assert all(any(n.startswith(part + ".") for part in after) for n in rest)
     for refused in (lambda n: freeze(model, name, n), lambda n: check_layers(name, n)):
@@ -101,7 +113,8 @@ def frozen_at_each_count(model, name):
 @pytest.mark.parametrize("name", ALL)
 def test_a_model_is_built_frozen_saved_loaded_and_predicts_the_same(tmp_path, name):
     model, settings = made(name), settings_of(name)
-    task, row = TASK_OF[ARCHITECTURES[name].family], ARCHITECTURES[name]
+    row = architecture(settings)
+    task = TASK_OF[row.family]
     before = predicted(model)
     assert all(len(values) for values in before)
     frozen_at_each_count(model, name)
@@ -144,11 +157,21 @@ def test_a_row_names_what_exists(row):
         assert f"{row.network}.{row.weights}" in models
 
 
+def test_a_head_changes_the_row_and_settings_without_one_are_of_before():
+    free, anchored = (architecture({"model_name": "yolov5", "head": head}) for head in ("anchor_free", "anchor"))
+    assert architecture({"model_name": "yolov5"}) == free != anchored
+    assert (free.library, anchored.packages) == ("ultralytics", ())
+    assert free.groups == anchored.groups and free.defaults == anchored.defaults
+    with pytest.raises(UserError, match=r"head: yolov5 has no head 'anchors'; did you mean 'anchor'"):
+        architecture({"model_name": "yolov5", "head": "anchors"})
+    assert architecture({"model_name": "resnet18", "head": "any"}) is ARCHITECTURES["resnet18"]
+
+
 def test_a_tasks_models_are_its_familys_and_its_default_is_among_them():
     assert sorted(ARCHITECTURES) == sorted(
         n for family in {t.family for t in TASKS.values()} for n in models_of(family)
     )
-    assert models_of("segmentation") == ()
+    assert models_of("dreams") == ()
     for task in TASKS.values():
         assert task.default_model is None or task.default_model in models_of(task.family)
 

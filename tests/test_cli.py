@@ -118,7 +118,8 @@ def results_without_a_task(folder):
 
 
 def a_task_for_a_model(folder):
-    return ["evaluate", folder, folder / "d", folder / "out", "--task", "x"], "--task: is for COCO results"
+    command = ["evaluate", folder, folder / "d", folder / "out", "--task", "image-classification"]
+    return command, "--task: is for predictions made elsewhere"
 
 
 def not_a_model(folder):
@@ -213,7 +214,7 @@ def test_steps_from_hand_to_hand(tmp_path, called):
         ["split", at["all.jsonl"], at["t.jsonl"], at["v.jsonl"], "--split-ratio", "0.34", "--json"],
         ["train", at["t.jsonl"], at["v.jsonl"], at["model"], "--no-pretrained", *options],
         ["evaluate", at["model"], at["v.jsonl"], at["out"], "--json"],
-        ["predict", at["model"], image, "--output", at["p.png"], "--set", "box_score_thresh=0"],
+        ["predict", at["model"], image, "--output", at["p.png"], "--set", "box_score_thresh=0", "--json"],
         ["score", at["model"], image],
     ]
     results = []

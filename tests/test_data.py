@@ -1,7 +1,5 @@
 """Images, samples, their order and their augmentation."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -9,13 +7,13 @@ from PIL import Image
 
 from automl_images.annotations import Box, Boxes, OneClass, Record
 from automl_images.data.augment import rcnn_augmentation
+from automl_images.data.augment_yolo import yolo_augmentation
 from automl_images.data.detection import EvaluationSet, Samples, TrainingSet, classes_of, to_tensors
 from automl_images.data.images import load_image
 from automl_images.data.sampler import EpochSampler
 from automl_images.errors import UserError
-from automl_images.models.yolov5 import YoloV5
+from tests.helpers.detectors import settings_of
 
-YOLO = SimpleNamespace(size=64)  # all that YOLOv5's augmentation asks of the model
 RED = (230, 20, 10)
 
 
@@ -24,11 +22,11 @@ def rcnn(samples, count):
 
 
 def alone(samples, count):
-    return YoloV5.augmentation(YOLO, samples, count, mosaic=0.0)
+    return yolo_augmentation(samples, count, 64, settings_of("yolov5", mosaic=0))
 
 
 def mosaic(samples, count):
-    return YoloV5.augmentation(YOLO, samples, count, mosaic=1.0)
+    return yolo_augmentation(samples, count, 64, settings_of("yolov5"))
 
 
 AUGMENTATIONS = pytest.mark.parametrize("make", [rcnn, alone, mosaic], ids=["rcnn", "yolo alone", "yolo mosaic"])

@@ -15,12 +15,16 @@ from automl_images.hyperparameters import resolve, without_effect
 from automl_images.models.pasting import pasted
 from automl_images.prediction.instances import Predictor
 from automl_images.steps.hyperparameters import list_hyperparameters
+from tests import test_augment_yolo as augmenting
 from tests import test_metrics_detection as metrics
 from tests import test_models as models
+from tests import test_models_yolov5 as anchor_free
 from tests import test_prediction as prediction
 from tests import test_prediction_tiles as merging
 from tests import test_tiles as tiles
 from tests import test_training_loop as loop
+from tests import test_training_optimization as warming
+from tests import test_yolov5_anchor as anchor
 from tests.helpers.detectors import CLASSES, MASK, MASKS, TASK
 
 SIDE = 64
@@ -129,6 +133,34 @@ WHERE = {
     "max_number_of_polygon_points": [test_a_polygon_has_no_more_points_than_it_may],
     "export_as_image": [test_a_mask_is_an_image_of_the_type_that_is_asked_for],
     "image_type": [test_a_mask_is_an_image_of_the_type_that_is_asked_for],
+    "head": [anchor.test_it_needs_no_package_of_another_licence, anchor.test_what_the_other_head_alone_has_is_named],
+    "lrf": [warming.test_the_rate_ends_at_its_share],
+    "warmup_momentum": [warming.test_biases_and_momentum_warm_up_from_where_they_are_told],
+    "warmup_bias_lr": [warming.test_biases_and_momentum_warm_up_from_where_they_are_told],
+    "box": [anchor.test_a_gain_scales_its_part_alone, anchor_free.test_a_gain_scales_its_part_alone],
+    "cls": [anchor.test_a_gain_scales_its_part_alone, anchor_free.test_a_gain_scales_its_part_alone],
+    "cls_pw": [anchor.test_a_weight_above_1_pulls_harder_towards_what_is_there],
+    "obj": [anchor.test_a_gain_scales_its_part_alone],
+    "obj_pw": [anchor.test_a_weight_above_1_pulls_harder_towards_what_is_there],
+    "iou_t": [anchor.test_looser_limits_have_more_anchors_learn, anchor.test_an_anchor_fits_by_both_of_its_limits],
+    "anchor_t": [anchor.test_looser_limits_have_more_anchors_learn, anchor.test_an_anchor_fits_by_both_of_its_limits],
+    "anchors": [anchor.test_so_many_anchors_as_are_asked_for_are_fitted],
+    "fl_gamma": [anchor.test_a_focal_loss_leaves_less_of_what_is_right_already],
+    "dfl": [anchor_free.test_a_gain_scales_its_part_alone],
+    **{key: [augmenting.test_each_part_of_the_colour_varies_within_its_range_alone] for key in augmenting.HSV},
+    **{key: [augmenting.test_each_part_of_the_map_acts_within_its_range_alone] for key in augmenting.MAPS},
+    "flipud": [augmenting.test_a_flip_exchanges_two_sides_as_often_as_it_says],
+    "fliplr": [augmenting.test_a_flip_exchanges_two_sides_as_often_as_it_says],
+    "mosaic": [
+        augmenting.test_so_many_images_are_mosaics_and_none_of_the_last_epochs,
+        augmenting.test_a_mosaic_shows_four_images_and_its_own_among_them,
+    ],
+    "mixup": [augmenting.test_so_many_images_are_blended_with_another_one],
+    "copy_paste": [augmenting.test_objects_are_pasted_mirrored_where_they_cover_little],
+    "close_mosaic": [
+        augmenting.test_so_many_images_are_mosaics_and_none_of_the_last_epochs,
+        augmenting.test_an_augmentation_is_told_the_epoch,
+    ],
 }
 
 

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from automl_images.annotations import Mask, Record
+from automl_images.annotations import Mask, Record, read_records
 from automl_images.annotations.checks import Checker
 from automl_images.annotations.labelmaps import beside
-from automl_images.annotations.masks import pixels_of, values_in
+from automl_images.annotations.masks import indices_of, pixels_of, values_in
 from automl_images.errors import UserError
-from automl_images.steps.convert import convert
+from automl_images.steps.convert import convert, convert_data
 from tests.conftest import save_images
 from tests.helpers.masks import lay, plain, png, read, write
 
@@ -174,6 +174,26 @@ def test_the_map_beside_a_set_is_its_own(tmp_path):
     lay(tmp_path, "train/a.png", **{"train_annotation/a.png": plain(3, 6), "train_label_map.json": '{"scale": 3}'})
     assert read(tmp_path / "train")[0].label.classes[:2] == (("0", 0), ("1", 3))
     assert set(convert(str(tmp_path / "train"), str(tmp_path / "out"), MASK)["classes"]) == {"0", "1", "2"}
+
+
+def test_sagemakers_channels_are_sets_each_with_its_own_label_map(tmp_path):
+    masks = {"train_annotation/a.png": plain(5, 2, 255), "validation_annotation/b.png": plain(0, 9)}
+    maps = {
+        "label_map/train_label_map.json": '{"map": {"0": 0, "1": 5, "2": 2}}',
+        "label_map/validation_label_map.json": '{"map": {"0": 0, "2": "9"}}',
+    }
+    lay(tmp_path / "x", "train/a.jpg", "validation/b.jpg", **masks, **maps)
+    outs = {name: str(tmp_path / f"{name}.jsonl") for name in ("training", "validation", "test")}
+    found = convert_data(MASK, {"training": {"source": str(tmp_path / "x")}}, outs)
+    assert {name: one["classes"] for name, one in found.items()} == {
+        "training": {"0": 1, "1": 1, "2": 1},
+        "validation": {"0": 1, "2": 1},
+    }
+    (record,) = read_records(outs["training"], "mask")
+    assert indices_of(record.label, ["0", "1", "2"]).ravel()[:4].tolist() == [1, 2, 255, 0]
+    (tmp_path / "x/validation_annotation/b.png").write_bytes(plain(0, 3))
+    with pytest.raises(UserError, match=r"^data.validation: .*b.jpg: .*/b.png has the pixel value 3, which is of no"):
+        convert_data(MASK, {"training": {"source": str(tmp_path / "x")}}, outs)
 
 
 def test_a_value_between_the_steps_of_a_scale_is_refused(tmp_path):

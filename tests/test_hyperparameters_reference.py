@@ -13,7 +13,7 @@ from automl_images.steps.hyperparameters import list_hyperparameters
 from automl_images.tasks import TASKS
 
 SINGLE, MULTI, BOXES = "image-classification", "image-classification-multilabel", "image-object-detection"
-MASKS = "image-instance-segmentation"
+MASKS, PIXELS = "image-instance-segmentation", "image-semantic-segmentation"
 VITS = ("vits16r224", "vitb16r224", "vitl16r224")
 AZURES = ("mobilenetv2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnest50", "resnest101")
 CLASSIFIERS = {*AZURES, "seresnext", *VITS, *(f"resnet{n}" for n in (200, 20, 32, 44, 56, 110))}
@@ -190,6 +190,7 @@ LIMITS = {  # gain, low, high
 }
 ULTRALYTICS = {"dfl": ("float", "at least 0", 1.5), "close_mosaic": ("int", "at least 0", (0, 10))}
 LAYERS = "one of 18, 34, 50, 101, 152, 200, 20, 32, 44, 56, 110"
+SCHEDULES, OPTIMIZERS = "one of warmup_cosine, step", "one of sgd, adam, adamw, rmsprop, nag"
 SHAPE = '"channels,height,width" with 1 or 3 channels, such as "3,224,224"'
 
 # SageMaker's name: our name, type, range, SageMaker's default
@@ -224,12 +225,46 @@ SAGEMAKER = {
     "use_weighted_loss": ("use_weighted_loss", "flag", FLAG, 0),
     "weight_decay": ("weight_decay", "float", SHARE, 0.0001),
 }
+# The same of its semantic segmentation
+SEGMENTATION = {
+    "backbone": ("backbone", "choice", "one of resnet-50, resnet-101", "resnet-50"),
+    "use_pretrained_model": ("use_pretrained_model", "flag", FLAG, 1),
+    "algorithm": ("algorithm", "choice", "one of fcn, psp, deeplab", "fcn"),
+    "num_classes": ("num_classes", "int", "2 to 254", None),
+    "num_training_samples": ("num_training_samples", "int", COUNT, None),
+    "base_size": ("base_size", "int", "at least 17", 520),
+    "crop_size": ("crop_size", "int", "at least 17", 240),
+    "early_stopping": ("early_stopping", "flag", FLAG, 0),
+    "early_stopping_min_epochs": ("early_stopping_min_epochs", "int", COUNT, 5),
+    "early_stopping_patience": ("early_stopping_patience", "int", COUNT, 4),
+    "early_stopping_tolerance": ("early_stopping_tolerance", "float", SHARE, 0.0),
+    "epochs": ("number_of_epochs", "int", COUNT, 10),
+    "gamma1": ("gamma", "float", SHARE, 0.9),
+    "gamma2": ("gamma2", "float", SHARE, 0.9),
+    "learning_rate": ("learning_rate", "float", SHARE, 0.001),  # without 0, in SageMaker
+    "lr_scheduler": ("lr_scheduler", "choice", f"{SCHEDULES}, poly, cosine", "poly"),
+    "lr_scheduler_factor": ("lr_scheduler_factor", "float", SHARE, 0.1),
+    "lr_scheduler_step": ("lr_scheduler_step", "epochs", 'rising epochs from 1 on, such as "10,20"', None),
+    "mini_batch_size": ("training_batch_size", "int", COUNT, 16),
+    "momentum": ("momentum", "float", SHARE, 0.9),  # without 0, in SageMaker
+    "optimizer": ("optimizer", "choice", f"{OPTIMIZERS}, adagrad", "sgd"),
+    "syncbn": ("syncbn", "flag", FLAG, 0),
+    "validation_mini_batch_size": ("validation_batch_size", "int", COUNT, 16),
+    "weight_decay": ("weight_decay", "float", SHARE, 0.0001),  # without 0 and 1, in SageMaker
+}
 
 # What only SageMaker has: our default where its own would change what Azure's settings mean, and why
 OWN_DEFAULTS = {
     "early_stopping_min_epochs": (1, "Azure stops as soon as delay and patience have passed"),
     "image_shape": (None, "set, it would stand for Azure's three sizes"),
     "precision_dtype": (None, "Azure does not say its precision; the fastest that is not less exact than bfloat16"),
+}
+# Our defaults of semantic segmentation, which Azure lacks, where a row of Azure's has none for it
+OF_PIXELS = {
+    "learning_rate": (0.005, "Azure's of the tasks that start from whole published weights, too"),
+    "lr_scheduler": ("poly", "SageMaker's, and what these networks were published with"),
+    "training_batch_size": (16, "SageMaker's; Azure's are of images of other sizes"),
+    "validation_batch_size": (1, "Azure's of detectors; images are scored whole, as they are served"),
 }
 # What only Azure has: SageMaker's algorithm as those settings put it, and why
 AS_SAGEMAKER = {
@@ -240,6 +275,8 @@ AS_SAGEMAKER = {
     "validation_batch_size": (32, "SageMaker has one batch size"),
 }
 PLACES = {
+    "algorithm": "model_name",
+    "backbone": "model_name",
     "split_ratio": "data.split_ratio",
     "num_layers": "model_name",
     "multi_label": "task",
@@ -256,6 +293,14 @@ def table(task, model):
         rows |= BOTH_DETECTORS | (YOLO if model == "yolov5" else RCNN) | (MASKED if task == MASKS else {})
         both = ("early_stopping_min_epochs", "early_stopping_tolerance", "eps", "gamma", "lr_scheduler")
         names = {ours for ours, *_ in SAGEMAKER.values()} & {*both, "lr_scheduler_factor", "lr_scheduler_step"}
+    elif task == PIXELS:
+        for ours, kind, allowed, default in SEGMENTATION.values():
+            azures = rows[ours][2] if ours in rows else OWN_DEFAULTS.get(ours, (default, ""))[0]
+            rows[ours] = (kind, allowed, OF_PIXELS.get(ours, (azures, ""))[0])
+        if not model.startswith("psp"):
+            rows["pretrained_weights"] = ("choice", "one of whole, backbone", "whole")
+        rows |= {"export_as_image": MASKED["export_as_image"], "image_type": ("choice", "one of png, bmp", "png")}
+        names = {"eps"}
     else:
         rows |= AZURE_CLASSIFIERS
         names = {ours for ours, *_ in SAGEMAKER.values()}
@@ -280,11 +325,12 @@ def pick(default, task, model):
 
 
 def test_every_task_has_its_models():
-    assert set(MODELS) == {SINGLE, MULTI, BOXES, MASKS}
+    assert set(MODELS) == {SINGLE, MULTI, BOXES, MASKS, PIXELS}
     assert MODELS[SINGLE] == MODELS[MULTI]
     assert set(MODELS[SINGLE]) >= CLASSIFIERS
     assert set(MODELS[BOXES]) == DETECTORS
     assert set(MODELS[MASKS]) == {f"maskrcnn_resnet{depth}_fpn" for depth in DEPTHS}
+    assert set(MODELS[PIXELS]) == {f"{kind}_resnet{depth}" for kind in ("fcn", "psp", "deeplab") for depth in (50, 101)}
 
 
 @pytest.mark.parametrize(("task", "model"), ALL)
@@ -303,7 +349,8 @@ def test_a_trial_has_the_tables_defaults(task, model):
 def test_sagemakers_profile_has_its_defaults_and_takes_its_names(task, model):
     listed = {row["name"]: row for row in list_hyperparameters(task, model)}
     settings = resolve(task, {"model_name": model}, "sagemaker")
-    for theirs, (ours, kind, allowed, default) in SAGEMAKER.items():
+    theirs_of_task = SEGMENTATION if task == PIXELS else SAGEMAKER
+    for theirs, (ours, kind, allowed, default) in theirs_of_task.items():
         row = listed[ours]
         assert (row["type"], row["range"], row["default_sagemaker"]) == (kind, allowed, default)
         assert theirs == ours or theirs in row["aliases"]
@@ -313,8 +360,13 @@ def test_sagemakers_profile_has_its_defaults_and_takes_its_names(task, model):
                 assert resolve(task, {"model_name": model, theirs: default}, "sagemaker") == settings
     azures = {name: default for name, (*_, default) in table(task, model).items() if name not in PLACES}
     differing = {n for n in settings.keys() - {"model_name"} if settings[n] != azures[n]}
-    assert differing <= {ours for ours, *_ in SAGEMAKER.values()} | set(AS_SAGEMAKER)
-    for name, (default, _) in AS_SAGEMAKER.items():
+    as_put = {name: default for name, (default, _) in AS_SAGEMAKER.items()}
+    if task == PIXELS:
+        for name in ("lr_scheduler", "validation_batch_size"):
+            del as_put[name]  # which its semantic segmentation has
+        as_put |= {"pretrained_weights": "backbone"} if "pretrained_weights" in settings else {}
+    assert differing <= {ours for ours, *_ in theirs_of_task.values()} | set(as_put)
+    for name, default in as_put.items():
         assert settings[name] == default
 
 
@@ -323,6 +375,17 @@ def test_sagemakers_adam_decays_no_weight_unless_told_to():
         assert resolve(SINGLE, {"optimizer": optimizer}, "sagemaker")["weight_decay"] == decay
     assert resolve(SINGLE, {"optimizer": "adam", "weight_decay": 0.1}, "sagemaker")["weight_decay"] == 0.1
     assert resolve(SINGLE, {"optimizer": "adam"})["weight_decay"] == 0.0001
+    for optimizer in ("nag", "adam", "adagrad"):
+        assert resolve(PIXELS, {"optimizer": optimizer}, "sagemaker")["weight_decay"] == 0, "decays under sgd alone"
+    assert resolve(PIXELS, {"optimizer": "nag", "weight_decay": 0.1}, "sagemaker")["weight_decay"] == 0.1
+
+
+def test_sagemakers_segmentation_needs_the_epochs_of_its_steps():
+    with pytest.raises(UserError, match="^lr_scheduler_step: is needed with lr_scheduler: step"):
+        resolve(PIXELS, {"lr_scheduler": "step"}, "sagemaker")
+    given = {"lr_scheduler": "step", "lr_scheduler_step": "10, 20"}
+    assert resolve(PIXELS, given, "sagemaker")["lr_scheduler_step"] == "10,20"
+    assert resolve(PIXELS, {"lr_scheduler": "step"})["step_lr_step_size"] == 5
 
 
 def test_the_default_model_is_azures_or_sagemakers():
@@ -336,12 +399,15 @@ def test_the_default_model_is_azures_or_sagemakers():
         (BOXES, "sagemaker"): "yolov5",
         (MASKS, "azure"): "maskrcnn_resnet50_fpn",
         (MASKS, "sagemaker"): "maskrcnn_resnet50_fpn",
+        (PIXELS, "azure"): "fcn_resnet50",
+        (PIXELS, "sagemaker"): "fcn_resnet50",
     }
 
 
 @pytest.mark.parametrize(("name", "place"), PLACES.items())
 def test_what_is_given_elsewhere_is_listed_with_its_place_and_refused_as_a_setting(name, place):
-    for task in MODELS if name == "split_ratio" else (SINGLE, MULTI):
+    tasks = {"split_ratio": MODELS, "algorithm": (PIXELS,), "backbone": (PIXELS,)}
+    for task in tasks.get(name, (SINGLE, MULTI, PIXELS) if name == "use_pretrained_model" else (SINGLE, MULTI)):
         (row,) = (r for r in list_hyperparameters(task) if r["name"] == name)
         assert row["place"] == place
         with pytest.raises(UserError, match=f"^{name}: is not given here but by {place}"):

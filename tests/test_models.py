@@ -19,6 +19,7 @@ from automl_images.models.catalogue import build
 from automl_images.models.folding import fold
 from tests.helpers.detectors import CLASSES, MASK, RCNN, TASK, made, noise, settings_of
 
+YOLO = ("yolov5 anchor", "yolov5 anchor_free")
 NO_BOX = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
 
 
@@ -61,7 +62,7 @@ def test_faster_rcnn_keeps_so_many_boxes_and_no_overlapping_ones():
         assert (box_iou(boxes, boxes) - torch.eye(len(boxes))).max() <= 0.2
 
 
-@pytest.mark.parametrize("name", [RCNN, MASK, "retinanet_resnet50_fpn", "yolov5"])
+@pytest.mark.parametrize("name", [RCNN, MASK, "retinanet_resnet50_fpn", *YOLO])
 def test_what_is_found_on_an_image_does_not_depend_on_its_batch(name):
     model, small, wide = made(name), noise(48, 40), noise(64, 128, seed=1)
     alone, together = model.predict([small])[0], model.predict([wide, small])[1]
@@ -73,7 +74,7 @@ def test_what_is_found_on_an_image_does_not_depend_on_its_batch(name):
 
 @pytest.mark.parametrize(
     ("name", "height", "width"),
-    [(MASK, 2, 8000), *((name, *size) for name in (RCNN, "yolov5") for size in ((1, 65535), (8000, 2)))],
+    [(MASK, 2, 8000), *((name, *size) for name in (RCNN, *YOLO) for size in ((1, 65535), (8000, 2)))],
 )
 def test_a_row_of_pixels_is_an_image(name, height, width):
     model = made(name)
@@ -163,7 +164,7 @@ class Scripted(nn.Module):
     ("threshold", "scores"), [(0.5, [0.9, 0.7, 0.6]), (0.65, [0.9, 0.8, 0.7, 0.6]), (0, [0.9, 0.7, 0.6])]
 )
 def test_yolo_drops_boxes_that_overlap_more_within_a_class(threshold, scores):
-    model = made("yolov5", nms_iou_thresh=threshold)
+    model = made(YOLO[0], nms_iou_thresh=threshold)
     model.network = Scripted()
     square, wide = model.predict([noise(64, 64), noise(64, 128)])
     assert square["scores"].tolist() == pytest.approx(scores)
@@ -171,31 +172,34 @@ def test_yolo_drops_boxes_that_overlap_more_within_a_class(threshold, scores):
     assert wide["boxes"][0].tolist() == [16, 0, 48, 16]  # scaled by a half and padded by 16 above and below
 
 
+@pytest.mark.parametrize("name", YOLO)
 @pytest.mark.parametrize(("size", "side"), [(64, 64), (65, 96), (1, 32), (128, 128)])
-def test_yolo_scales_and_pads_to_a_square(size, side):
-    model = made("yolov5", img_size=size)
+def test_yolo_scales_and_pads_to_a_square(name, size, side):
+    model = made(name, img_size=size)
     assert shapes_seen(model.network, lambda: model.predict([noise(40, 64)])) == [(side, side)]
     assert shapes_seen(model.network, lambda: model.train().losses([noise(40, 64)] * 2, [NO_BOX] * 2)) == [(side, side)]
 
 
+@pytest.mark.parametrize("name", YOLO)
 @pytest.mark.parametrize(("flag", "sides"), [(0, {(64, 64)}), (1, {(32, 32), (64, 64), (96, 96)})])
-def test_yolo_varies_the_size_of_training_batches_alone(flag, sides):
-    model = made("yolov5", multi_scale=flag)
+def test_yolo_varies_the_size_of_training_batches_alone(name, flag, sides):
+    model = made(name, multi_scale=flag)
     assert set(shapes_seen(model.network, lambda: model.predict([noise(64, 64)]), 5)) == {(64, 64)}
     model.train()
     assert set(shapes_seen(model.network, lambda: model.losses([noise(64, 64)] * 2, [NO_BOX] * 2), 15)) == sides
 
 
-def test_yolo_grows_with_its_size_and_knows_its_sizes():
-    count = [sum(p.numel() for p in made("yolov5", model_size=s).parameters()) for s in ("small", "medium")]
-    count.insert(0, sum(p.numel() for p in made("yolov5").parameters()))
+@pytest.mark.parametrize("name", YOLO)
+def test_yolo_grows_with_its_size_and_knows_its_sizes(name):
+    count = [sum(p.numel() for p in made(name, model_size=s).parameters()) for s in ("small", "medium")]
+    count.insert(0, sum(p.numel() for p in made(name).parameters()))
     assert count == sorted(count)
     assert count[2] > 2 * count[1] > 4 * count[0]
     with pytest.raises(UserError, match="model_size: 'tiny' is unknown"):
-        build(TASK, settings_of("yolov5") | {"model_size": "tiny"}, CLASSES)
+        build(TASK, settings_of(name) | {"model_size": "tiny"}, CLASSES)
 
 
-def test_yolo_without_its_package_says_what_to_install(monkeypatch):
+def test_yolo_without_its_package_says_what_to_do(monkeypatch):
     monkeypatch.delitem(sys.modules, "ultralytics", raising=False)
     real = __import__("importlib").import_module
 
@@ -205,5 +209,6 @@ def test_yolo_without_its_package_says_what_to_install(monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr("importlib.import_module", absent)
-    with pytest.raises(UserError, match=r"pip install 'automl-images\[yolo\]'"):
-        made("yolov5")
+    with pytest.raises(UserError, match=r"pip install 'automl-images\[yolo\]', or set head: anchor"):
+        made("yolov5", head="anchor_free")
+    assert made("yolov5", head="anchor").predict([noise(64, 64)])

@@ -45,7 +45,11 @@ def test_a_head_for_other_classes_starts_afresh(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "head"),
-    [(RCNN, "network.roi_heads.box_predictor.cls_score.bias"), ("yolov5", "network.model.24.cv3.0.2.bias")],
+    [
+        (RCNN, "network.roi_heads.box_predictor.cls_score.bias"),
+        ("yolov5 anchor", "network.model.24.m.0.bias"),
+        ("yolov5 anchor_free", "network.model.24.cv3.0.2.bias"),
+    ],
 )
 @pytest.mark.parametrize(
     ("labels", "kept"),

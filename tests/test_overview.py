@@ -120,6 +120,14 @@ def test_an_outline_is_filled(tmp_path, form):
     assert coloured.mean() > 0.99
 
 
+def test_a_palettes_colours_count_where_classes_are_colours(tmp_path):
+    image = Image.fromarray(np.array([[0, 1, 1, 2]], np.uint8), "P")
+    image.putpalette([0, 0, 0, 250, 50, 83, 9, 9, 9])
+    image.save(tmp_path / "m.png")
+    mask = Mask(str(tmp_path / "m.png"), (("sky", "#000000"), ("cat", "#fa3253")), (), ("sky", "cat"))
+    assert pixels_by_class(mask) == {"sky": 1, "cat": 2, "": 1}
+
+
 def test_a_mask_is_coloured_by_its_classes(tmp_path):
     values = np.zeros((80, 120), np.uint8)
     values[:, 40:80], values[:, 80:] = 1, 255

@@ -213,9 +213,10 @@ def test_the_rest_are_parameters(package):
     assert json.loads(inputs["data"])["training"]["source"] == "s3://bucket/cells"
     assert json.loads(inputs["experiment_json"])["sweep"]["iterations"] == 5
     assert inputs["register_name"] == "Blood_cells"
-    assert inputs["register_minimum"] == "null"
-    least = package(register={"minimum": 0.5}).spec["root"]["inputDefinitions"]["parameters"]["register_minimum"]
-    assert least["defaultValue"] == "0.5"
+    assert (inputs["register_minimum"], inputs["register_promote"]) == ("null", "if_better")
+    asked = package(register={"minimum": 0.5, "promote": "never"}).spec["root"]["inputDefinitions"]["parameters"]
+    assert asked["register_minimum"]["defaultValue"] == "0.5"
+    assert asked["register_promote"]["defaultValue"] == "never"
     assert inputs["copy_images"] is True
     assert inputs["digest"] == ""
 

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from automl_images.cli import app
+from automl_images.hyperparameters import resolve
 from automl_images.steps import train
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.select import select_trial
@@ -126,3 +127,22 @@ def test_aliases_are_read_under_their_own_names(lay, instant):
     assert instant == [(1, 2), (2, 1)]
     assert ledger.trial(1).settings.items() >= before.items(), "a killed trial resumes with what it had"
     assert proposed(ledger, 2)[0]["training_batch_size"] in (2, 4)
+
+
+@pytest.mark.parametrize(("kept", "head"), [({}, "anchor_free"), ({"head": "anchor"}, "anchor")])
+def test_a_sweep_keeps_the_head_that_it_began_with(tmp_path, kept, head):
+    (tmp_path / "records.jsonl").write_text("")
+    records = str(tmp_path / "records.jsonl")
+    experiment = {"task": "image-object-detection", "settings": {"model_name": "yolov5"}}
+    (lane,) = plan_sweep(experiment, records, records, default_storage=str(tmp_path))
+    ledger = Ledger(json.loads(lane)["ledger"])
+    assert proposed(ledger, 0)[0]["head"] == resolve(experiment["task"], experiment["settings"])["head"], "a new one"
+    file = Path(ledger.url, "experiment.json")
+    file.write_text(json.dumps(ledger.experiment() | kept))
+    settings, _, notes = proposed(ledger, 0)
+    assert (settings["head"], notes) == (head, [])
+    assert settings["box"] == {"anchor": 0.05, "anchor_free": 7.5}[head]
+    (again,) = plan_sweep(experiment, records, records, default_storage=str(tmp_path))
+    assert json.loads(again)["ledger"] == ledger.url, "it is found and goes on"
+    copy = Ledger(json.loads(train.repeated(again))["ledger"])
+    assert copy.head() == head

@@ -95,6 +95,23 @@ def sweep(tmp_path):
     return planned, tmp_path
 
 
+def test_masks_that_change_under_their_names_are_another_ledger(tmp_path):
+    def planned():
+        experiment = {"task": "image-semantic-segmentation", "weights": {"pretrained": False}}
+        return json.loads(plan_sweep(experiment, *records, default_storage=str(tmp_path))[0])["ledger"]
+
+    (tmp_path / "a.png").write_bytes(b"1")
+    label = {"mask_url": str(tmp_path / "m.png"), "classes": {"a": 0, "b": 1}, "ignore": [255]}
+    records = [str(tmp_path / "r.jsonl")] * 2
+    (tmp_path / "r.jsonl").write_text(json.dumps({"image_url": str(tmp_path / "a.png"), "label": label}))
+    (tmp_path / "m.png").write_bytes(b"1")
+    first = planned()
+    (tmp_path / "m.png").write_bytes(b"2")
+    assert planned() != first
+    (tmp_path / "m.png").write_bytes(b"1")
+    assert planned() == first
+
+
 def test_images_and_weights_that_change_under_their_names_are_another_ledger(sweep, tmp_path):
     planned, folder = sweep
     first, named = planned(), str(tmp_path / "named")

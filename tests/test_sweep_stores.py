@@ -276,9 +276,10 @@ def test_models_are_registered_once_and_numbered_without_gaps(bucket, tmp_path):
     models = [folder(tmp_path / f"m{i}", **{"model.pt": str(i), "score.py": ""}) for i in range(3)]
     registry = Registry(f"{bucket}/registry")
     figures = [{"mean_average_precision": v} for v in (0.2, 0.9, 0.5)]
+    told = {"evaluated": {"digest": "5e7"}}
 
     def register(i):
-        return registry.register("blood", str(models[i]), figures[i], {}, "mean_average_precision")["version"]
+        return registry.register("blood", str(models[i]), figures[i], told, "mean_average_precision")["version"]
 
     with ThreadPoolExecutor(3) as pool:
         versions = list(pool.map(register, range(3)))

@@ -138,6 +138,8 @@ class ImageRoot:
         Raises:
             UserError: the path leaves the root, several images have its name, or none.
         """
+        if path.startswith(storage.INLINE):
+            return path
         plain = path.replace("\\", "/")
         mapped = bool(self.prefix) and _is_below(plain, self.prefix)
         if mapped or "://" in plain or "::" in plain or (plain.startswith("/") and not self.given):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 from automl_images import storage
 from automl_images.annotations.imaging import opened
+from automl_images.annotations.labels.mask import Mask
 from automl_images.annotations.labels.polygons import Rle
 from automl_images.errors import UserError
 
+IGNORE = 255  # the index of a pixel that training and metrics pass over
 _INDEXED = ("L", "LA", "P", "1", "I", "I;16")
 
 
@@ -47,6 +50,32 @@ def values_in(url: str, colours: bool = False) -> tuple[list[int | str], tuple[i
     if pixels.ndim == 2:
         return np.unique(pixels).tolist(), (width, height)
     return [f"#{value:06x}" for value in np.unique(flat(pixels)).tolist()], (width, height)
+
+
+def indices_of(mask: Mask, classes: Sequence[str]) -> np.ndarray:
+    """Return the class of each pixel of a mask, uint8 height x width: its index among ``classes``, or ``IGNORE``.
+
+    Args:
+        mask: where it names no classes, a pixel is of that of ``classes`` which is its value as text.
+        classes: at most 255.
+
+    Raises:
+        UserError: as :func:`pixels_of`, or a pixel is of no class, or of one that is not among ``classes``.
+    """
+    pixels = pixels_of(mask.mask_url, mask.coloured)
+    coloured, pixels = pixels.ndim == 3, flat(pixels)
+    index = {name: i for i, name in enumerate(classes)}
+    named = mask.classes or [(name, int(name) if name.isdecimal() else name) for name in classes]
+    values = {value: index[name] for name, value in named if name in index} | dict.fromkeys(mask.ignore, IGNORE)
+    found, places = (np.arange(256), pixels) if pixels.dtype == np.uint8 else np.unique(pixels, return_inverse=True)
+    spelt = [f"#{value:06x}" if coloured else value for value in found.tolist()]
+    known = np.array([value in values for value in spelt])
+    if not known.all() and not known[places].all():
+        wrong = spelt[int(np.unique(places[~known[places]])[0])]
+        name = {value: name for name, value in mask.classes}.get(wrong, "" if mask.classes else str(wrong))
+        of = f"the class '{name}', which is not in the training data" if name else "which is of no class"
+        raise UserError(f"the mask {storage.redact(mask.mask_url)} has the pixel value {wrong}, {of}")
+    return np.array([values.get(value, IGNORE) for value in spelt], np.uint8)[places].reshape(pixels.shape)
 
 
 def instance_of(url: str) -> Rle:

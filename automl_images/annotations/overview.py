@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from automl_images.annotations.labels import Box, Boxes, Instance, Mask, Polygons
-from automl_images.annotations.masks import pixels_of
+from automl_images.annotations.masks import flat, pixels_of
 from automl_images.annotations.records import Record
 from automl_images.annotations.shapes import box_of
 from automl_images.errors import UserError
@@ -179,9 +179,8 @@ def classified(mask: Mask) -> tuple[np.ndarray, dict[int, str]]:
     Raises:
         UserError: as :func:`automl_images.annotations.masks.pixels_of`.
     """
-    pixels = pixels_of(mask.mask_url)
-    coloured = pixels.ndim == 3
-    values = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32) if coloured else pixels
+    pixels = pixels_of(mask.mask_url, mask.coloured)
+    coloured, values = pixels.ndim == 3, flat(pixels)
     ignored = {_number(value) for value in mask.ignore}
     if mask.classes:
         names = {_number(value): name for name, value in mask.classes}

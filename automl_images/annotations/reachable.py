@@ -31,7 +31,7 @@ def copied(records: Iterable[Record], root: str, counts: Counter[str]) -> Iterat
     with ThreadPoolExecutor(_THREADS) as pool:
         rest = iter(records)
         while batch := list(itertools.islice(rest, _AT_ONCE)):
-            named = [url for record in batch for url in _named(record)]
+            named = [url for record in batch for url in addresses(record)]
             local = sorted({url for url in named if storage.on_machine(url)})
             sent = list(pool.map(lambda url: put(url, root), local))
             counts.update("copied" if new else "present" for _, new in sent)
@@ -41,13 +41,13 @@ def copied(records: Iterable[Record], root: str, counts: Counter[str]) -> Iterat
 
 
 def _renamed(record: Record, targets: Mapping[str, str]) -> Record:
-    if targets.keys().isdisjoint(_named(record)):
+    if targets.keys().isdisjoint(addresses(record)):
         return record
     label = record.label.placed(lambda url: targets.get(url, url))
     return dataclasses.replace(record, image_url=targets.get(record.image_url, record.image_url), label=label)
 
 
-def _named(record: Record) -> list[str]:
+def addresses(record: Record) -> list[str]:
     """Return the addresses that a record names: of its image, then of its label's files."""
     found = [record.image_url]
 

@@ -156,7 +156,7 @@ def _lists(source: Source, kind: type[Label]) -> dict[str, Part]:
     chosen = next((lists[name] for name in wanted if name in lists), {})
     parts = {name: Part(storage.join(source.url, _one(source, name, files))) for name, files in chosen.items()}
     first = next((source.at(part.source) for part in parts.values()), None)
-    return parts if first and any(format.found(first, kind) for format in of_kind(kind)) else {}
+    return parts if first and any(format.found(first, kind) for format in of_kind(kind) if kind in format.kinds) else {}
 
 
 def _folders(source: Source, kind: type[Label]) -> dict[str, Part]:
@@ -184,7 +184,11 @@ def _folders(source: Source, kind: type[Label]) -> dict[str, Part]:
     inside += tuple(folder.replace("/images/", "/labels/") for folder in inside if "/images/" in folder)
     for format in of_kind(kind):
         # a file above the folders labels what is in them
-        if not format.last and any(not file.startswith(inside) for file in format.found(source, kind)):
+        if (
+            kind in format.kinds
+            and not format.last
+            and any(not file.startswith(inside) for file in format.found(source, kind))
+        ):
             return {}
     lists = {place.lower() for place in tops}
     sets = {}

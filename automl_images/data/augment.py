@@ -15,8 +15,11 @@ _SMALLEST = 0.3  # sides of a crop, of the image's, expanded or not
 _ASPECT = 2.0  # the most that a crop is wider, or higher, than it would be in the image's proportions
 
 
-def rcnn_augmentation(samples: Callable[[int], Sample]) -> Callable[[int, int], Sample]:
-    """Return a function of (index, seed) that gives an augmented sample, and draws from no generator but its own.
+Augment = Callable[[int, int, int], Sample]  # of a sample's index, a seed and the epoch, from 0
+
+
+def rcnn_augmentation(samples: Callable[[int], Sample]) -> Augment:
+    """Return a function that gives an augmented sample and draws from its own generator alone; all epochs are alike.
 
     An image is put on a grey canvas of up to twice its sides, cropped around one of its objects, which stays whole, and
     mirrored, each by chance. Of objects that a crop cuts :func:`automl_images.data.tiles.cut` tells what is left: with
@@ -24,7 +27,7 @@ def rcnn_augmentation(samples: Callable[[int], Sample]) -> Callable[[int, int], 
     mirrored only. Pixels may be a view of the sample's.
     """
 
-    def augment(i: int, seed: int) -> Sample:
+    def augment(i: int, seed: int, epoch: int = 0) -> Sample:
         sample, rng = samples(i), np.random.default_rng(seed)
         height, width = sample.image.shape[:2]
         window = whole = Window(0, 0, width, height)

@@ -6,6 +6,7 @@ Boxes are pixels, float64 [n, 4] (left, top, right, bottom), as the metrics take
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence, Sized
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from automl_images.annotations import Box, Boxes, Record
+from automl_images.data.augment import Augment
 from automl_images.data.store import ImageStore
 from automl_images.errors import UserError, nearest
 from automl_images.metrics.arrays import Sample, truth_arrays
@@ -56,7 +58,13 @@ def _where(record: Record) -> str:
 
 
 class Samples:
-    """Images with boxes and labels by index; a label is its index among ``classes``, a ``budget`` that of ImageStore.
+    """Images with boxes and labels by index.
+
+    Args:
+        records: whose they are.
+        classes: of which a label is the index.
+        budget, scratch: as of `ImageStore`.
+        longest: images are kept with a longer side of at most so many pixels; None: as they are.
 
     Raises:
         UserError: as :func:`checked_boxes`.
@@ -65,10 +73,17 @@ class Samples:
     checked: Callable[[Record, Collection[str]], Sequence[Any]] = staticmethod(checked_boxes)
     arrays: Callable[[Sequence[Any], Sequence[str], tuple[int, int]], dict[str, Any]] = staticmethod(truth_arrays)
 
-    def __init__(self, records: Sequence[Record], classes: Sequence[str], budget: int | None = None):
+    def __init__(
+        self,
+        records: Sequence[Record],
+        classes: Sequence[str],
+        budget: int | None = None,
+        longest: int | None = None,
+        scratch: Path | None = None,
+    ):
         self.classes, known = list(classes), frozenset(classes)
         self.objects = [self.checked(record, known) for record in records]
-        self.store = ImageStore(records, np.asarray, None, budget)
+        self.store = ImageStore(records, _prepared(longest), scratch, budget, longest)
 
     def __len__(self) -> int:
         return len(self.objects)
@@ -90,10 +105,19 @@ class Samples:
         return self.arrays(self.objects[i], self.classes, size)
 
 
-class TrainingSet(Dataset):
-    """Samples augmented by (index, seed), a function of the trial's seed, epoch and index alone, so that it resumes."""
+def _prepared(longest: int | None) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what makes of an image that which is kept."""
+    if not longest:
+        return np.asarray
+    from automl_images.data.warp import shrunk  # of the train extra
 
-    def __init__(self, samples: Sized, augment: Callable[[int, int], Sample], seed: int):
+    return lambda image: shrunk(image, longest)
+
+
+class TrainingSet(Dataset):
+    """Augmented samples by (epoch, index), a function of these and the trial's seed alone, so that it resumes."""
+
+    def __init__(self, samples: Sized, augment: Augment, seed: int):
         self.samples, self.augment, self.seed = samples, augment, seed
 
     def __len__(self) -> int:
@@ -102,7 +126,7 @@ class TrainingSet(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
         epoch, i = key
         seed = int(np.random.SeedSequence([self.seed, epoch, i]).generate_state(1)[0])
-        return to_tensors(self.augment(i, seed))
+        return to_tensors(self.augment(i, seed, epoch))
 
 
 class EvaluationSet(Dataset):

@@ -65,17 +65,28 @@ class Family(Protocol):
 def outputs(predictor: ModelPredictor, records: Sequence[Record]) -> tuple[list[Any], float]:
     """Return what a model finds on each record's image, and the seconds of reading and predicting.
 
+    Raises:
+        UserError: as :func:`stream`.
+    """
+    found, taken = zip(*stream(predictor, records), strict=True)
+    return list(found), sum(taken)
+
+
+def stream(predictor: ModelPredictor, records: Sequence[Record]) -> Iterator[tuple[Any, float]]:
+    """Yield what a model finds on each record's image, and the seconds of reading and predicting since the one before.
+
     Standard error says how far it is.
 
     Raises:
         UserError: an image does not open.
     """
-    started, found = time.monotonic(), []
-    for output in predictor.outputs(_batches(records, predictor.settings["validation_batch_size"])):
-        found.append(output)
-        if len(found) % _EVERY == 0:
-            print(f"evaluate: {len(found)} of {len(records)} images", file=sys.stderr, flush=True)
-    return found, time.monotonic() - started
+    started = time.monotonic()
+    found = predictor.outputs(_batches(records, predictor.settings["validation_batch_size"]))
+    for count, output in enumerate(found, 1):
+        yield output, time.monotonic() - started
+        if count % _EVERY == 0:
+            print(f"evaluate: {count} of {len(records)} images", file=sys.stderr, flush=True)
+        started = time.monotonic()
 
 
 def _batches(records: Sequence[Record], size: int) -> Iterator[list[np.ndarray]]:

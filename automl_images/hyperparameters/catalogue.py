@@ -14,12 +14,13 @@ from typing import Any
 
 from automl_images.architectures import ARCHITECTURES, models_of
 from automl_images.errors import UserError, nearest
-from automl_images.hyperparameters import classification, common, detection, yolov5
+from automl_images.hyperparameters import classification, common, detection, segmentation, yolov5
 from automl_images.hyperparameters.hyperparameter import Hyperparameter
 from automl_images.hyperparameters.sizes import SIZES_TOGETHER
 from automl_images.tasks import get_task
 
-CATALOGUE = {row.name: row for row in (*common.ROWS, *classification.ROWS, *detection.ROWS, *yolov5.ROWS)}
+_ROOMS = (common, classification, detection, segmentation, yolov5)
+CATALOGUE = {row.name: row for room in _ROOMS for row in room.ROWS}
 ALIASES = {alias: row.name for row in CATALOGUE.values() for alias in row.aliases}
 
 

@@ -1,4 +1,4 @@
-"""What classifiers alone can be set to: Azure's settings, and those of SageMaker's image classification."""
+"""What classifiers alone can be set to, and what segmenters share: Azure's settings, and SageMaker's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from automl_images.hyperparameters.hyperparameter import Hyperparameter, choice,
 
 _OWN_SIZES = {"image_shape": (None,)}
 _SHAPE: dict[str, None] = {"image_shape": None}
+_OF_SAGEMAKER = ("classification", "segmentation")
 
 _ROWS = (
     choice(
@@ -91,12 +92,15 @@ _ROWS = (
         None,
         "Checked against the training data, which says how many classes there are; another number is refused.",
         sweepable=False,
+        families=_OF_SAGEMAKER,
+        variants={"segmentation": {"low": 2, "high": 254}},
     ),
     count(
         "num_training_samples",
         None,
         "Checked against the training data, after the split; another number is refused.",
         sweepable=False,
+        families=_OF_SAGEMAKER,
     ),
     choice(
         "num_layers",
@@ -116,6 +120,8 @@ _ROWS = (
         0,
         "1 starts from the library's published weights, with a fresh last layer.",
         place="weights.pretrained",
+        families=_OF_SAGEMAKER,
+        defaults={("segmentation",): 1},
     ),
     flag(
         "use_weighted_loss",
@@ -124,4 +130,4 @@ _ROWS = (
         place="weighted_loss",
     ),
 )
-ROWS = tuple(replace(row, families=("classification",)) for row in _ROWS)
+ROWS = tuple(replace(row, families=row.families or ("classification",)) for row in _ROWS)

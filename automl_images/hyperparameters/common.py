@@ -8,31 +8,44 @@ _SGD = {"optimizer": ("sgd",)}
 _MOMENTUM = {"optimizer": ("sgd", "nag")}
 _DECAYED = {"optimizer": ("sgd", "nag", "adam", "adamw")}
 _ADAMS = {"optimizer": ("adam", "adamw")}
-_ADAPTIVE = {"optimizer": ("adam", "adamw", "rmsprop")}
+_ADAPTIVE = {"optimizer": ("adam", "adamw", "rmsprop", "adagrad")}
 _RMSPROP = {"optimizer": ("rmsprop",)}
 _STEP = {"lr_scheduler": ("step",)}
 _EQUAL_STEPS = {**_STEP, "lr_scheduler_step": (None,)}
 _COSINE = {"lr_scheduler": ("warmup_cosine",)}
+_SEGMENTS = ("sagemaker", "segmentation")
 _STOPPING = {"early_stopping": (1,)}
 _FORGETS = Refusal(1, "would never take in a new gradient; use a value below 1", _ADAMS)
 
 ROWS: tuple[Hyperparameter, ...] = (
     count(
-        "number_of_epochs", 15, "Passes over the training images.", defaults={("sagemaker",): 30}, aliases=("epochs",)
+        "number_of_epochs",
+        15,
+        "Passes over the training images.",
+        defaults={("sagemaker",): 30, _SEGMENTS: 10},
+        aliases=("epochs",),
     ),
     count(
         "training_batch_size",
         2,
         "Images in one forward and backward pass, of all GPUs of the trial together.",
-        defaults={("classification",): 78, ("sagemaker",): 32},
+        defaults={("classification",): 78, ("segmentation",): 16, ("sagemaker",): 32, _SEGMENTS: 16},
         aliases=("mini_batch_size",),
     ),
     count(
         "validation_batch_size",
         1,
         "Images in one forward pass at an evaluation; changes speed and memory, never a metric.",
-        variants={"classification": {"inference": True}},  # a detector predicts image by image
-        defaults={("classification",): 78, ("sagemaker",): 32},
+        variants={
+            "classification": {"inference": True},  # a detector predicts image by image
+            "segmentation": {
+                "effect": "1 scores images whole, at their own size, as they are predicted; more scores a square of "
+                "crop_size out of the middle of each, so many at a time, which is faster and another figure.",
+                "sweepable": False,
+            },
+        },
+        defaults={("classification",): 78, ("sagemaker",): 32, _SEGMENTS: 16},
+        aliases=("validation_mini_batch_size",),
     ),
     count(
         "grad_accumulation_step",
@@ -46,6 +59,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         "early_stopping_patience",
         5,
         "Evaluations without improvement, counted after the delay, that end the trial.",
+        defaults={_SEGMENTS: 4},
         needs=_STOPPING,
     ),
     count(
@@ -59,7 +73,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         "early_stopping_min_epochs",
         1,
         "Epochs that a trial has in any case before early stopping may end it.",
-        defaults={("sagemaker",): 10},
+        defaults={("sagemaker",): 10, _SEGMENTS: 5},
         needs=_STOPPING,
     ),
     share(
@@ -72,7 +86,12 @@ ROWS: tuple[Hyperparameter, ...] = (
         "learning_rate",
         0.005,
         "The optimiser's base step; 0 leaves the weights as they were.",
-        defaults={("image-classification",): 0.01, ("image-classification-multilabel",): 0.035, ("sagemaker",): 0.1},
+        defaults={
+            ("image-classification",): 0.01,
+            ("image-classification-multilabel",): 0.035,
+            ("sagemaker",): 0.1,
+            _SEGMENTS: 0.001,
+        },
         aliases=("lr0",),
         variants={"yolov5": {"gene": (1, 1e-5, 0.1)}},
     ),
@@ -81,8 +100,15 @@ ROWS: tuple[Hyperparameter, ...] = (
         "warmup_cosine",
         "How the learning rate moves: linear warm-up then a cosine, or a factor every few epochs.",
         choices=("warmup_cosine", "step"),
-        defaults={("sagemaker",): "step"},
+        defaults={("sagemaker",): "step", ("segmentation",): "poly", _SEGMENTS: "poly"},
         aliases=("learning_rate_scheduler",),
+        variants={
+            "segmentation": {
+                "choices": ("warmup_cosine", "step", "poly", "cosine"),
+                "effect": "How the learning rate moves: linear warm-up then a cosine; a factor every few epochs; poly, "
+                "with the power 0.9 of the share of training that is left; half a cosine. The last two end at 0.",
+            }
+        },
     ),
     share(
         "step_lr_gamma",
@@ -124,6 +150,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         "sgd",
         "How weights follow gradients; nag is sgd with Nesterov's momentum, whatever nesterov says.",
         choices=("sgd", "adam", "adamw", "rmsprop", "nag"),
+        variants={"segmentation": {"choices": ("sgd", "adam", "adamw", "rmsprop", "nag", "adagrad")}},
     ),
     share(
         "momentum",
@@ -186,6 +213,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         "gamma",
         0.9,
         "Decay of the squared gradients' mean; 0 takes the last gradient's sign alone, 1 is refused.",
+        aliases=("gamma1",),
         needs=_RMSPROP,
         refused=(Refusal(1, _FORGETS.why, _RMSPROP),),
     ),

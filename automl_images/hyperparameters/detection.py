@@ -125,7 +125,8 @@ ROWS = (
         "export_as_image",
         0,
         "1 answers with a mask's image, white inside, in place of its polygons.",
-        families=_MASKS,
+        families=(*_MASKS, "segmentation"),
+        variants={"segmentation": {"effect": "1 answers with an image of class indices in place of run lengths."}},
         inference=True,
     ),
     choice(
@@ -133,7 +134,14 @@ ROWS = (
         "jpg",
         "The file type of a mask's image; jpg is not exact at edges.",
         choices=("jpg", "png", "bmp"),
-        families=_MASKS,
+        families=(*_MASKS, "segmentation"),
+        variants={
+            "segmentation": {
+                "choices": ("png", "bmp"),
+                "default": "png",
+                "effect": "The file type of the image of class indices; both keep each pixel.",
+            }
+        },
         inference=True,
         needs={"export_as_image": (1,)},
     ),

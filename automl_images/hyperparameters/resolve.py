@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from automl_images.errors import UserError
 from automl_images.hyperparameters.catalogue import check_model, checked, find, hyperparameters
 from automl_images.hyperparameters.sizes import check_layers, check_sizes
 from automl_images.tasks import get_task
@@ -30,13 +31,24 @@ def resolve(task: str, given: Mapping[str, Any], profile: str = "azure") -> dict
         settings.setdefault("head", rows["head"].default)
     for name, row in rows.items():
         settings.setdefault(name, row.default_for(task, model, profile, settings.get("head")))
-    if profile == "sagemaker" and settings["optimizer"].startswith("adam") and "weight_decay" not in own:
-        settings["weight_decay"] = 0.0
+    if profile == "sagemaker":
+        _as_sagemaker(settings, own, get_task(task).family)
     for row in rows.values():
         row.check_beside(settings)
     check_layers(model, settings["layers_to_freeze"])
     check_sizes(settings)
     return settings
+
+
+def _as_sagemaker(settings: dict[str, Any], own: Mapping[str, Any], family: str) -> None:
+    """Apply what SageMaker's algorithms do under some of their settings: ``own`` are those that are given."""
+    segments, optimizer = family == "segmentation", settings["optimizer"]
+    undecayed = optimizer != "sgd" if segments else optimizer.startswith("adam")
+    if undecayed and "weight_decay" not in own:
+        settings["weight_decay"] = 0.0
+    stepless = settings["lr_scheduler"] == "step" and not settings["lr_scheduler_step"]
+    if segments and stepless and "step_lr_gamma" not in own:
+        raise UserError("lr_scheduler_step: is needed with lr_scheduler: step; name the epochs, such as 10,20")
 
 
 def default_model(task: str, profile: str = "azure") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from automl_images.architectures import ARCHITECTURES, has_published
@@ -96,6 +96,16 @@ def _check_crops(settings: Mapping[str, Any]) -> None:
     if resized < valid:
         raise UserError(
             f"valid_resize_size: {resized} is below valid_crop_size {valid}; raise it or lower valid_crop_size"
+        )
+
+
+def check_varied(settings: Mapping[str, Any], varied: Collection[str]) -> None:
+    """Raise UserError if trials of complete settings that differ in ``varied`` ones are scored on different pixels."""
+    name = next((name for name in ("crop_size", "base_size") if name in varied), None)
+    if name and settings["validation_batch_size"] > 1:
+        raise UserError(
+            f"{name}: with validation_batch_size {settings['validation_batch_size']} trials are scored on crops of it, "
+            "and could not be compared if it varied; set validation_batch_size: 1, or give one size in settings"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from automl_images import storage
-from automl_images.architectures import ARCHITECTURES
+from automl_images.architectures import architecture
 from automl_images.errors import UserError
 from automl_images.hyperparameters import check_model
 from automl_images.hyperparameters.sizes import input_shape
@@ -18,12 +18,15 @@ from automl_images.models.weights import fit, read_state_dict, same_classes
 
 
 def build(task: str, settings: Mapping[str, Any], classes: Sequence[str], *, frozen_norms: bool = False) -> nn.Module:
-    """Return the network that ``settings["model_name"]`` names, a `Detector` or `Classifier`, with fresh weights.
+    """Return the network that ``settings["model_name"]`` names, with fresh weights.
+
+    It is a `Classifier`, a `Detector` or a `Segmenter`.
 
     Raises:
         UserError: the task has no such model, or its package is not installed.
     """
-    row = ARCHITECTURES[check_model(task, settings["model_name"])]
+    check_model(task, settings["model_name"])
+    row = architecture(settings)
     module, _, builder = row.builder.partition(":")
     norms = {"frozen_norms": frozen_norms} if row.frozen_norms else {}
     return getattr(import_module(module), builder)(classes, settings, **norms)
@@ -50,12 +53,13 @@ def initial(
             f"image_shape: {settings['image_shape']} is grey, but published weights take 3 channels; "
             "use 3 channels or set weights.pretrained: false"
         )
+    backbone = settings.get("pretrained_weights") == "backbone"
     # read first: what cannot be had is said before time goes into building
-    state = read_state_dict(source) if source else published(settings["model_name"])
+    state = read_state_dict(source) if source else published(settings["model_name"], backbone)
     # weights that were trained with learning norms bring their count of batches, frozen ones do not
     learning_norms = any(name.endswith("num_batches_tracked") for name in state) and bool(source)
     model = build(task, settings, classes, frozen_norms=not learning_norms)
     origin = storage.redact(source) if source else "the library"
     keep_head = bool(source) and same_classes(str(source), classes) is not False
-    row = ARCHITECTURES[settings["model_name"]]
+    row = architecture(settings)
     return model, f"weights: {fit(model, row, state, origin, keep_head=keep_head)}"

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from automl_images.architectures import ARCHITECTURES, Architecture
+from automl_images.architectures import Architecture, architecture
 from automl_images.hyperparameters.sizes import check_size, input_shape
 from automl_images.models.freeze import Freezable
 from automl_images.models.resnet_cifar import CifarResNet
@@ -38,7 +38,7 @@ class Classifier(Freezable):
 
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any]):
         super().__init__()
-        self.architecture: Architecture = ARCHITECTURES[settings["model_name"]]
+        self.architecture: Architecture = architecture(settings)
         channels, height, width = input_shape(settings)
         name = "image_shape" if settings.get("image_shape") else "train_crop_size"
         check_size(self.architecture.name, (height, width), name)

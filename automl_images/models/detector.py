@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from automl_images.metrics.arrays import Sample
 from automl_images.models.freeze import Freezable
 
 SCORE_FLOOR = 0.001
@@ -16,6 +16,8 @@ SCORE_FLOOR = 0.001
 
 class Detector(Freezable, ABC):
     """A detector over classes, of which a label is the index."""
+
+    size: int | None = None  # the side in pixels of the squares that it makes of images; None: it makes none
 
     @abstractmethod
     def losses(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -36,9 +38,9 @@ class Detector(Freezable, ABC):
         ``masks``, a list of n of COCO's run lengths of the whole image, ``{"size": [height, width], "counts": bytes}``.
         """
 
-    def augmentation(self, samples: Callable[[int], Sample], count: int) -> Callable[[int, int], Sample] | None:
-        """Return the model's own training augmentation, or None: it is trained with the usual one of detectors.
+    def adapt(self, shapes: Callable[[], np.ndarray]) -> str:
+        """Fit to the training objects what is not learned by gradients, and return what to say of it, if anything.
 
-        ``samples(i)`` gives one of ``count`` samples. What is returned gives a sample too, by index and seed alone.
+        ``shapes()`` gives their widths and heights, float [n, 2], as shares of their image's longer side.
         """
-        return None
+        return ""

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl_images.architectures import ARCHITECTURES
+from automl_images.architectures import architecture
 from automl_images.errors import UserError
 from automl_images.hyperparameters import check_inference, check_model, hyperparameters, without_effect
 from automl_images.hyperparameters.sizes import check_sizes
@@ -59,7 +59,7 @@ def save(
     files = {THRESHOLDS: metrics.get("thresholds"), HISTORY: metrics.get("history")}
     metrics = {name: value for name, value in metrics.items() if name not in ("thresholds", "history")}
     folder.mkdir(parents=True, exist_ok=True)
-    row = ARCHITECTURES[settings["model_name"]]
+    row = architecture(settings)
     weights = io.BytesIO()  # a full disk is no OSError of torch.save's
     torch.save({n: tensor.detach().cpu().contiguous() for n, tensor in model.state_dict().items()}, weights)
     (folder / "model.pt").write_bytes(weights.getbuffer())
@@ -108,14 +108,7 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
     """
     described, classes, _ = _read(folder)
     task, settings = get_task(described["task"]).name, described["settings"]
-    changed = check_inference(check_model(task, settings["model_name"]), overrides or {})
-    settings = {**settings, **changed}
-    if changed:
-        check_sizes(settings)
-        for row in hyperparameters(settings["model_name"]).values():
-            row.check_beside(settings)
-        if idle := without_effect(settings, changed):
-            raise UserError(idle[0])
+    settings, changed = changed_settings(task, settings, overrides or {})
     model = build(task, settings, classes, frozen_norms=described.get("frozen_norms", False))
     try:
         state = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
@@ -131,6 +124,25 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.M
             ) from None
         raise UserError(f"{folder}/model.pt: does not load: {str(error).partition(chr(10))[0]}") from None
     return model.eval(), task, settings, classes
+
+
+def changed_settings(
+    task: str, settings: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return complete settings with those of ``overrides`` in their place, and these alone, checked.
+
+    Raises:
+        UserError: an override does not act at inference, would have no effect, or does not fit the model.
+    """
+    changed = check_inference(check_model(task, settings["model_name"]), overrides)
+    settings = {**settings, **changed}
+    if changed:
+        check_sizes(settings)
+        for row in hyperparameters(settings["model_name"]).values():
+            row.check_beside(settings)
+        if idle := without_effect(settings, changed):
+            raise UserError(idle[0])
+    return settings, changed
 
 
 def best_threshold(folder: Path) -> dict[str, float]:

@@ -22,8 +22,8 @@ from automl_images.models.classifier import import_timm
 PATIENCE = 5.0  # seconds that a connection may take, and a server between two packets
 
 
-def published(model_name: str) -> dict[str, Tensor]:
-    """Return a model's published weights under our names.
+def published(model_name: str, backbone: bool = False) -> dict[str, Tensor]:
+    """Return a model's published weights under our names, or with ``backbone`` those of its backbone alone.
 
     Raises:
         UserError: they are in no cache and cannot be fetched at once, or there are none for the model.
@@ -31,6 +31,9 @@ def published(model_name: str) -> dict[str, Tensor]:
     row = ARCHITECTURES[model_name]
     if row.weights is None:
         raise UserError(no_published_weights(model_name))
+    if backbone and row.backbone_weights:
+        state = _LIBRARIES[row.library](row.network, row.backbone_weights)
+        return {f"network.backbone.{name}": tensor for name, tensor in state.items()}
     state = _LIBRARIES[row.library](row.network, row.weights)
     return {row.weights_prefix + name: tensor for name, tensor in state.items()}
 

@@ -17,7 +17,7 @@ from torchvision.ops import clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from automl_images.architectures import ARCHITECTURES
+from automl_images.architectures import architecture
 from automl_images.models.detector import SCORE_FLOOR, Detector
 from automl_images.models.folding import fold
 from automl_images.models.pasting import pasted
@@ -138,7 +138,7 @@ def retinanet(classes: Sequence[str], settings: Mapping[str, Any], *, frozen_nor
 
 def _backbone(settings: Mapping[str, Any], frozen_norms: bool, **more: Any) -> nn.Module:
     backbone = resnet_fpn_backbone(
-        backbone_name=ARCHITECTURES[settings["model_name"]].network,
+        backbone_name=architecture(settings).network,
         weights=None,
         norm_layer=FrozenBatchNorm2d if frozen_norms else nn.BatchNorm2d,
         trainable_layers=5,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ModelPredictor:
-    """A loaded model folder, whatever its task; a family's own class has ``outputs`` and ``predict``.
+    """A loaded model folder, whatever its task; a family's own class has ``outputs``, ``respond`` and ``predict``.
 
     The network is in eval mode, on ``device``; the settings are complete, with what replaced the folder's own.
     ``working_point`` has the settings of the best F1 on validation, which what is shown to people goes by: an endpoint
@@ -36,10 +36,15 @@ class ModelPredictor:
         """Yield what the model finds on each of uint8 [H, W, 3] images of any sizes, as the task's metrics take it."""
         raise NotImplementedError
 
+    def respond(self, output: Any) -> dict[str, Any]:
+        """Return Azure's response for an image, of what ``outputs`` yielded for it."""
+        raise NotImplementedError
+
     def predict(self, images: Sequence[Image.Image]) -> list[dict[str, Any]]:
         """Return Azure's response for each Pillow image.
 
-        Detection ``{"boxes": [{"box", "label", "score"}, ...]}``; classification ``{"probs": [...], "labels": [...]}``.
+        Detection ``{"boxes": [{"box", "label", "score"}, ...]}``; classification ``{"probs": [...], "labels": [...]}``;
+        segmentation, which Azure lacks, ``{"classes": [...], "regions": [{"label", "rle"}, ...]}``.
         """
         raise NotImplementedError
 
@@ -53,6 +58,8 @@ class Family(Protocol):
 def load_model(folder: str | Path, *, device: str | None = None, **overrides: Any) -> ModelPredictor:
     """Return the predictor of a local model folder, on ``cpu``, ``cuda`` or, with None, the GPU if there is one.
 
+    It may be an exported model too: an ``.onnx`` file, or a folder with ``model.onnx`` and without ``model.pt``.
+
     ``overrides`` are settings to use instead of the folder's, such as ``box_score_thresh``; what they say is no part of
     the predictor's ``working_point``.
 
@@ -64,7 +71,14 @@ def load_model(folder: str | Path, *, device: str | None = None, **overrides: An
 
     from automl_images.hyperparameters import check_inference
     from automl_images.models import folder as model_folder
+    from automl_images.models import onnx_models
 
+    if file := onnx_models.file_in(Path(folder)):
+        exported = onnx_models.load(file, overrides, gpu=device != "cpu")
+        given = check_inference(exported.settings["model_name"], overrides)
+        point = {n: value for n, value in exported.working_point.items() if n not in given}
+        exported_family: Family = part("prediction", exported.task)
+        return exported_family.Predictor(*exported[:4], torch.device("cpu"), point)
     model, task, settings, classes = model_folder.load(Path(folder), overrides)
     family: Family = part("prediction", task)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -55,7 +55,11 @@ class Predictor(ModelPredictor):
         """
         size = self.settings["validation_batch_size"]
         batches = ([to_rgb(i) for i in images[k : k + size]] for k in range(0, len(images), size))
-        return [response(probs, self.classes) for probs in self.outputs(batches)]
+        return [self.respond(probs) for probs in self.outputs(batches)]
+
+    def respond(self, output: np.ndarray) -> dict[str, Any]:
+        """Return Azure's response for the probabilities of an image."""
+        return response(output, self.classes)
 
 
 def response(probs: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:

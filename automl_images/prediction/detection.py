@@ -86,5 +86,8 @@ class Predictor(ModelPredictor):
 
     def predict(self, images: Sequence[Image.Image]) -> list[dict[str, Any]]:
         """Return Azure's response for each Pillow image: ``{"boxes": [{"box", "label", "score"}, ...]}``."""
-        found = self.outputs([to_rgb(image)] for image in images)
-        return [response(f, self.classes, self.settings["box_score_thresh"]) for f in found]
+        return [self.respond(found) for found in self.outputs([to_rgb(image)] for image in images)]
+
+    def respond(self, output: Mapping[str, Any]) -> dict[str, Any]:
+        """Return Azure's response for what was found on an image."""
+        return response(output, self.classes, self.settings["box_score_thresh"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from PIL import Image
 from automl_images.annotations.labels.polygons import Rle
 from automl_images.annotations.shapes import decoded
 from automl_images.annotations.tracing import outlined
-from automl_images.data.images import to_rgb
 from automl_images.prediction import detection
 
 _PILLOW = {"jpg": "JPEG", "png": "PNG", "bmp": "BMP"}
@@ -22,21 +21,17 @@ _PILLOW = {"jpg": "JPEG", "png": "PNG", "bmp": "BMP"}
 class Predictor(detection.Predictor):
     """A detector with masks that predicts."""
 
-    def predict(self, images: Sequence[Image.Image]) -> list[dict[str, Any]]:
-        """Return Azure's response for each Pillow image.
+    def respond(self, output: Mapping[str, Any]) -> dict[str, Any]:
+        """Return Azure's response for what was found on an image.
 
         ``{"boxes": [{"box", "label", "score", "polygon": [[x, y, ...], ...]}, ...]}``: the polygons of an object are
         fractions of the image with six decimals, and together its mask, holes left out. With ``export_as_image``
         ``mask`` stands in their place, ``{"image_type", "image"}``: the base64 of a file of the image's size, white
         inside.
         """
-        found = self.outputs([to_rgb(image)] for image in images)
-        return [self._response(one) for one in found]
-
-    def _response(self, found: Mapping[str, Any]) -> dict[str, Any]:
         threshold = self.settings["box_score_thresh"]
-        answer = detection.response(found, self.classes, threshold)
-        above = [mask for mask, score in zip(found["masks"], found["scores"], strict=True) if score > threshold]
+        answer = detection.response(output, self.classes, threshold)
+        above = [mask for mask, score in zip(output["masks"], output["scores"], strict=True) if score > threshold]
         for one, mask in zip(answer["boxes"], above, strict=True):
             height, width = mask["size"]
             one.update(self._outline(decoded(Rle(height, width, mask["counts"].decode()))))

@@ -49,3 +49,6 @@ class Family(Protocol):
         self, image: Image.Image, answer: Mapping[str, Any], task: str, classes: Sequence[str]
     ) -> Image.Image:
         """Return a copy of an image with a prediction, in Azure's response shape, drawn on it."""
+
+    def answer_line(self, answer: Mapping[str, Any], task: str) -> str:
+        """Return a prediction, in Azure's response shape, in a few words."""

@@ -71,12 +71,21 @@ def draw_answer(image: Image.Image, answer: Mapping[str, Any], task: str, classe
 
     The three most probable ones of at least 1 %; multi-label, those above 50 %, or the most probable one.
     """
+    return draw_labels(image, _likely(answer, task), class_colours(classes))
+
+
+def answer_line(answer: Mapping[str, Any], task: str) -> str:
+    """Return an answer in a few words, ``red 0.93, blue 0.05``: the labels that :func:`draw_answer` writes."""
+    return ", ".join(f"{label} {value:.2f}" for label, value in _likely(answer, task))
+
+
+def _likely(answer: Mapping[str, Any], task: str) -> list[tuple[str, float]]:
     ranked = sorted(zip(answer["labels"], answer["probs"], strict=True), key=lambda pair: -pair[1])
     if get_task(task).label == "classes":
         shown = [pair for pair in ranked if pair[1] > THRESHOLD]
     else:
         shown = [pair for pair in ranked[:3] if pair[1] >= _LEAST]
-    return draw_labels(image, shown or ranked[:1], class_colours(classes))
+    return shown or ranked[:1]
 
 
 def _headline(

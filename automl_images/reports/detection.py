@@ -17,6 +17,7 @@ from automl_images.reports.training import training_charts
 
 MATRIX_CLASSES, PAIRS, CURVES, LABELS = 20, 20, 12, 40
 _SIZE = 560, 400
+_NAMED = 5  # objects of an answer in a few words
 _COCO = {
     "map": "AP, mean of IoU 0.50 to 0.95",
     "map_50": "AP at IoU 0.50",
@@ -89,6 +90,16 @@ def write_report(path_html: str, shown: Evaluation) -> None:
 def draw_answer(image: Image.Image, answer: Mapping[str, Any], task: str, classes: Sequence[str]) -> Image.Image:
     """Return a copy of an image with the boxes of ``{"boxes": [...]}`` drawn on it, of any task of the family."""
     return draw_found(image, answer, classes)
+
+
+def answer_line(answer: Mapping[str, Any], task: str) -> str:
+    """Return an answer in a few words, ``2 objects: red 0.93, blue 0.55``: the best, of any task of the family."""
+    found = answer["boxes"]
+    if not found:
+        return "no object"
+    best = ", ".join(f"{one['label']} {one['score']:.2f}" for one in found[:_NAMED])
+    more = ", ..." if len(found) > _NAMED else ""
+    return f"{len(found)} object{'s' if len(found) > 1 else ''}: {best}{more}"
 
 
 def draw_found(

@@ -6,6 +6,7 @@ import colorsys
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from automl_images.reports.fonts import runs
@@ -16,7 +17,8 @@ Rectangle = tuple[float, float, float, float]
 _PALETTE = ["2f7ed8", "f28e2b", "2fa866", "e0484b", "8e5bd0", "12a5c0", "e560ab", "d9a900", "a06a45", "7fb800"]
 _GREY = (128, 128, 128)
 _LEAST_SIDE, _MOST_TIMES = 640, 8
-_FILLED = 0.4  # of a mask's colour over its pixels
+_FILLED, _DARK = 0.4, 0.75  # of a mask's colour over its pixels, and of black over those of no class
+_WIDEST = 24  # times their height, of the letters of a legend
 
 
 def class_colours(classes: Iterable[str]) -> dict[str, Colour]:
@@ -102,6 +104,40 @@ def draw_labels(image: Image.Image, labels: Sequence[tuple[str, float]], colours
         text = f"{name} {probability:.2f}"
         write_label(draw, (0, y, size[0], size[1]), text, colours.get(name, _GREY), letters, taken=taken)
         y = taken[-1][3]
+    return canvas
+
+
+def draw_mask(image: Image.Image, mask: np.ndarray, colours: Mapping[int, Colour], opaque: float = 0.6) -> Image.Image:
+    """Return a copy of an image with each pixel's class as a colour over it, half seen through.
+
+    Args:
+        image: any mode.
+        mask: uint8 [H, W] of the image's extent, in any size.
+        colours: of each value of the mask; one that is absent is dark.
+        opaque: of a colour over the image, from 0 to 1.
+    """
+    canvas, size = _canvas(image)
+    scaled = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    table, share = np.zeros((256, 3), np.float32), np.full((256, 1), _DARK, np.float32)
+    for value, colour in colours.items():
+        table[value], share[value] = colour, opaque
+    mixed = np.asarray(canvas) * (1 - share[scaled]) + table[scaled] * share[scaled]
+    return Image.fromarray(mixed.astype(np.uint8))
+
+
+def beside_legend(image: Image.Image, names: Sequence[str], colours: Mapping[str, Colour]) -> Image.Image:
+    """Return an image with names on their colours to the right of it, one below the other."""
+    letters, width, y = _letters(image.size), 0.0, 0.0
+    column = Image.new("RGB", (_WIDEST * letters, max(image.height, 2 * letters * len(names))), "white")
+    for name in names:
+        taken = [(0.0, 0.0, float(column.width), y)]  # the lines above, to their full width
+        place = (0, y, column.width, column.height)
+        write_label(ImageDraw.Draw(column), place, name, colours.get(name, _GREY), letters, taken=taken)
+        width, y = max(width, taken[-1][2]), taken[-1][3]
+    right, bottom = round(width) + 1, round(y) + 1
+    canvas = Image.new("RGB", (image.width + right, max(image.height, bottom)), "white")
+    canvas.paste(image, (0, 0))
+    canvas.paste(column.crop((0, 0, right, bottom)), (image.width, 0))
     return canvas
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from automl_images.reports.detection import draw_found, write_report
+from automl_images.reports.detection import answer_line, draw_found, write_report
 
-__all__ = ["draw_answer", "write_report"]
+__all__ = ["answer_line", "draw_answer", "write_report"]
 
 
 def draw_answer(image: Image.Image, answer: Mapping[str, Any], task: str, classes: Sequence[str]) -> Image.Image:

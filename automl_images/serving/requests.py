@@ -8,6 +8,7 @@ where {...} is one image's prediction in Azure's shape:
 
 Detection       {"boxes": [{"box": {"topX", "topY", "bottomX", "bottomY"}, "label", "score"}, ...]}
 Instances       detection's, in each box "polygon": [[x, y, ...], ...] too, or "mask": {"image_type", "image"}
+Segmentation    {"classes": [all], "regions": [{"label", "rle"}, ...]}, or {"classes", "mask": {"image_type", "image"}}
 Classification  {"probs": [one for each class], "labels": [the classes]}
 """
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _URL_SAFE = str.maketrans("-_", "+/")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # others of Pillow's start programs, or are rare
+_MODELS = ("model.pt", "model.onnx")
 _TOGETHER = 32, 16_000_000  # images, and pixels, that are decoded at a time
 
 
@@ -81,15 +83,15 @@ def answer(
 
 
 def find_model(root: str | Path) -> Path:
-    """Return the one folder with a ``model.pt``: ``root`` itself, or one at most two levels below.
+    """Return the one folder with a ``model.pt`` or ``model.onnx``: ``root`` itself, or one at most two levels below.
 
     Raises:
         UserError: there is none, or more than one.
     """
     root = Path(root)
-    if (root / "model.pt").exists():
+    if any((root / name).exists() for name in _MODELS):
         return root
-    found = sorted(path.parent for level in ("*", "*/*") for path in root.glob(f"{level}/model.pt"))
+    found = sorted({path.parent for name in _MODELS for level in ("*", "*/*") for path in root.glob(f"{level}/{name}")})
     if len(found) != 1:
         few = "no model folder" if not found else f"{len(found)} model folders"
         raise UserError(f"{root}: has {few} there or at most two levels below; one is needed")

@@ -10,6 +10,7 @@ from typing import Any
 
 from automl_images import storage
 from automl_images.annotations import read_records
+from automl_images.annotations.identity import set_digest
 from automl_images.errors import UserError
 from automl_images.evaluation import family, headline, plots, scalars, summary_lines, weakness
 from automl_images.reports import Evaluation
@@ -41,7 +42,8 @@ def evaluate_model(
 
     Returns:
         ``metrics`` and ``more`` of the family's :class:`automl_images.evaluation.Evaluated`; ``task``, ``images``,
-        ``seconds`` (reading and predicting); ``data``, ``model``, ``report`` (addresses).
+        ``seconds`` (reading and predicting); ``data``, ``model``, ``report`` (addresses); ``data_digest``, of
+        :func:`automl_images.annotations.identity.set_digest`.
 
     Raises:
         UserError: the folder is not a model folder, or the records do not fit it; thresholds are to be kept, and the
@@ -85,7 +87,7 @@ def evaluate_model(
     )
     reports: Reports = part("reports", predictor.task)
     reports.write_report(report, shown)
-    result |= {"seconds": round(found.seconds, 3), **described, "report": report}
+    result |= {"seconds": round(found.seconds, 3), **described, "data_digest": set_digest(records), "report": report}
     storage.write(storage.join(output, "metrics.json"), json.dumps(result, indent=1))
     if keep_thresholds:
         storage.write(storage.join(model, THRESHOLDS), json.dumps(found.metrics["thresholds"], indent=1))

@@ -64,7 +64,7 @@ def export_records(
     if is_same(records, out):
         raise UserError(f"{storage.redact(out)}: is the file of records itself; name another")
     lost: Counter[str] = Counter()
-    with _replacing(out, written.folder, written.beside) as fresh:
+    with replacing(out, written.folder, written.beside) as fresh:
         rows: Generator[Record, None, None] = (
             changed(record, lost) for record in _held(read_records(records, label), written, lost)
         )
@@ -228,7 +228,7 @@ def _images(format: Format, images: str | None, out: str) -> str:
 
 
 @contextlib.contextmanager
-def _replacing(out: str, folder: bool, beside: Sequence[str] = ()) -> Iterator[str]:
+def replacing(out: str, folder: bool, beside: Sequence[str] = ()) -> Iterator[str]:
     """Yield where to write what takes the place of ``out`` when the block ends well, and only then.
 
     It is beside ``out`` where that is local, so that what lies below it can be named relatively. What is ``beside`` the

@@ -14,6 +14,7 @@ from typing import Any
 from automl_images import contents, storage
 from automl_images.annotations import read_records
 from automl_images.annotations.labels import kind_of
+from automl_images.annotations.reachable import addresses
 from automl_images.annotations.record_file import line_of
 from automl_images.errors import UserError, say
 from automl_images.experiment import MOST_LANES, Experiment
@@ -156,7 +157,7 @@ def _check_counts(settings: Mapping[str, Any], training: str) -> None:
     if not given:
         return
     records = list(read_records(training))
-    classes = {name for record in records for name in record.label.names()}
+    classes = {name for record in records for name in record.label.known()}
     found = {"num_classes": len(classes), "num_training_samples": len(records)}
     for name, count in given.items():
         if count != found[name]:
@@ -247,12 +248,12 @@ def plan_sweep(
 
 
 def _data(training: str, validation: str) -> dict[str, str]:
-    """Return digests of the records, without what they say of the images' bytes, and of the images as they are now."""
+    """Return digests of the records, without what they say of the images' bytes, and of images and masks as now."""
     records, images = hashlib.sha256(), []
     for url in (training, validation):
         for record in read_records(url):
             records.update(line_of(dataclasses.replace(record, digest=None)).encode())
-            images.append(record.image_url)
+            images += [url for url in addresses(record) if not url.startswith(storage.INLINE)]
         records.update(b"\0")
     return {"digest": records.hexdigest(), "images": contents.digest(images)}
 

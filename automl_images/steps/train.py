@@ -134,7 +134,7 @@ def _copy_without(ledger: Ledger, url: str, lane: Lane) -> Ledger:
     own = {n for n, holder in claims.items() if holder == str(lane.index)}
     if not submission.claims:
         own = {f"{t:04d}" for t in range(lane.index, submission.iterations, submission.lanes)}
-    copy.open(ledger.experiment())
+    copy.open(ledger.experiment(), ledger.head())
     copy.write_run(dataclasses.replace(submission, deadline=time.time() + _WEEK, started=time.time()))
     for name in claims.keys() - own:
         storage.create(storage.join(url, "runs", lane.run, "claims", name), claims[name])

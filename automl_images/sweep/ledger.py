@@ -1,6 +1,6 @@
 """The ledger: the folder that the trials of a sweep share, on any store, with no server and no lock.
 
-    experiment.json                      what the fingerprint covers
+    experiment.json                      what the fingerprint covers, and what `head` is where no setting says
     records/training.jsonl               what trials train on; validation.jsonl beside it
     weights/<file>                       what trials start from, if the experiment names a file
     runs/<id>.json                       one submission: its deadline, iterations, lanes
@@ -30,6 +30,8 @@ from typing import Any
 
 from automl_images import storage
 from automl_images.errors import UserError, say
+from automl_images.hyperparameters.catalogue import CATALOGUE
+from automl_images.hyperparameters.yolov5 import ANCHOR_FREE
 from automl_images.sweep.artifacts import Artifacts
 from automl_images.sweep.fingerprint import difference, without_contents
 from automl_images.sweep.score import Evaluation, Score, counted, latest, superseded
@@ -68,13 +70,18 @@ class Ledger:
             raise UserError(f"{storage.redact(url)}: is damaged, no JSON object; start another ledger with --fresh")
         return content
 
-    def open(self, experiment: Mapping[str, Any]) -> None:
-        """Write experiment.json; raises UserError if one is there that is another experiment's."""
-        text = json.dumps(experiment, indent=1, sort_keys=True)
+    def open(self, experiment: Mapping[str, Any], head: str | None = None) -> None:
+        """Write experiment.json, with a default of ``head`` (None: today's), which it keeps.
+
+        Raises:
+            UserError: one is there that is another experiment's.
+        """
+        head = head or str(CATALOGUE["head"].default)
+        text = json.dumps({**experiment, "head": head}, indent=1, sort_keys=True)
         if storage.create(self._at("experiment.json"), text):
             storage.write(self._at("ended", ".keep"), "")  # S3 drivers list an empty folder's parent too
             return
-        found, wanted = self.experiment(), json.loads(text)
+        found, wanted = self.experiment(), json.loads(json.dumps(experiment))
         if found == wanted or self.adopts(wanted):
             return
         other = f"is the ledger of another experiment ({difference(found, wanted)})"
@@ -99,7 +106,11 @@ class Ledger:
 
     def experiment(self) -> dict[str, Any]:
         """Return what the fingerprint covers."""
-        return self._json("experiment.json")
+        return {name: value for name, value in self._json("experiment.json").items() if name != "head"}
+
+    def head(self) -> str:
+        """Return what ``head`` is in a trial whose settings do not say: that of a ledger's whole life."""
+        return str(self._json("experiment.json").get("head", ANCHOR_FREE))  # an earlier version had no other
 
     def write_run(self, submission: Submission) -> None:
         """Write one submission."""

@@ -40,4 +40,6 @@ def proposed(ledger: Ledger, trial: int) -> tuple[dict[str, Any], list[str], lis
     settings, names = given(ledger, trial)
     experiment = ledger.experiment()
     complete = resolve(experiment["task"], settings, experiment["profile"])
+    if "head" in complete and "head" not in settings:
+        complete = resolve(experiment["task"], {**settings, "head": ledger.head()}, experiment["profile"])
     return complete, names, without_effect(complete, settings)

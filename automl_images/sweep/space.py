@@ -20,6 +20,7 @@ from automl_images.errors import UserError, nearest
 from automl_images.hyperparameters import CATALOGUE, check_model, default_model, find, resolve
 from automl_images.hyperparameters.catalogue import canonical_name, together
 from automl_images.hyperparameters.number import number
+from automl_images.hyperparameters.sizes import check_varied
 
 _CHECKED, _FEW = 1000, 12
 _LEAST_SHARE = 0.01  # of a normal expression's draws that are in its setting's range; the others are drawn again
@@ -228,7 +229,7 @@ def check_space(
         for model in models:
             for names_, point in _points(branch, model):
                 try:
-                    resolve(task, {**fixed, **point, "model_name": model}, profile)
+                    check_varied(resolve(task, {**fixed, **point, "model_name": model}, profile), branch)
                 except UserError as error:
                     if not names_:
                         name = str(error).partition(":")[0]

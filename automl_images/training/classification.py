@@ -87,7 +87,9 @@ def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prep
     """
     settings, multilabel = job.settings, is_multilabel(job.task)
     classes = data.classes_of(job.training, multilabel)
-    _check_counts(job, classes)
+    job.check_counts(classes)
+    if settings["top_k"] and settings["top_k"] > len(classes):
+        raise UserError(f"top_k: {settings['top_k']} is more than the {len(classes)} classes of the training data")
     truth, scored = (data.truth_of(records, classes, multilabel) for records in (job.training, job.validation))
     model, note = catalogue.initial(job.task, settings, classes, job.weights)
     folders = [scratch / f"{part}-{machine.rank}" for part in ("training", "validation")]
@@ -131,12 +133,3 @@ def _chosen(
     choice = {"dtype": shared["dtype"], "channels_last": laid_out(model, shared, device)}
     note = own[0] if own else f"layout: {describe(choice)} (as the sweep's first trial chose)"
     return dataclasses.replace(compute, **choice), note
-
-
-def _check_counts(job: Job, classes: list[str]) -> None:
-    settings = job.settings
-    for name, found in (("num_classes", len(classes)), ("num_training_samples", len(job.training))):
-        if settings[name] not in (None, found):
-            raise UserError(f"{name}: {settings[name]} is given, and the training data has {found}; leave it out")
-    if settings["top_k"] and settings["top_k"] > len(classes):
-        raise UserError(f"top_k: {settings['top_k']} is more than the {len(classes)} classes of the training data")

@@ -13,4 +13,4 @@ from automl_images.training.module import Prepared
 
 def prepare(job: Job, compute: Compute, machine: Machine, scratch: Path) -> Prepared:
     """Return the network and data of a detector with masks; see :class:`automl_images.training.Family`."""
-    return prepared(job, compute, machine, InstanceSamples)
+    return prepared(job, compute, machine, scratch, InstanceSamples)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from automl_images.annotations.records import Record
+from automl_images.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ class Job:
     def computed_with(self, compute: Compute, checkpoint: Path | None) -> Job:
         """Return the job with the batch of ``compute``, resuming from ``checkpoint``."""
         return dataclasses.replace(self, settings={**self.settings, **compute.batch()}, checkpoint=checkpoint)
+
+    def check_counts(self, classes: Sequence[str]) -> None:
+        """Raise UserError if ``num_classes`` or ``num_training_samples`` are given and not the training data's."""
+        for name, found in (("num_classes", len(classes)), ("num_training_samples", len(self.training))):
+            if self.settings[name] not in (None, found):
+                given = f"{name}: {self.settings[name]} is given"
+                raise UserError(f"{given}, and the training data has {found}; leave it out")
 
 
 @dataclass(frozen=True)

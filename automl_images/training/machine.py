@@ -89,6 +89,7 @@ def loaders(
     collate: Callable[[Any], Any],
     workers: int = 8,
     aspects: Sequence[float] | None = None,
+    scored_collate: Callable[[Any], Any] | None = None,
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Return the loaders of this process's share of training batches and of validation images.
 
@@ -98,6 +99,7 @@ def loaders(
         training, validation: data sets, by (epoch, index) and by index.
         collate: makes a batch of what they give.
         workers: processes that load training batches beside a GPU, at most.
+        scored_collate: makes a batch of what is scored, if that is made otherwise.
         aspects: each training image's width by its height, if batches are to be of like shapes.
     """
     batch = machine.share(job.settings["training_batch_size"])
@@ -112,7 +114,7 @@ def loaders(
         validation,
         batch_size=job.settings["validation_batch_size"],
         sampler=machine.part(len(validation)),
-        collate_fn=collate,
+        collate_fn=scored_collate or collate,
         **machine.loading(2),
     )
     return learned, scored

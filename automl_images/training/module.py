@@ -96,7 +96,7 @@ class Module(pl.LightningModule):
         self.on_train_epoch_end()  # before a model without use is scored and kept
         self._found = {}
 
-    def validation_step(self, batch: tuple[Any, list[int]], _: int) -> None:  # noqa: D102
+    def validation_step(self, batch: Any, _: int) -> None:  # noqa: D102
         images, indices = batch
         self._found.update(zip(indices, self.find(images), strict=True))
 

@@ -16,6 +16,9 @@ def task_of(name):
 
 
 def settings_of(name, **given):
+    """Return complete settings of a small model; a head may stand after its name, as in "yolov5 anchor"."""
+    name, _, head = name.partition(" ")
+    given |= {"head": head} if head else {}
     sizes = {"img_size": 64} if name == "yolov5" else {"min_size": 64, "max_size": 64}
     settings = resolve(task_of(name), {"model_name": name, **sizes, **given})
     return settings | ({"model_size": "nano"} if name == "yolov5" and "model_size" not in given else {})

@@ -28,7 +28,8 @@ from automl_images.annotations.formats import (
 )
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.imageroot import explained
-from automl_images.annotations.labels import KINDS, Label, kind_of
+from automl_images.annotations.labels import KINDS, Label, Mask, Polygons, kind_of
+from automl_images.annotations.rasterised import rasterised
 from automl_images.annotations.records import Record
 from automl_images.annotations.source import Source
 from automl_images.annotations.values import LIKE, UNUSED, Broken, FlawError, refuse
@@ -57,8 +58,10 @@ NAMES = tuple(FORMATS)
 
 
 def of_kind(kind: type[Label]) -> list[Format]:
-    """Return the formats that may hold labels of a kind."""
-    return [format for format in FORMATS.values() if kind in format.kinds]
+    """Return the formats that may hold labels of a kind: masks may come of polygons."""
+    return [
+        format for format in FORMATS.values() if kind in format.kinds or (kind is Mask and Polygons in format.kinds)
+    ]
 
 
 def description() -> str:
@@ -83,7 +86,10 @@ def read(
             has labels of another kind, or the folder holds several sets.
     """
     format_of, opened = open_source(source, format, images, label=label)
-    return _watched(format_of.read(opened, kind_of(label), broken), opened, broken)
+    kind = kind_of(label)
+    if kind in format_of.kinds:
+        return _watched(format_of.read(opened, kind, broken), opened, broken)
+    return _watched(rasterised(format_of.read(opened, Polygons, broken), opened, broken), opened, broken)
 
 
 def open_source(
@@ -135,6 +141,7 @@ def detect(source: Source, kind: type[Label]) -> Format:
         for other in set(FORMATS[name].before).intersection(found):
             found[other] = [file for file in found[other] if file not in found[name]]
     fitting = [FORMATS[name] for name, candidates in found.items() if candidates]
+    fitting = [format for format in fitting if kind in format.kinds] or fitting
     first, last = ([format for format in fitting if format.last is passed] for passed in (False, True))
     if first and last:
         file = storage.redact(found[first[0].name][0])

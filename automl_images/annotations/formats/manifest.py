@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from automl_images import storage
 from automl_images.annotations import record_file
 from automl_images.annotations.formats import jsonl
 from automl_images.annotations.formats.base import Format, Written
@@ -98,6 +99,11 @@ def _written(record: Record, ids: dict[str, int], lost: Counter[str], folder: st
             colours[str(i if label.coloured else value)] = named | ({"hex-color": str(value)} if label.coloured else {})
         usual = () if label.coloured or 255 in dict(label.classes).values() else (255,)
         lost["ignore"] += label.ignore != usual
+        if label.mask_url.startswith(storage.INLINE):
+            where = record.where or record.image_url
+            raise UserError(
+                f"{where}: has its mask in itself, and a manifest names files; export to masks, and that to it"
+            )
         return written_name(label.mask_url, folder), {"internal-color-map": colours} if colours else {}
     for name in label.names():
         ids.setdefault(name, len(ids))

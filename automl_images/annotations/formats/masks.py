@@ -2,7 +2,7 @@
 
 For semantic segmentation a mask an image: ``images/`` beside ``masks/`` (or ``annotations``, ``labels``, ``gt``), a
 folder beside that of its masks (``train`` and ``trainannot``, ``train_annotation``, ``train_masks``), or ``a.jpg``
-beside ``a_mask.png``. A label map in the folder, or above it, names the classes (see
+beside ``a_mask.png``. A label map in the folder, above it, or in ``label_map`` beside it names the classes (see
 :func:`automl_images.annotations.labelmaps.beside`); without one a class is named by its index, 255 is ignored, and
 masks of 0 and 255 alone have ``background`` and ``foreground``.
 
@@ -38,6 +38,7 @@ from automl_images.errors import UserError
 
 _SUFFIXES = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_annotation", "_L", "_P")
 _PEEKED, _THREADS = 8, 16
+_CHANNEL = "label_map"  # SageMaker's, beside those of images and masks
 _LONGEST = 200  # bytes of a folder's name
 UNNAMED = "object"
 
@@ -93,7 +94,7 @@ def _masks(source: Source, pair: Pair, broken: Broken) -> Iterator[Record]:
     masks: dict[str, list[str]] = {}
     lonely = []
     for file in pair.mask_files:
-        key = _image_of(posixpath.splitext(file)[0], images)
+        key = image_of(posixpath.splitext(file)[0], images)
         if key is None:
             lonely.append(file)
         else:
@@ -122,7 +123,8 @@ def _above(pair: Pair, source: Source) -> list[str]:
     """Return the folders in which a label map may lie, the nearest first."""
     above = pair.masks.rpartition("/")[0]
     named = posixpath.basename(above).lower() in MASKS  # masks/train, of which the map is beside masks
-    outside = [] if pair.masks == source.url else [above, *([above.rpartition("/")[0]] if named else [])]
+    folders = [storage.join(above, _CHANNEL), above, *([above.rpartition("/")[0]] if named else [])]
+    outside = [] if pair.masks == source.url else folders
     return [pair.images, pair.masks, *outside, source.url]
 
 
@@ -178,10 +180,10 @@ def _by_object(pairs: list[Pair]) -> list[_Objects] | None:
 def _is_an_image_each(pair: Pair) -> bool:
     """Return whether a mask bears an image's name."""
     stems = _stems(pair.image_files)
-    return any(_image_of(posixpath.splitext(file)[0], stems) is not None for file in pair.mask_files)
+    return any(image_of(posixpath.splitext(file)[0], stems) is not None for file in pair.mask_files)
 
 
-def _image_of(stem: str, images: Collection[str]) -> str | None:
+def image_of(stem: str, images: Collection[str]) -> str | None:
     """Return the image that a mask belongs to, both as paths without a suffix; None if there is none."""
     ends = ("", *(end for end in _SUFFIXES if stem.endswith(end)))
     return next((stem.removesuffix(end) for end in ends if stem.removesuffix(end) in images), None)
@@ -255,7 +257,8 @@ def write(records: Iterable[Record], out: str, kind: type[Label]) -> Written:
             if label_map not in (None, found):
                 raise UserError(f"{where}: its mask has other classes than those before, and one label map names them")
             label_map = found
-            suffix = posixpath.splitext(record.label.mask_url)[1]
+            inline = record.label.mask_url.startswith(storage.INLINE)
+            suffix = ".png" if inline else posixpath.splitext(record.label.mask_url)[1]
             data = storage.read_bytes(record.label.mask_url)
             storage.write(storage.join(out, "masks", f"{stem}_mask{suffix}"), data)
         else:

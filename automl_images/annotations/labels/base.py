@@ -100,6 +100,7 @@ class Label(ABC):
         hint: what to do then.
         least: how many classes training needs.
         scored_if_any: whether metrics are undefined on a set in which no image has anything labelled.
+        has_files: whether it names files of its own, which may lie outside the source.
         says_missing: whether it is worth a line that a set to score on has no image of a class.
     """
 
@@ -113,6 +114,7 @@ class Label(ABC):
     hint: ClassVar[str] = ""
     least: ClassVar[int] = 0
     says_missing: ClassVar[bool] = True
+    has_files: ClassVar[bool] = False
     scored_if_any: ClassVar[bool] = False
 
     @classmethod
@@ -151,6 +153,10 @@ class Label(ABC):
     @abstractmethod
     def names(self) -> list[str]:
         """Return the class of each thing that is labelled, so that one may occur more than once."""
+
+    def known(self) -> list[str]:
+        """Return the classes that the label knows of, whether they occur or not."""
+        return self.names()
 
     def key(self) -> tuple[str, ...]:
         """Return what is equal where two records say the same of an image."""

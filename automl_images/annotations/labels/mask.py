@@ -38,6 +38,7 @@ class Mask(Label):
     kind = "mask"
     title = "a mask"
     counted = "regions"
+    has_files = True
     least = 1
     counts = ("unknown_values", "fixed_sizes", "repeated_images", "contradicted_images", "skipped_images")
     flaws = (
@@ -77,6 +78,10 @@ class Mask(Label):
     def names(self) -> list[str]:
         """Return the classes that occur, each once; none until the mask is checked."""
         return list(self.present or ())
+
+    def known(self) -> list[str]:
+        """Return the classes of its map, or those that occur where it has none."""
+        return [name for name, _ in self.classes] or self.names()
 
     @property
     def coloured(self) -> bool:
