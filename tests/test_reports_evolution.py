@@ -41,7 +41,7 @@ def evolved(folder, count=30, sampling="evolve", **settings):
         top = 0.7 - 3 * abs(complete["box"] - 0.1) + rng.uniform(0, 0.02)
         model = folder / f"model-{i}"
         model.mkdir()
-        rows = [{"epoch": e, "losses": {"box": 1 / e, "obj": 2 / e, "cls": i / 100}} for e in (1, 2)]
+        rows = [{"epoch": e, "losses": {"box_loss": 1 / e, "obj": 2 / e, "cls": i / 100}} for e in (1, 2)]
         (model / "training.json").write_text(str(rows).replace("'", '"'))
         # the primary metric is another order than the fitness
         metrics = {"precision": 0.5, "recall": 0.25, "coco": {"map_50": top, "map": top / 2}}

@@ -108,7 +108,12 @@ def evolution_of(experiment: Mapping[str, Any], trials: Sequence[Trial]) -> Evol
     names = tuple(spelt.get(name, name) for name in own)
     last = max((t.index for t in trials), default=-1)
     return Evolution(
-        tuple(metrics), tuple(f"train/{n}_loss" for n in losses), names, rows, last, len(trials) - len(rows)
+        tuple(metrics),
+        tuple(f"train/{n.removesuffix('_loss')}_loss" for n in losses),
+        names,
+        rows,
+        last,
+        len(trials) - len(rows),
     )
 
 
