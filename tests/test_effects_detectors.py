@@ -24,7 +24,9 @@ from tests import test_prediction_tiles as merging
 from tests import test_tiles as tiles
 from tests import test_training_loop as loop
 from tests import test_training_optimization as warming
+from tests import test_warp as warping
 from tests import test_yolov5_anchor as anchor
+from tests.helpers.augmenting import HSV, MAPS
 from tests.helpers.detectors import CLASSES, MASK, MASKS, TASK
 
 SIDE = 64
@@ -147,8 +149,8 @@ WHERE = {
     "anchors": [anchor.test_so_many_anchors_as_are_asked_for_are_fitted],
     "fl_gamma": [anchor.test_a_focal_loss_leaves_less_of_what_is_right_already],
     "dfl": [anchor_free.test_a_gain_scales_its_part_alone],
-    **{key: [augmenting.test_each_part_of_the_colour_varies_within_its_range_alone] for key in augmenting.HSV},
-    **{key: [augmenting.test_each_part_of_the_map_acts_within_its_range_alone] for key in augmenting.MAPS},
+    **{key: [augmenting.test_each_part_of_the_colour_varies_within_its_range_alone] for key in HSV},
+    **{key: [warping.test_each_part_of_the_map_acts_within_its_range_alone] for key in MAPS},
     "flipud": [augmenting.test_a_flip_exchanges_two_sides_as_often_as_it_says],
     "fliplr": [augmenting.test_a_flip_exchanges_two_sides_as_often_as_it_says],
     "mosaic": [

@@ -213,7 +213,7 @@ def test_a_sampler_is_named_or_told_more(tmp_path):
     for sampling, line in (
         ("byesian", "sweep.sampling: nothing is called 'byesian'; did you mean 'bayesian'?"),
         ({"by": "random", "startup": 3}, "sweep.sampling.startup: unknown key; known: by"),
-        ({"startup": 3}, "sweep.sampling: by is missing; use one of random, grid, sobol, bayesian"),
+        ({"startup": 3}, "sweep.sampling: by is missing; use one of random, grid, sobol, bayesian, evolve"),
         (3, "sweep.sampling: input should be a valid dictionary"),
     ):
         with pytest.raises(UserError) as refused:

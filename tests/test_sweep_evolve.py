@@ -5,7 +5,9 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from automl_images.cli import app
 from automl_images.errors import UserError
 from automl_images.experiment import Experiment
 from automl_images.steps.plan import check_experiment
@@ -291,3 +293,12 @@ def test_a_ledger_proposes_from_what_it_holds_and_again_the_same(tmp_path):
     assert child != first and child == proposal.sampled(Ledger(ledger.url), 2)
     ledger.end_trial(ledger.start_trial(3, other, names), State.FAILED, error="killed")
     assert proposal.sampled(ledger, 2) == child
+
+
+def test_train_takes_a_hyp_file_whose_values_a_set_goes_before(hyp, monkeypatch):
+    given = {}
+    monkeypatch.setattr("automl_images.steps.train.train_once", lambda *_, settings, **__: given.update(settings) or {})
+    arguments = ["train", "t.jsonl", "v.jsonl", "model", "--hyp", hyp, "--set", "lr0=0.03"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    made = Experiment.read({"task": TASK, "settings": given}).settings
+    assert made["learning_rate"] == 0.03 and made["mosaic"] == 1 and len(made) == 28

@@ -96,7 +96,7 @@ def test_two_spellings_of_one_setting_are_refused_by_name(settings, space, line)
     assert str(refused.value).startswith(line)
 
 
-@pytest.mark.parametrize("sampling", NAMES)
+@pytest.mark.parametrize("sampling", [n for n in NAMES if n != "evolve"])  # which has no choices
 def test_aliases_and_text_go_through_a_whole_sweep(tmp_path, sampling):
     (tmp_path / "r").write_text("")
     content = {

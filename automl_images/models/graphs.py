@@ -6,6 +6,7 @@ told in the file's metadata, as ``before`` and ``after``, and done by `automl_im
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from automl_images.architectures import architecture
@@ -194,7 +196,22 @@ class _Found(nn.Module):
 
     def __init__(self, model: TorchvisionDetector):
         super().__init__()
-        self.network, self.first = model.network, model.first
+        self.first = model.first
+        self.network = copy.copy(model.network)  # which keeps its own transform
+        self.network._modules = {**model.network._modules, "transform": copy.copy(model.network.transform)}
+        self.network.transform.resize = self._resized
+
+    def _resized(self, image: Tensor, target: None) -> tuple[Tensor, None]:
+        """Return an image as torchvision's transform scales it.
+
+        The transform's own, traced, computes sides in single precision, and in double precision otherwise, so that of
+        some images a side is a pixel shorter, and other things are found.
+        """
+        sides = torch._shape_as_tensor(image)[1:].double()
+        least, most = float(self.network.transform.min_size[-1]), float(self.network.transform.max_size)
+        scale = torch.min(least / sides.min(), most / sides.max())
+        size = (sides * scale).floor().long()
+        return F.interpolate(image[None], [size[0], size[1]], mode="bilinear", align_corners=False)[0], target  # type: ignore[list-item]
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         (found,) = self.network([image.float() / 255])
