@@ -66,7 +66,12 @@ class KubeflowRegistry:
             say(
                 f"note: {redact(self.url)} keeps addresses alone, and {model} is on this machine; others cannot read it"
             )
-        kept = {"digest": files[WEIGHTS], "content": content_digest(files), "files": files, "metric": metric}
+        kept: dict[str, Any] = {
+            "digest": files[WEIGHTS],
+            "content": content_digest(files),
+            "files": files,
+            "metric": metric,
+        }
         kept |= {"created": now(), "lineage": {k: lineage[k] for k in _TOLD if k in lineage}}
         figures = {k: value for k, one in metrics.items() if (value := figure(one)) is not None}
         left = [f"metrics.{k}" for k in metrics if k not in figures] + [
