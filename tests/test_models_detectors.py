@@ -12,7 +12,7 @@ from automl_images.architectures import models_of
 from automl_images.prediction import load_model
 from automl_images.training.fit import fit
 from automl_images.training.job import Job
-from tests.helpers.detectors import settings_of, task_of
+from tests.helpers.detectors import RCNN, made, noise, settings_of, task_of
 from tests.helpers.outlines import outlined
 from tests.helpers.training_probe import Journal
 
@@ -42,3 +42,15 @@ def test_each_detector_trains_saves_and_predicts_the_same_in_a_fresh_process(squ
     done = subprocess.run([sys.executable, "-c", PREDICT, model, image], check=True, capture_output=True, text=True)
     assert json.loads(done.stdout) == json.loads(json.dumps(here))
     assert here[0]["boxes"]
+
+
+def test_what_a_detector_saw_first_changes_nothing():
+    """Its pools know the scales of their maps: inferred from a thin image, they would be wrong for all others."""
+    first, second = (made(RCNN) for _ in range(2))
+    for model in (first, second):
+        model.network.roi_heads.box_predictor.cls_score.weight.data.mul_(50)
+    first.predict([noise(20, 64)])
+    (one,), (other,) = (model.predict([noise(64, 64)]) for model in (first, second))
+    assert len(one["scores"]) > 0
+    torch.testing.assert_close(one["boxes"], other["boxes"])
+    torch.testing.assert_close(one["scores"], other["scores"])

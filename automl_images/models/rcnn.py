@@ -16,11 +16,14 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform, res
 from torchvision.ops import clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.misc import FrozenBatchNorm2d
+from torchvision.ops.poolers import initLevelMapper
 
 from automl_images.architectures import architecture
 from automl_images.models.detector import SCORE_FLOOR, Detector
 from automl_images.models.folding import fold
 from automl_images.models.pasting import pasted
+
+STRIDES = (4, 8, 16, 32)  # of the maps that objects are pooled from
 
 
 class TorchvisionDetector(Detector):
@@ -104,6 +107,7 @@ def faster_rcnn(classes: Sequence[str], settings: Mapping[str, Any], *, frozen_n
     network = FasterRCNN(
         _backbone(settings, frozen_norms), num_classes=len(classes) + 1, **_sizes(settings), **_boxes(settings)
     )
+    _know_scales(network.roi_heads.box_roi_pool)
     return TorchvisionDetector(network, 1, "rpn.anchor_generator", ("rpn.head", "roi_heads.box_predictor"))
 
 
@@ -115,6 +119,7 @@ def mask_rcnn(classes: Sequence[str], settings: Mapping[str, Any], *, frozen_nor
     network = MaskRCNN(
         _backbone(settings, frozen_norms), num_classes=len(classes) + 1, **_sizes(settings), **_boxes(settings)
     )
+    _know_scales(network.roi_heads.box_roi_pool, network.roi_heads.mask_roi_pool)
     plain = network.transform
     network.transform = _BoxesAlone(plain.min_size, plain.max_size, plain.image_mean, plain.image_std)
     heads = ("rpn.head", "roi_heads.box_predictor", "roi_heads.mask_predictor")
@@ -146,6 +151,18 @@ def _backbone(settings: Mapping[str, Any], frozen_norms: bool, **more: Any) -> n
     )
     fold(backbone.body)
     return backbone
+
+
+def _know_scales(*pools: Any) -> None:
+    """Tell pools the scales of the maps that they pool from.
+
+    Else they infer them from the first image that they see, once and for all, and wrongly where that is thin: its maps
+    are those of a padded image.
+    """
+    for pool in pools:
+        pool.scales = [1 / stride for stride in STRIDES]
+        levels = (int(math.log2(stride)) for stride in (STRIDES[0], STRIDES[-1]))
+        pool.map_levels = initLevelMapper(*levels, pool.canonical_scale, pool.canonical_level)
 
 
 def _sizes(settings: Mapping[str, Any]) -> dict[str, int]:
