@@ -81,7 +81,7 @@ def test_what_a_person_sees(first, workplace):
     assert any(line.startswith("registered: tiny version 1") for line in out)
     command = next(line for line in out if line.startswith("try it: ")).removeprefix("try it: ").split()
     assert command[0].endswith("automl-images") and command[1] == "predict"
-    done = automl_images(*command[1:], cwd=workplace)
+    done = automl_images(*command[1:], "--json", cwd=workplace)
     assert done.returncode == 0, done.stderr
     assert "boxes" in json.loads(done.stdout)
 

@@ -85,7 +85,7 @@ def settings(ledger):
     return {t.index: t.settings for t in ledger.trials()}
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_killed_trials_and_lanes_are_made_up_for(lanes, seed):
     draw = random.Random(seed)
     ledger, running = lanes()

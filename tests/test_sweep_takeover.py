@@ -127,6 +127,7 @@ def test_a_damaged_checkpoint_is_one_line_and_the_trial_starts_over(sweep, how):
     assert (trial.state, trial.attempt, trial.resumed) == (State.COMPLETED, 2, None)
 
 
+@pytest.mark.full
 def test_a_checkpoint_without_its_model_starts_over_at_once(sweep):
     plan, start, ledger = sweep
     first = interrupted(sweep, 2)

@@ -292,6 +292,7 @@ def test_what_the_other_head_alone_has_is_named():
         assert all(f"has no effect with head: {head}" in line for line in said)
 
 
+@pytest.mark.full
 def test_four_images_are_learned_by_heart():
     rng = np.random.default_rng(0)
     images, targets = [], []
