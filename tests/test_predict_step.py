@@ -16,11 +16,14 @@ from automl_images.annotations.named_images import image_files
 from automl_images.annotations.results_write import Ids
 from automl_images.data import ahead
 from automl_images.errors import UserError
+from automl_images.hyperparameters import resolve
+from automl_images.models import folder as model_folder
 from automl_images.prediction import load_model
 from automl_images.steps.evaluate import evaluate_model
 from automl_images.steps.evaluate_results import evaluate_results
 from automl_images.steps.predict import predict_images
 from tests.conftest import draw_squares, save_images, write_coco, write_jsonl
+from tests.helpers import classifiers
 from tests.helpers.command import call_step
 
 TASK = "image-object-detection"
@@ -225,8 +228,12 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 @pytest.mark.full
-def test_memory_does_not_grow_with_the_number_of_images(model, tmp_path):
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     """300 images of 1600 x 1600 pixels are 2.3 GB."""
+    task, model = classifiers.TASK, tmp_path / "model"
+    settings = resolve(task, classifiers.settings_of("resnet20"))
+    network = classifiers.made("resnet20").eval()
+    model_folder.save(model, network, task=task, settings=settings, classes=classifiers.CLASSES, metrics={"epoch": 1})
     noise = np.random.default_rng(0).integers(0, 255, (50, 50, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((1600, 1600)).save(tmp_path / "000.jpg")
     for n in range(1, 300):

@@ -15,6 +15,7 @@ from automl_images.models.detector import SCORE_FLOOR
 from automl_images.prediction import ModelPredictor
 
 PROBABILITY, SCORE, OVERLAP = 1e-4, 1e-3, 0.99
+CORNER = 0.05  # pixels: a box at an edge may be thinner than rounding, and no IoU of its own be near 1
 SURE = 0.05  # boxes above this score are compared, and those of lower ones where a model finds none above it
 MASK, PIXELS = 0.01, 2  # share of a mask's pixels, and pixels, by which it may differ
 
@@ -31,9 +32,10 @@ class Parity:
 def parity(expected: ModelPredictor, found: ModelPredictor, images: Iterable[np.ndarray]) -> Parity:
     """Return how alike two predictors are on uint8 [H, W, 3] images, of which each is looked at in three shapes.
 
-    Probabilities must agree to 1e-4. Boxes must have a partner of the same label, whose IoU with them is at least 0.99
-    and whose score is theirs to 1e-3, in both directions; masks must be equal but for 1 % of their pixels. Those of low
-    scores, and the last of a full list, are left out: which of them is above a limit may depend on rounding.
+    Probabilities must agree to 1e-4. Boxes must have a partner of the same label, whose score is theirs to 1e-3, and
+    whose IoU with them is at least 0.99 or whose corners are theirs to 0.05 pixels; in both directions. Masks must be
+    equal but for 1 % of their pixels. Boxes of low scores, and the last of a full list, are left out: which of them is
+    above a limit may depend on rounding.
 
     Raises:
         UserError: they differ, and where; or there was nothing to compare.
@@ -81,7 +83,9 @@ def _same_boxes(
         for n in np.flatnonzero(~(these["scores"] <= least)):
             apart = np.abs(those["scores"] - these["scores"][n])
             overlap = _overlaps(these["boxes"][n], those["boxes"])
-            fits = (those["labels"] == these["labels"][n]) & (apart <= SCORE) & (overlap >= OVERLAP) & ~taken
+            near = np.abs(those["boxes"] - these["boxes"][n]).max(1, initial=0) <= CORNER
+            alike = (those["labels"] == these["labels"][n]) & (apart <= SCORE)
+            fits = alike & (near | (overlap >= OVERLAP)) & ~taken
             if not fits.any():
                 score, label = these["scores"][n], these["labels"][n]
                 raise UserError(f"{where}: the export {which} of class {label} and score {score:.4f}")
