@@ -163,6 +163,7 @@ def test_ctrl_c_in_the_loop_keeps_all_and_the_same_command_goes_on(workplace):
     assert any(line.startswith("registered: tiny version 1") for line in lines)
 
 
+@pytest.mark.full
 def test_a_yes_ends_the_sweep_with_the_best_so_far(workplace):
     run = Terminal(workplace, 100, "-m", "pipelines", "run", "experiment.yaml", "--json")
     wait_for(lambda: run.read() and in_the_loop(workplace), alive=run.read)
