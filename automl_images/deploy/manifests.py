@@ -158,9 +158,7 @@ def _kserve(name: str, model: str, how: Serve, image: str) -> dict[str, Any]:
     # KServe copies, mounts or pulls the folder to /mnt/models because the container has STORAGE_URI
     container = {"name": "kserve-container", **_server(name, image, how)}
     container["env"] = [{"name": "STORAGE_URI", "value": model}, _HOME]
-    annotations = {}
-    if how.secret and not model.startswith("oci://"):
-        annotations |= dict.fromkeys(_SECRET, how.secret)
+    annotations = dict.fromkeys(_SECRET, how.secret) if how.secret and not model.startswith("oci://") else {}
     predictor: dict[str, Any] = {"minReplicas": how.min_replicas}
     if how.max_replicas:
         predictor["maxReplicas"] = how.max_replicas

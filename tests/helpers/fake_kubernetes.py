@@ -245,6 +245,7 @@ def kubernetes(folder):
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm, wbufsize = True, -1  # else headers and body wait 40 ms for each other
 
         def _any(self):
             split = urlsplit(self.path)
