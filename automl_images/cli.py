@@ -69,6 +69,9 @@ def convert(
     ] = None,
     near_duplicates: Annotated[bool, typer.Option(help="Say which images look alike; each is opened again.")] = False,
     classes_of: Annotated[str | None, typer.Option(help="Refuse a class that these records (JSONL) lack.")] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="A pixel value of masks to pass over, beside 255. Repeatable.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn annotations of any format into checked records (JSONL)."""
@@ -87,6 +90,7 @@ def convert(
         trained=step.digests(classes_of) if classes_of else (),
         check=check,
         near_duplicates=near_duplicates,
+        ignore=ignore or (),
     )
     for line in findings.briefly(summary["findings"]):
         print(line, file=sys.stderr)

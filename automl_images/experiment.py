@@ -37,6 +37,9 @@ class Source(Block):
         None,
         description="The images' root, or PREFIX=URL; for RecordIO where to write them; null: the source's folder.",
     )
+    ignore: list[int | str] | None = Field(
+        None, description="Pixel values of masks that are passed over, beside those that a label map says; null: 255."
+    )
 
 
 class Split(Block):
