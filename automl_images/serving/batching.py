@@ -94,7 +94,7 @@ class Batcher:
         Raises:
             UserError: an image does not open.
         """
-        if self._running is None:
+        if self._running is None or self._running.done():  # closed, and a request came that took it before
             self._running = asyncio.create_task(self._run())
         request = object()
         self._requests += 1
@@ -134,8 +134,7 @@ class Batcher:
         while True:
             while not self._ready:
                 if self._closed and not self._requests:
-                    self._thread.shutdown(wait=False)
-                    return
+                    return  # the thread ends with the last that holds this queue
                 self._wake.clear()
                 try:
                     async with asyncio.timeout(_IDLE if used else None):
