@@ -131,7 +131,14 @@ def ended(err):
     return re.findall(r"^(\w+) +[\d.]+ s", err, re.M)
 
 
-LONG = "quickstart", "sweep", "multilabel", "smoke", "evolve", "segmentation"  # as the other, with larger models and more trials
+LONG = (
+    "quickstart",
+    "sweep",
+    "multilabel",
+    "smoke",
+    "evolve",
+    "segmentation",
+)  # as the other, with larger models and more trials
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.full) if n in LONG else n for n in EXPERIMENTS])
