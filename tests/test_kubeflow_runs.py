@@ -28,7 +28,13 @@ EXPERIMENTS = {p.stem: p for p in sorted((Path(__file__).parents[1] / "pipelines
 SMALL = ["settings.number_of_epochs=1", "settings.evaluation_frequency=1"]
 SHORTER = {  # the least that still goes through every step
     "classification": ["data.training={source: digits, format: folder}", "settings.train_crop_size=32", *SMALL],
-    "evolve": ["weights={pretrained: false}", "settings.img_size=64", "sweep.iterations=2", *SMALL],
+    "evolve": [
+        "weights={pretrained: false}",
+        "settings.img_size=64",
+        "sweep.iterations=2",
+        "sweep.sampling.confirm=1",
+        *SMALL,
+    ],
     "multilabel": SMALL,
     "segmentation": ["settings.base_size=32", "settings.crop_size=32", *SMALL],
     "quickstart": ["settings.img_size=64", "settings.warmup_cosine_lr_warmup_epochs=1", *SMALL],
