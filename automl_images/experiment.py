@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from automl_images.annotations import formats
+from automl_images.deploy.block import Serve, Toleration
 from automl_images.errors import UserError, nearest
 from automl_images.plain import check_plain
 from automl_images.sweep.canonical import canonical_settings, canonical_space
@@ -148,16 +149,6 @@ class Sweep(Block):
         return given(rule, "policy")
 
 
-class Toleration(Block):
-    """A Kubernetes toleration."""
-
-    key: str | None = None
-    operator: Literal["Equal", "Exists"] | None = None
-    value: str | None = None
-    effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] | None = None
-    toleration_seconds: Whole | None = None
-
-
 Cpu = Annotated[str, Field(pattern=r"^(\d+(\.\d+)?|\d+m)$", description="Cores, such as 8, or 500m for half of one.")]
 Bytes = Annotated[str, Field(pattern=r"^\d+(\.\d+)?([EPTGMK]i?)?$")]  # what both kfp and Kubernetes take
 
@@ -196,16 +187,6 @@ class Register(Block):
     )
     promote: Literal["if_better", "always", "never"] = Field(
         "if_better", description="When it becomes champion; if_better: than the champion, on the same test set."
-    )
-
-
-class Serve(Block):
-    """How the model is served."""
-
-    to: Literal["manifest"] = "manifest"
-    name: str | None = Field(None, pattern="[A-Za-z0-9]", description="null: the experiment's name.")
-    resources: dict[Literal["requests", "limits"], dict[str, str]] | None = Field(
-        None, description="Kubernetes' requests and limits of the server, such as limits: {cpu: '2'}."
     )
 
 

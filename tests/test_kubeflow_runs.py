@@ -36,6 +36,7 @@ SHORTER = {  # the least that still goes through every step
         *SMALL,
     ],
     "multilabel": SMALL,
+    "segmentation": ["settings.base_size=32", "settings.crop_size=32", *SMALL],
     "quickstart": ["settings.img_size=64", "settings.warmup_cosine_lr_warmup_epochs=1", *SMALL],
     "smoke": SMALL,
     "sweep": [
@@ -136,7 +137,14 @@ def ended(err):
     return re.findall(r"^(\w+) +[\d.]+ s", err, re.M)
 
 
-LONG = "quickstart", "sweep", "multilabel", "smoke", "evolve"  # as the other, with larger models and more trials
+LONG = (
+    "quickstart",
+    "sweep",
+    "multilabel",
+    "smoke",
+    "evolve",
+    "segmentation",
+)  # as the other, with larger models and more trials
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.full) if n in LONG else n for n in EXPERIMENTS])
