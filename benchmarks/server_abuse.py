@@ -25,6 +25,7 @@ import urllib.error
 import urllib.request
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -33,6 +34,7 @@ from PIL import Image
 from benchmarks.report import report
 
 SEED = 12
+SERVER = (sys.executable, "-m", "automl_images.serving.server")
 
 
 def main() -> None:
@@ -49,9 +51,9 @@ def main() -> None:
 class Server:
     """The server in a process of its own, on free ports."""
 
-    def __init__(self, folder: str, log: Path):
+    def __init__(self, folder: str, log: Path, *options: str, command: Sequence[str] = SERVER):
         self.port, grpc = _free_port(), _free_port()
-        command = [sys.executable, "-m", "automl_images.serving.server", "--model_dir", folder, "--model_name", "m"]
+        command = [*command, "--model_dir", folder, "--model_name", "m", *options]
         command += ["--http_port", str(self.port), "--grpc_port", str(grpc)]
         self.grpc, self.log = grpc, log
         self.child = subprocess.Popen(command, stdout=log.open("wb"), stderr=subprocess.STDOUT)
