@@ -65,7 +65,7 @@ rerun: setup
 	$(BIN)/python -m pipelines $(if $(RUN),rerun $(RUN) $(STEP) $(ARGS),step $(STEP) $(ARGS))
 
 bench: setup
-	@set -e; for benchmark in $$(ls benchmarks/*.py | grep -v -e __init__ -e report.py -e _peers.py); do echo "== $$benchmark"; $(BIN)/python -m benchmarks.$$(basename $$benchmark .py); done
+	@set -e; for benchmark in $$(ls benchmarks/*.py | grep -v -e __init__ -e report.py); do echo "== $$benchmark"; $(BIN)/python -m benchmarks.$$(basename $$benchmark .py); done
 
 images: $(IMAGES:%=image-%)
 

@@ -93,7 +93,7 @@ def _measure(name: str, folder: str, scratch: Path, seconds: float, rows: list[t
         load("one by one", server.port)
     peers = {"kserve": "/v1/models/m:predict", "litserve": "/predict"}
     for peer in [p for p in peers if importlib.util.find_spec(p)]:
-        command = (sys.executable, "-m", "benchmarks.serving_peers", peer)
+        command = (sys.executable, "-m", "benchmarks.serve.peers", peer)
         with Server(folder, scratch / "log", command=command) as server:
             load(peer, server.port, peers[peer])
     gain, own = rates["batches"] / rates["one by one"], 8 * statistics.median(alone) / statistics.median(eight)

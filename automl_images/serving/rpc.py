@@ -43,7 +43,7 @@ class Inferences(InferenceServicer):
         said: dict[str, Any] = {}
         await context.send_initial_metadata((("x-request-id", own_id),))
         try:
-            with self._service.told("grpc", model, own_id, said), self._service.place(model, request.ByteSize()):
+            with self._service.told("grpc", model, own_id, said), self._service.place(model):
                 if request.model_version not in ("", self._service.models[model].version.name):
                     raise Refused(404, "route", "model_version: is not the one that is served; leave it empty")
                 asked, found, version = await self._service.infer(

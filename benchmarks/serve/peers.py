@@ -1,6 +1,6 @@
 """Plain servers of our models, as the examples of KServe and LitServe write them; `benchmarks.serving` measures them.
 
-python -m benchmarks.serving_peers {kserve,litserve} --model_dir DIR --model_name m --http_port PORT [...]
+python -m benchmarks.serve.peers {kserve,litserve} --model_dir DIR --model_name m --http_port PORT [...]
 """
 
 from __future__ import annotations
