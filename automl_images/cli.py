@@ -18,6 +18,8 @@ from automl_images.cli_data import AsJson, Settings, settings_of
 from automl_images.cli_data import app as data_commands
 from automl_images.cli_evaluate import app as evaluate_commands
 from automl_images.cli_models import app as models_commands
+from automl_images.cli_serve import app as serve_commands
+from automl_images.cli_serve import json_object
 from automl_images.cli_sweep import DETECTION, Task
 from automl_images.cli_sweep import app as sweep_commands
 from automl_images.errors import UserError
@@ -35,21 +37,12 @@ app = typer.Typer(
 app.add_typer(data_commands)
 app.add_typer(evaluate_commands)
 app.add_typer(sweep_commands)
+app.add_typer(serve_commands)
 app.add_typer(models_commands, name="models")
 
 
 def _print(result: Any, as_json: bool, line: str) -> None:
     print(json.dumps(result, indent=1) if as_json else line)
-
-
-def _object(option: str, text: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise UserError(f'{option}: is not a JSON object; write {{"name": ...}}')
-    return content
 
 
 @app.callback(invoke_without_command=True)
@@ -76,6 +69,9 @@ def convert(
     ] = None,
     near_duplicates: Annotated[bool, typer.Option(help="Say which images look alike; each is opened again.")] = False,
     classes_of: Annotated[str | None, typer.Option(help="Refuse a class that these records (JSONL) lack.")] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="A pixel value of masks to pass over, beside 255. Repeatable.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn annotations of any format into checked records (JSONL)."""
@@ -94,6 +90,7 @@ def convert(
         trained=step.digests(classes_of) if classes_of else (),
         check=check,
         near_duplicates=near_duplicates,
+        ignore=ignore or (),
     )
     for line in findings.briefly(summary["findings"]):
         print(line, file=sys.stderr)
@@ -209,7 +206,7 @@ def select(
     report: Annotated[str | None, typer.Option(help="Write the leaderboard there (HTML).")] = None,
     title: Annotated[str | None, typer.Option(help="The leaderboard's heading.")] = None,
     evolution: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Write evolve.csv, hyp_evolve.yaml and evolve.png there.")
+        str | None, typer.Option(metavar="FOLDER", help="Write evolve.csv, hyp_evolve.yaml, evolve.png, ... there.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -238,7 +235,7 @@ def register(
     """Register a model folder under a name and the next version."""
     from automl_images.steps.register import register_model
 
-    origin = _object("--lineage", lineage)
+    origin = json_object("--lineage", lineage)
     source = metrics or storage.join(model, "metrics.json")
     try:
         figures = json.loads(sys.stdin.read() if source == "-" else storage.read_text(source))
@@ -246,26 +243,6 @@ def register(
         raise UserError(f"{source}: no metrics there that parse as JSON; give --metrics") from None
     result = register_model(model, name, registry, figures, origin, minimum, promote)
     _print(result, as_json, f"{result['name']} version {result['version']}: {result['uri']}")
-
-
-@app.command()
-def serve(
-    model: Annotated[str, typer.Argument(help="A model folder that the cluster reaches, or REGISTRY/NAME@ALIAS.")],
-    name: Annotated[str, typer.Argument(help="The name of the InferenceService.")],
-    output: Annotated[str, typer.Argument(help="The folder to write the manifest and a request to.")],
-    to: Annotated[str, typer.Option(help="manifest: write files; nothing is sent to a cluster.")] = "manifest",
-    image: Annotated[str | None, typer.Option(help="The container image that serves.")] = None,
-    example: Annotated[str | None, typer.Option(help="An image for the request.")] = None,
-    resources: Annotated[str, typer.Option(help="Kubernetes' requests and limits, a JSON object.")] = "{}",
-) -> None:
-    """Write what serves a model on Kubernetes: a KServe InferenceService and a smoke request."""
-    from automl_images.steps.serve import serve_manifest
-
-    if to != "manifest":
-        raise UserError(f"--to {to}: this version writes a manifest; use --to manifest")
-    limits = _object("--resources", resources) or None
-    model = resolve(model)
-    print(json.dumps(serve_manifest(model, name, output, image=image, example=example, resources=limits), indent=1))
 
 
 @app.command()

@@ -34,6 +34,7 @@ OTHERS = {
     "TMPDIR": "where decoded images and checkpoints lie for a while",
     "TORCH_HOME": "torch's cache of published weights",
     "HF_HUB_OFFLINE": "no published weights are asked for",
+    "KUBECONFIG": "the clusters that serve may deploy to; read by Kubernetes' client",
     "KF_PIPELINES_TOKEN": "a bearer token for Kubeflow Pipelines",
     "AZUREML_MODEL_DIR": "where Azure's endpoint puts a model folder; read by score.py",
     "COLUMNS": "how wide a table is that is written to a file",

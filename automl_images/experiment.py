@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from automl_images.annotations import formats
+from automl_images.deploy.block import Serve, Toleration
 from automl_images.errors import UserError, nearest
 from automl_images.plain import check_plain
 from automl_images.sweep.canonical import canonical_settings, canonical_space
@@ -19,6 +20,7 @@ from automl_images.sweep.sampling.independent import Random
 from automl_images.sweep.schema import Block, Real, Whole, given
 from automl_images.sweep.space import parse_space
 from automl_images.sweep.termination import Rule, Unstopped
+from automl_images.sweep.trial import MOST
 
 MOST_LANES = 100
 GENERATIONS = 300
@@ -35,6 +37,9 @@ class Source(Block):
     images: str | None = Field(
         None,
         description="The images' root, or PREFIX=URL; for RecordIO where to write them; null: the source's folder.",
+    )
+    ignore: list[int | str] | None = Field(
+        None, description="Pixel values of masks that are passed over, beside those that a label map says; null: 255."
     )
 
 
@@ -109,7 +114,7 @@ class Sweep(Block):
     """The search over hyperparameters; one iteration without a space is a single training."""
 
     sampling: Sampling = Random()
-    iterations: Whole = Field(1, ge=1, le=1000, description=f"Trials; evolve has {GENERATIONS} if none are given.")
+    iterations: Whole = Field(1, ge=1, le=MOST, description=f"Trials; evolve has {GENERATIONS} if none are given.")
     max_concurrent_iterations: Whole | None = Field(None, ge=1, le=100, description="null: all at once, 100 at most.")
     lanes: Literal["concurrent", "per_trial"] = Field(
         "concurrent", description="concurrent: a pod for each that runs at once; per_trial: a pod for each trial."
@@ -142,16 +147,6 @@ class Sweep(Block):
     @field_serializer("early_termination")
     def _early_termination(self, rule: Any) -> dict[str, Any]:
         return given(rule, "policy")
-
-
-class Toleration(Block):
-    """A Kubernetes toleration."""
-
-    key: str | None = None
-    operator: Literal["Equal", "Exists"] | None = None
-    value: str | None = None
-    effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] | None = None
-    toleration_seconds: Whole | None = None
 
 
 Cpu = Annotated[str, Field(pattern=r"^(\d+(\.\d+)?|\d+m)$", description="Cores, such as 8, or 500m for half of one.")]
@@ -192,16 +187,6 @@ class Register(Block):
     )
     promote: Literal["if_better", "always", "never"] = Field(
         "if_better", description="When it becomes champion; if_better: than the champion, on the same test set."
-    )
-
-
-class Serve(Block):
-    """How the model is served."""
-
-    to: Literal["manifest"] = "manifest"
-    name: str | None = Field(None, pattern="[A-Za-z0-9]", description="null: the experiment's name.")
-    resources: dict[Literal["requests", "limits"], dict[str, str]] | None = Field(
-        None, description="Kubernetes' requests and limits of the server, such as limits: {cpu: '2'}."
     )
 
 

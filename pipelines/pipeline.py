@@ -90,8 +90,8 @@ def build(experiment: Experiment, *, here: int | None = None, keyed: bool = Fals
             version = place(register(name=register_name, registry=registry, **of))
             model = version.outputs["Output"]
         if served:
-            limits = _json(served.resources)
-            place(serve(name=serve_name, model=model, image=cluster.images.serve, resources=limits)).after(evaluated)
+            how = _json(served.model_dump(exclude_unset=True))
+            place(serve(name=serve_name, model=model, image=cluster.images.serve, options=how)).after(evaluated)
 
     return pipeline
 

@@ -92,7 +92,26 @@ BAD = {
         "sweep.early_termination.truncation_percentage: input should be less than or equal to 99, not 100",
     ),
     "lanes": ({"sweep": {"lanes": "one"}}, "sweep.lanes: input should be 'concurrent' or 'per_trial', not 'one'"),
-    "serving elsewhere": ({"serve": {"to": "kserve"}}, "serve.to: input should be 'manifest', not 'kserve'"),
+    "serving elsewhere": (
+        {"serve": {"to": "docker"}},
+        "serve.to: input should be 'manifest', 'kserve' or 'kubernetes', not 'docker'",
+    ),
+    "no replica without KServe": (
+        {"serve": {"to": "kubernetes", "min_replicas": 0}},
+        "serve: min_replicas: 0 needs KServe with Knative",
+    ),
+    "fewer at most": (
+        {"serve": {"min_replicas": 3, "max_replicas": 2}},
+        "serve: max_replicas 2 is less than min_replicas",
+    ),
+    "GPUs twice": (
+        {"serve": {"gpus": 1, "resources": {"limits": {"nvidia.com/gpu": 1}}}},
+        "serve: gpus and nvidia.com/gpu in resources both say how many",
+    ),
+    "scaled by nothing": (
+        {"serve": {"to": "kubernetes", "max_replicas": 3, "resources": {"limits": {"memory": "1Gi"}}}},
+        "serve: max_replicas scales by the share of requested CPUs",
+    ),
 }
 
 

@@ -149,7 +149,14 @@ def test_a_task_has_a_curated_space():
     assert {file.stem for file in spaces.iterdir()} == {task.name for task in BUILT}
 
 
-@pytest.mark.parametrize("trained", [next(t.name for t in BUILT if t.family == f) for f in FAMILIES], indirect=True)
+FIRST = {family: next(t.name for t in BUILT if t.family == family) for family in FAMILIES}
+
+
+@pytest.mark.parametrize(
+    "trained",
+    [pytest.param(name, marks=pytest.mark.full) if f == "detection" else name for f, name in FIRST.items()],
+    indirect=True,
+)
 def test_a_model_folder_predicts_without_what_training_needs(trained):
     model, image = trained[2].folder / "model", json.loads(Path(trained[1]).read_text().splitlines()[0])["image_url"]
     code = (

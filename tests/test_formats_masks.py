@@ -1,6 +1,7 @@
 """Folders of images and masks, and the label maps beside them."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from automl_images.annotations.checks import Checker
 from automl_images.annotations.labelmaps import beside
 from automl_images.annotations.masks import indices_of, pixels_of, values_in
 from automl_images.errors import UserError
-from automl_images.steps.convert import convert, convert_data
+from automl_images.steps.convert import commands, convert, convert_data
 from tests.conftest import save_images
 from tests.helpers.masks import lay, plain, png, read, write
 
@@ -266,3 +267,36 @@ def test_a_check_keeps_the_classes_order_and_ignores_what_is_ignored(tmp_path):
     (found,) = checker.check([Record(str(tmp_path / "a.png"), label)])
     assert found.label.present == ("dog", "cat", "sky")
     assert json.loads(json.dumps(found.label.to_json()))["ignore"] == [255]
+
+
+@pytest.fixture
+def with_void(tmp_path):
+    """Return a folder of two images whose label map names three values."""
+    lay(tmp_path / "x", "images/a.png", "images/b.png", **{f"masks/{n}.png": plain(0, 1, 11) for n in "ab"})
+    write(tmp_path, {"x/label_map.json": json.dumps({"classes": {"sky": 0, "road": 1, "void": 11}})})
+    return tmp_path / "x"
+
+
+def test_a_value_that_is_ignored_is_of_no_class(with_void, tmp_path):
+    data = {"training": {"source": str(with_void), "ignore": [11]}}
+    outs = {n: str(tmp_path / f"{n}.jsonl") for n in ("training", "validation", "test")}
+    assert set(convert_data(MASK, data, outs)["training"]["classes"]) == {"sky", "road"}
+    (line,) = commands(MASK, data, outs)
+    assert line[line.index("--ignore") + 1] == "11"
+    labels = [record.label for record in read_records(outs["training"], "mask")]
+    assert [label.ignore for label in labels] == [(255, 11)] * 2
+    assert np.unique(indices_of(labels[0], ["sky", "road"])).tolist() == [0, 1, 255]
+
+
+@pytest.mark.parametrize(
+    ("task", "ignore", "said"),
+    [
+        (MASK, ["#00ff00"], 'ignore: "#00ff00" is no value of these masks, whose classes are indices'),
+        (MASK, [0, 1, 11], "ignore: names the value of every class; leave one"),
+        (MASK, ["void"], 'the pixel value "void" is neither a whole number from 0 to 65535 nor #rrggbb'),
+        (INSTANCES, [1], "ignore: names pixel values of masks of classes; these labels are polygons"),
+    ],
+)
+def test_what_cannot_be_ignored_is_refused(with_void, tmp_path, task, ignore, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        convert(str(with_void), str(tmp_path / "x.jsonl"), task, ignore=ignore)

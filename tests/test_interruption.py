@@ -179,7 +179,8 @@ def test_a_yes_ends_the_sweep_with_the_best_so_far(workplace):
     assert summary["best"]["trial"] == 0 and summary["registered"]["version"] == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_ended_leaves_no_process_and_no_folder(workplace, number):
     command = [sys.executable, "-m", "pipelines", "run", "experiment.yaml"]
     run = subprocess.Popen(command, cwd=workplace, env=environment(workplace), stderr=subprocess.PIPE, text=True)

@@ -85,6 +85,7 @@ def test_a_step_is_repeated_in_a_folder_of_its_own(summary, place):
     assert fingerprint(place) == before
 
 
+@pytest.mark.full
 def test_a_lane_trains_its_trials_once_more(summary, place):
     ledger = Ledger(summary["ledger"])
     before = fingerprint(Path(ledger.url))

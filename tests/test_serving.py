@@ -17,7 +17,7 @@ from automl_images import steps, storage
 from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve
 from automl_images.prediction import load_model
-from automl_images.serving import kserve, requests
+from automl_images.serving import requests
 from automl_images.serving.requests import answer, find_model
 from automl_images.serving.score import run_score_file
 from automl_images.steps.serve import serve_manifest
@@ -317,47 +317,6 @@ def test_the_step_works_on_stores_and_without_an_example(model, tmp_path, capsys
     storage.copy_folder(f"{output}/model", str(local))
     assert serve_manifest(str(local), "cells", f"{output}/out")["score"] == str(local / "score.py")
     assert (local / "score.py").read_text() == (model / "score.py").read_text()
-
-
-@pytest.mark.parametrize(
-    ("uri", "written", "note"),
-    [
-        ("s3://b/m", "s3://b/m", False),
-        ("minio://b/m/", "s3://b/m", False),
-        ("gs://b/m", "gs://b/m", False),
-        ("/data/m", "/data/m", True),
-        ("abfs://b/m", "abfs://b/m", True),
-    ],
-)
-def test_a_note_says_what_a_cluster_cannot_read(capsys, uri, written, note):
-    made = kserve.manifest("cells", uri, "mine:1", resources={"limits": {"nvidia.com/gpu": "1"}})
-    container = made["spec"]["predictor"]["containers"][0]
-    assert container["env"][0] == {"name": "STORAGE_URI", "value": written}
-    assert container["resources"] == {"limits": {"nvidia.com/gpu": "1"}}
-    assert bool(capsys.readouterr().err) == note
-
-
-@pytest.mark.parametrize(
-    ("name", "wanted"),
-    [("Blood_Cells", "blood-cells"), ("7up", "model-7up"), ("-a..b-", "a-b"), ("x" * 80, "x" * 53), ("cells", "cells")],
-)
-def test_names_are_made_to_fit_kubernetes(name, wanted):
-    assert kserve.kubernetes_name(name) == wanted
-
-
-def test_the_step_refuses_what_cannot_be_served(model, tmp_path):
-    text = tmp_path / "text.jpg"
-    text.write_text("no image")
-    for change, line in (
-        ({"model": str(tmp_path)}, "has no model.pt, settings.json, labels.json"),
-        ({"name": "___"}, "no letter or digit"),
-        ({"example": str(text)}, "is not an image that opens"),
-        ({"example": str(tmp_path / "absent.jpg")}, "is not there"),
-        ({"resources": {"cpu": "1"}}, "resources: has cpu; write Kubernetes' requests and limits"),
-    ):
-        with pytest.raises(UserError, match=line):
-            serve_manifest(**{"model": str(model), "name": "cells", "output": str(tmp_path / "out"), **change})
-        assert not (tmp_path / "out").exists()
 
 
 def test_the_server_says_what_is_missing():

@@ -64,7 +64,8 @@ def interrupted(sweep, number):
     return process
 
 
-@pytest.mark.parametrize("evaluations", [2, pytest.param(6, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("evaluations", [2, 6])
 def test_a_stopped_trial_that_is_taken_over_and_woken_changes_nothing(sweep, evaluations):
     plan, start, ledger = sweep
     first = interrupted(sweep, evaluations)

@@ -96,6 +96,7 @@ def test_two_processes_do_what_one_does_with_half_of_each_batch(lane, images, al
     assert log.count("epoch 1/3") == 1, "one process reports"
 
 
+@pytest.mark.full
 def test_a_trial_of_two_processes_that_was_killed_resumes(lane, images, alone, tmp_path, monkeypatch):
     temporary = tmp_path / "temporary"
     temporary.mkdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from automl_images import storage
@@ -36,11 +36,12 @@ def convert(
     trained: Collection[str] = (),
     check: str = "full",
     near_duplicates: bool = False,
+    ignore: Sequence[int | str] = (),
 ) -> dict[str, Any]:
     """Read a source, check every record and its image, and write JSONL; ``out`` is written whole or not at all.
 
     Args:
-        source, format, images: as for :func:`automl_images.annotations.formats.read`.
+        source, format, images, ignore: as for :func:`automl_images.annotations.formats.read`.
         out: the JSONL file to write.
         task: the task's name.
         on_error: ``fail``, ``skip`` or ``fix``; see :mod:`automl_images.annotations.checks`.
@@ -72,7 +73,7 @@ def convert(
         raise UserError(f"{storage.redact(out)}: is the source itself; name another file to write")
     with record_file.replacing(out) as fresh:
         found = fresh.with_name("found.jsonl")
-        checked = checker.check(formats.read(source, format, images, checker.broken, label=label))
+        checked = checker.check(formats.read(source, format, images, checker.broken, label=label, ignore=ignore))
         record_file.write_here(_shown(checked), found)
         if copy_to or checker.unsettled:
             records = checker.settled(lambda: read_records(str(found), label))
@@ -162,7 +163,8 @@ def commands(
             options = {"task": task, **_options(data, name, copy_to)}
             if name != "training":
                 options["classes_of"] = outs["training"]
-            words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)]
+            given = [(k, v) for k, each in options.items() for v in (each if isinstance(each, list) else [each])]
+            words = [word for key, value in given for word in (f"--{key.replace('_', '-')}", str(value))]
             found.append([data[name]["source"], out, *words])
     return found
 
@@ -181,7 +183,8 @@ def digests(records: str) -> set[str]:
 
 def _options(data: Mapping[str, Any], name: str, copy_to: str | None) -> dict[str, Any]:
     """Return the options of :func:`convert` that an experiment's data gives for a set."""
-    options = {"format": data[name].get("format"), "images": data[name].get("images"), "on_error": data.get("on_error")}
+    options = {option: data[name].get(option) for option in ("format", "images", "ignore")}
+    options["on_error"] = data.get("on_error")
     check = None if data.get("check") == CHECKS[0] else data.get("check")
     return {key: value for key, value in {**options, "check": check, "copy_to": copy_to}.items() if value}
 

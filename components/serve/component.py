@@ -10,30 +10,35 @@ def serve(
     name: str,
     model: str,
     image: str,
-    resources: str,
+    options: str,
     manifest: dsl.Output[dsl.Artifact],
 ) -> str:
-    """Write a KServe InferenceService and a smoke request; nothing is sent to a cluster.
+    """Serve a model on Kubernetes: write its manifest and a smoke request and, where serve.to says so, apply it.
 
     Args:
-        name: the InferenceService's name.
+        name: the service's name.
         model: JSON with the model folder's address under uri (what register returned) or model (what select did).
         image: the container image that serves.
-        resources: JSON with Kubernetes' requests and limits of the container; may be null.
-        manifest: the folder with inferenceservice.yaml, request.json and smoke.sh.
+        options: JSON of the experiment's block serve; applied are its kserve and kubernetes, by the pod's account.
+        manifest: the folder with the manifest, request.json and smoke.sh.
 
     Returns:
-        The paths of what was written, as JSON.
+        The paths of what was written, and deployed: what the cluster serves now, as JSON.
     """
     import json
+    import os
 
+    from automl_images.environment import IMAGE
     from automl_images.steps.repeat import address, step
 
     described = json.loads(model)
     folder = described.get("uri") or described["model"]
-    limits = json.loads(resources) or None
-    options = ["--image", image, *(["--resources", resources] if limits else [])]
-    with step("serve", [folder, name, address(manifest), *options]):
-        from automl_images.steps.serve import serve_manifest
+    how = {key: value for key, value in json.loads(options).items() if key != "name"}
+    to = how.get("to", "manifest")
+    own = os.environ.get(IMAGE)  # this step's image, which can copy a model into a pod
+    words = ["--to", to, "--image", image, *(["--fetcher", own] if own and to == "kubernetes" else [])]
+    words += ["--options", json.dumps({key: value for key, value in how.items() if key != "to"})]
+    with step("serve", [folder, name, address(manifest), *words]):
+        from automl_images.steps.serve import serve_model
 
-        return json.dumps(serve_manifest(folder, name, manifest.path, image=image, resources=limits))
+        return json.dumps(serve_model(folder, name, how, output=manifest.path, image=image, fetcher=own))

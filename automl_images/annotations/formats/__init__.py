@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from automl_images import storage
 from automl_images.annotations import lookalikes, sets
@@ -29,6 +30,7 @@ from automl_images.annotations.formats import (
 from automl_images.annotations.formats.base import Format
 from automl_images.annotations.imageroot import explained
 from automl_images.annotations.labels import KINDS, Label, Mask, Polygons, kind_of
+from automl_images.annotations.labels.mask import Value, value_of
 from automl_images.annotations.rasterised import rasterised
 from automl_images.annotations.records import Record
 from automl_images.annotations.source import Source
@@ -70,7 +72,13 @@ def description() -> str:
 
 
 def read(
-    source: str | Source, format: str = "auto", images: str | None = None, broken: Broken = refuse, *, label: str
+    source: str | Source,
+    format: str = "auto",
+    images: str | None = None,
+    broken: Broken = refuse,
+    *,
+    label: str,
+    ignore: Sequence[int | str] = (),
 ) -> Iterator[Record]:
     """Yield the records of a source.
 
@@ -80,16 +88,29 @@ def read(
         images: the images' root, ``PREFIX=URL``, or None for the source's folder.
         broken: is called with the error of each record that cannot be read; the default raises it.
         label: the task's kind of label, such as ``boxes``.
+        ignore: values of masks to pass over, beside those that a label map says: see :meth:`Mask.ignoring`.
 
     Raises:
         UserError: there is no such kind, the source is missing, in no format or another than is given, or the format
-            has labels of another kind, or the folder holds several sets.
+            has labels of another kind, or the folder holds several sets; ``ignore`` is given and the source has no
+            masks.
     """
     format_of, opened = open_source(source, format, images, label=label)
     kind = kind_of(label)
+    values = [value_of(value) for value in ignore]
+    if values and (kind is not Mask or kind not in format_of.kinds):
+        held = next(k for k in (kind, Polygons) if k in format_of.kinds).title
+        raise UserError(f"ignore: names pixel values of masks of classes; these labels are {held}")
     if kind in format_of.kinds:
-        return _watched(format_of.read(opened, kind, broken), opened, broken)
+        found = format_of.read(opened, kind, broken)
+        return _watched(_ignoring(found, values) if values else found, opened, broken)
     return _watched(rasterised(format_of.read(opened, Polygons, broken), opened, broken), opened, broken)
+
+
+def _ignoring(records: Iterator[Record], values: Sequence[Value]) -> Iterator[Record]:
+    for record in records:
+        assert isinstance(record.label, Mask)  # the only label of this kind
+        yield replace(record, label=record.label.ignoring(values))
 
 
 def open_source(

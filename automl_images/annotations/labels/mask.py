@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -129,6 +129,20 @@ class Mask(Label):
         return replace(
             self, present=tuple(n for n in order if n in present), ignore=tuple(dict.fromkeys([*self.ignore, *unknown]))
         )
+
+    def ignoring(self, values: Sequence[Value]) -> Self:
+        """Return the label that passes over some more values; what is a class by its label map is none then.
+
+        Raises:
+            UserError: no class is left, or they are indices where the classes are colours, or the other way round.
+        """
+        if self.classes and (other := [v for v in values if type(v) is not type(self.classes[0][1])]):
+            found = "colours" if isinstance(self.classes[0][1], str) else "indices"
+            raise UserError(f"ignore: {shown(other[0])} is no value of these masks, whose classes are {found}")
+        left = tuple((name, value) for name, value in self.classes if value not in values)
+        if self.classes and not left:
+            raise UserError("ignore: names the value of every class; leave one")
+        return replace(self, classes=left, ignore=tuple(dict.fromkeys([*self.ignore, *values])))
 
 
 def value_of(value: Any) -> Value:
