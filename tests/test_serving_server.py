@@ -145,7 +145,9 @@ def test_every_protocol_answers_a_version_is_swapped_and_the_end_is_graceful(fol
         for path, refused in (("/v1/models/c:predict", 404), ("/v2/repository/models/a/unload", 403)):
             assert process.post(path, b"")[0] == refused
         assert process.post("/v2/models/a/infer", b"{}")[0] == 400
-        assert asyncio.run(grpc_answers(process.grpc)) == ["OK", "NOT_FOUND", "INVALID_ARGUMENT", "NOT_FOUND"]
+        assert asyncio.run(grpc_answers(process.grpc)) == [
+            *("OK", "NOT_FOUND", "INVALID_ARGUMENT", "NOT_FOUND", "INVALID_ARGUMENT")
+        ]
         assert json.loads(process.get("/v2/models/a"))["inputs"][0]["name"] == "image"
         metrics = process.get("/metrics")
         assert 'automl_images_requests_total{code="200",model="a",protocol="v1"} 1.0' in metrics
@@ -171,7 +173,7 @@ def log(process):
 
 
 async def grpc_answers(port):
-    """Return the status of a right call, one for another model, a wrong one and one for another version."""
+    """Return the status of a right call, one for another model, a wrong one, one for another version, garbage."""
     import grpc
     from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
     from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as service
@@ -190,4 +192,8 @@ async def grpc_answers(port):
                 found.append("OK")
             except grpc.RpcError as error:
                 found.append(error.code().name)
+        try:
+            await channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(b"\xff\xff garbage")
+        except grpc.RpcError as error:
+            found.append(error.code().name)
     return found
