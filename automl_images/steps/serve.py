@@ -155,7 +155,7 @@ def _write(model: str, made: list[dict[str, Any]], request: Any, how: Serve, out
     score = storage.join(storage.absolute(model), "score.py")
     if not storage.exists(score) and storage.is_local(model):
         trained = json.loads(storage.read_text(storage.join(model, "settings.json")))
-        storage.write(score, score_file(trained["settings"]))
+        storage.write(score, score_file(trained.get("settings") or {}))
     return {**written, "score": score if storage.exists(score) else None}
 
 
