@@ -206,7 +206,7 @@ def select(
     report: Annotated[str | None, typer.Option(help="Write the leaderboard there (HTML).")] = None,
     title: Annotated[str | None, typer.Option(help="The leaderboard's heading.")] = None,
     evolution: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Write evolve.csv, hyp_evolve.yaml and evolve.png there.")
+        str | None, typer.Option(metavar="FOLDER", help="Write evolve.csv, hyp_evolve.yaml, evolve.png, ... there.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

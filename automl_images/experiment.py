@@ -20,6 +20,7 @@ from automl_images.sweep.sampling.independent import Random
 from automl_images.sweep.schema import Block, Real, Whole, given
 from automl_images.sweep.space import parse_space
 from automl_images.sweep.termination import Rule, Unstopped
+from automl_images.sweep.trial import MOST
 
 MOST_LANES = 100
 GENERATIONS = 300
@@ -113,7 +114,7 @@ class Sweep(Block):
     """The search over hyperparameters; one iteration without a space is a single training."""
 
     sampling: Sampling = Random()
-    iterations: Whole = Field(1, ge=1, le=1000, description=f"Trials; evolve has {GENERATIONS} if none are given.")
+    iterations: Whole = Field(1, ge=1, le=MOST, description=f"Trials; evolve has {GENERATIONS} if none are given.")
     max_concurrent_iterations: Whole | None = Field(None, ge=1, le=100, description="null: all at once, 100 at most.")
     lanes: Literal["concurrent", "per_trial"] = Field(
         "concurrent", description="concurrent: a pod for each that runs at once; per_trial: a pod for each trial."

@@ -1,10 +1,11 @@
-"""A small synthetic data set for the quick start: textured shapes on clutter, in Pascal VOC layout and as a CSV.
+"""A small synthetic data set for every task: textured shapes on clutter, in Pascal VOC layout and as a CSV.
 
 Colour and texture say nothing of the class, only the outline does; the clutter has edges and colours of the same kind.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ OVERSAMPLING = 4  # outlines are drawn this much larger and scaled down, for smo
 def make_sample(folder: Path, images: int = 200, size: int = 160, seed: int = 0) -> dict[str, Any]:
     """Write ``images`` square images of ``size`` pixels with their annotations; the same seed gives the same files.
 
-    Writes ``Annotations/*.xml``, ``JPEGImages/*.jpg``, ``ImageSets/Main/all.txt`` and, for multi-label classification,
-    ``labels.csv`` under ``folder``. Each image has one to four objects, which do not overlap. A box is the tight box of
-    its object, the edges in pixels from 0.
+    Writes ``Annotations/*.xml``, ``JPEGImages/*.jpg``, ``ImageSets/Main/all.txt``, the masks ``SegmentationObject`` and
+    ``SegmentationClass`` with ``label_map.json`` and, for multi-label classification, ``labels.csv`` under ``folder``.
+    Each image has one to four objects, which do not overlap. A box is the tight box of its object, the edges in pixels
+    from 0.
 
     Returns:
         ``{"folder": str, "images": int, "boxes": int, "classes": {name: boxes}}``
@@ -38,24 +40,36 @@ def make_sample(folder: Path, images: int = 200, size: int = 160, seed: int = 0)
         raise UserError(f"sample-data: a size of {size} pixels is too small; ask for at least 32")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"sample-data: {folder} exists and is not an empty folder; name another folder or remove it")
-    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main", "SegmentationObject", "SegmentationClass"):
         (folder / name).mkdir(parents=True)
     counts, lines = dict.fromkeys(CLASSES, 0), ["image,labels"]
     names = [f"{i:06d}" for i in range(images)]
     for i, name in enumerate(names):
-        pixels, objects = draw(size, np.random.default_rng((seed, i)))
+        pixels, objects, numbers = draw(size, np.random.default_rng((seed, i)))
         Image.fromarray(pixels).save(folder / "JPEGImages" / f"{name}.jpg", quality=92)
         (folder / "Annotations" / f"{name}.xml").write_text(_xml(f"{name}.jpg", size, objects), encoding="utf-8")
+        _write_mask(folder / "SegmentationObject" / f"{name}.png", numbers)
+        values = np.array([0, *(1 + CLASSES.index(label) for label, _ in objects)], np.uint8)
+        _write_mask(folder / "SegmentationClass" / f"{name}.png", values[numbers])
         for label, _ in objects:
             counts[label] += 1
         lines.append(f"JPEGImages/{name}.jpg,{'|'.join(sorted({label for label, _ in objects}))}")
     (folder / "ImageSets/Main/all.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    named = {"classes": {name: value for value, name in enumerate(("background", *CLASSES))}}
+    (folder / "label_map.json").write_text(json.dumps(named) + "\n", encoding="utf-8")
     (folder / "labels.csv").write_text("\n".join([*lines, ""]), encoding="utf-8")
     return {"folder": str(folder), "images": images, "boxes": sum(counts.values()), "classes": counts}
 
 
-def draw(size: int, rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[str, tuple[int, int, int, int]]]]:
-    """Return one image (uint8 [size, size, 3]) and its objects: class and box (x1, y1, x2, y2 in pixels)."""
+def draw(
+    size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, list[tuple[str, tuple[int, int, int, int]]], np.ndarray]:
+    """Return one image, its objects and where they are.
+
+    They are uint8 [size, size, 3]; of each object its class and box (x1, y1, x2, y2 in pixels); and uint8 [size, size],
+    for each pixel the number of its object in their order from 1, or 0.
+    """
+    numbers = np.zeros((size, size), np.uint8)
     pixels = _background(size, rng)
     objects: list[tuple[str, tuple[int, int, int, int]]] = []
     for _ in range(int(rng.integers(1, 5))):
@@ -70,9 +84,17 @@ def draw(size: int, rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[st
                 fill = _texture(height, width, place[mask > 0.5].mean(0), rng)
                 place[:] = place + (fill - place) * mask[..., None]
                 objects.append((label, box))
+                numbers[y : y + height, x : x + width][mask > 0.5] = len(objects)
                 break
     pixels += rng.normal(0, 4, pixels.shape)  # the camera's noise
-    return pixels.round().clip(0, 255).astype(np.uint8), objects
+    return pixels.round().clip(0, 255).astype(np.uint8), objects, numbers
+
+
+def _write_mask(path: Path, values: np.ndarray) -> None:
+    """Write a mask of few values as a PNG whose palette a person can tell apart."""
+    image = Image.fromarray(values)
+    image.putpalette([0, 0, 0, 200, 60, 50, 60, 160, 70, 60, 90, 200, 220, 180, 50])
+    image.save(path)
 
 
 def _mask(label: str, side: int, rng: np.random.Generator) -> np.ndarray:

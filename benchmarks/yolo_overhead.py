@@ -53,7 +53,7 @@ def drawn(folder: Path, count: int, seed: int) -> list[Record]:
     folder.mkdir(parents=True)
     records = []
     for i in range(count):
-        pixels, objects = draw(DRAWN, np.random.default_rng((seed, i)))
+        pixels, objects, _ = draw(DRAWN, np.random.default_rng((seed, i)))
         path = folder / f"{i:06d}.jpg"
         Image.fromarray(pixels).save(path, quality=92)
         boxes = tuple(Box(label, *(side / DRAWN for side in box)) for label, box in objects)

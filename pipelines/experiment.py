@@ -17,6 +17,7 @@ from automl_images.errors import UserError
 from automl_images.experiment import Data, Source
 from automl_images.plain import read_yaml
 from automl_images.steps.plan import check_experiment
+from automl_images.sweep.sampling.evolve import CONFIRM
 from automl_images.sweep.schema import Block
 
 _BUDGET = ("iterations", "max_concurrent_iterations", "timeout_hours", "lanes")  # what may change within a ledger
@@ -55,7 +56,11 @@ class Experiment(library.Experiment):
         """Return whether another's ``trained()``, read from JSON, has this one's ledger: all is equal but budgets."""
 
         def kept(trained: Mapping[str, Any]) -> dict[str, Any]:
-            return {**trained, "sweep": {k: v for k, v in trained["sweep"].items() if k not in _BUDGET}}
+            sweep = {k: v for k, v in trained["sweep"].items() if k not in _BUDGET}
+            if isinstance(sampling := sweep["sampling"], Mapping) and sampling["by"] == "evolve":
+                sampling = {k: v for k, v in sampling.items() if k not in CONFIRM}
+                sweep["sampling"] = sampling if len(sampling) > 1 else sampling["by"]
+            return {**trained, "sweep": sweep}
 
         return kept(json.loads(json.dumps(self.trained()))) == kept(trained)
 

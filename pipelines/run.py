@@ -168,7 +168,7 @@ def _summary(experiment: Experiment, runner: Runner, folder: Path, seconds: floa
     served = json.loads(runner.output("serve") or "null")
     report = str(shutil.copy(evaluation["report"], folder / "report.html"))
     ledger = Ledger(chosen["ledger"])
-    iterations = ledger.run(chosen["run"]).iterations
+    submission = ledger.run(chosen["run"])
     boards = sorted((folder / "steps").glob("*/select/leaderboard"))
     leaderboard = str(shutil.copy(boards[-1], folder / "leaderboard.html"))
     evolved = sorted((folder / "steps").glob("*/select/evolution"))
@@ -180,8 +180,9 @@ def _summary(experiment: Experiment, runner: Runner, folder: Path, seconds: floa
         "experiment": experiment.name,
         "task": get_task(experiment.task).name,
         "seconds": round(seconds, 1),
-        "trials": [t.to_json() for t in ledger.trials() if t.index < iterations],
+        "trials": [t.to_json() for t in ledger.trials() if submission.counts(t.index)],
         "best": {k: chosen[k] for k in ("trial", "metric", "value", "epoch", "settings")},
+        **{k: chosen[k] for k in ("confirmation",) if k in chosen},
         "evaluation": {**evaluation, "report": report},
         "registered": registered and {k: registered[k] for k in ("name", "version", "uri")},
         "served": served,

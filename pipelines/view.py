@@ -15,7 +15,7 @@ from rich.live import Live
 from automl_images.reports.terminal import TrialTable
 from automl_images.steps import headline
 from automl_images.sweep.ledger import Ledger
-from automl_images.sweep.submission import Lane
+from automl_images.sweep.submission import Lane, Submission
 from automl_images.sweep.trial import Trial
 from pipelines.local import Runner, Task
 
@@ -36,6 +36,7 @@ class View:
         self._read: dict[Path, int] = {}  # how far, of a lane's log
         self._trials: list[Trial] = []
         self._ledger: Ledger | None = None
+        self._submission: Submission
 
     def follow(self, running: Callable[[], bool]) -> None:
         """Show steps and trials until ``running`` says no."""
@@ -77,13 +78,17 @@ class View:
             if not lanes:
                 return
             lane = Lane.of_json(lanes[0])
-            self._ledger = Ledger(lane.ledger)
-            submission = self._ledger.run(lane.run)
-            self.table.total, self.table.since = submission.iterations, submission.started
-            trials = [t for t in self._ledger.trials() if t.index < submission.iterations]
+            ledger = Ledger(lane.ledger)
+            self._submission = submission = ledger.run(lane.run)
+            self._ledger = ledger
+            self.table.since = submission.started
+            trials = [t for t in ledger.trials() if submission.counts(t.index)]
             self._trials = [t for t in trials if (t.ended or t.started or 0) < submission.started]
             if kept := sum(t.finished for t in self._trials):
                 self._print(f"  {kept} trials kept from an earlier run")
+        if self._submission.confirm and self._submission.confirming is None:  # it is decided once all have ended
+            self._submission = self._ledger.run(self._submission.run)
+        self.table.total = self._submission.total
         trials = self._ledger.trials()
         self._show_progress()
         if live is not None:
@@ -117,7 +122,7 @@ class View:
         """Return in words what an interrupted run keeps."""
         if self._ledger is None:
             return "nothing was trained yet"
-        trials = [t for t in self._ledger.trials() if t.index < (self.table.total or 0)]
+        trials = [t for t in self._ledger.trials() if self._submission.counts(t.index)]
         done = sum(t.finished for t in trials)
         begun = sum(t.attempt > 0 and not t.finished for t in trials)
         return f"{done} of {self.table.total} trials are done and kept, {begun} go on from their last checkpoint"

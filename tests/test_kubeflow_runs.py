@@ -28,8 +28,15 @@ EXPERIMENTS = {p.stem: p for p in sorted((Path(__file__).parents[1] / "pipelines
 SMALL = ["settings.number_of_epochs=1", "settings.evaluation_frequency=1"]
 SHORTER = {  # the least that still goes through every step
     "classification": ["data.training={source: digits, format: folder}", "settings.train_crop_size=32", *SMALL],
-    "evolve": ["weights={pretrained: false}", "settings.img_size=64", "sweep.iterations=2", *SMALL],
+    "evolve": [
+        "weights={pretrained: false}",
+        "settings.img_size=64",
+        "sweep.iterations=2",
+        "sweep.sampling.confirm=1",
+        *SMALL,
+    ],
     "multilabel": SMALL,
+    "segmentation": ["settings.base_size=32", "settings.crop_size=32", *SMALL],
     "quickstart": ["settings.img_size=64", "settings.warmup_cosine_lr_warmup_epochs=1", *SMALL],
     "smoke": SMALL,
     "sweep": [
@@ -130,7 +137,14 @@ def ended(err):
     return re.findall(r"^(\w+) +[\d.]+ s", err, re.M)
 
 
-LONG = "quickstart", "sweep", "multilabel", "smoke", "evolve"  # as the other, with larger models and more trials
+LONG = (
+    "quickstart",
+    "sweep",
+    "multilabel",
+    "smoke",
+    "evolve",
+    "segmentation",
+)  # as the other, with larger models and more trials
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.full) if n in LONG else n for n in EXPERIMENTS])

@@ -56,7 +56,7 @@ def done(folder):
 def test_an_evolution_is_killed_and_resumed_and_the_next_starts_from_its_file(tmp_path):
     write_voc(tmp_path / "data", draw_squares(tmp_path / "data/JPEGImages", 8))
     genes = {"learning_rate": {"loguniform": [-9, -3]}, "momentum": {"uniform": [0.6, 0.98]}}
-    sampling = {"by": "evolve", "start": {"lr0": 0.002, "momentum": 0.9}}
+    sampling = {"by": "evolve", "start": {"lr0": 0.002, "momentum": 0.9}, "confirm": 1, "confirm_seeds": 2}
     experiment = {
         "name": "evolving",
         "task": "image-object-detection",
@@ -87,9 +87,16 @@ def test_an_evolution_is_killed_and_resumed_and_the_next_starts_from_its_file(tm
     assert second.returncode == 0, (tmp_path / "log-1").read_text()[-2000:]
     found = json.loads(out)
     trials = {t.index: t for t in done(tmp_path)}
-    assert sorted(trials) == list(range(COUNT)) and all(trials[i] == t for i, t in kept.items())
+    again = [*trials][COUNT:]
+    assert [*trials][:COUNT] == list(range(COUNT)) and all(trials[i] == t for i, t in kept.items())
+    confirmed = again[1] % 1000
+    assert again == [1000, 1000 + confirmed, 2000, 2000 + confirmed] and 0 < confirmed < COUNT
+    assert all(trials[i].settings == trials[i % 1000].settings for i in again)
     assert (trials[0].settings["learning_rate"], trials[0].settings["momentum"]) == (0.002, 0.9)
     assert len({t.settings["learning_rate"] for t in trials.values()}) > COUNT // 2
+    losses = {i: Path(trials[i].model, "training.json").read_text() for i in again}
+    assert len(set(losses.values())) == 4, "each seed trains differently, and each trial"
+    assert found["confirmation"]["chosen"] in (0, confirmed) and found["best"]["trial"] in again
     folder = Path(found["folder"])
     assert len((folder / "evolve.csv").read_text().splitlines()) == 1 + COUNT
     assert (folder / "evolve.png").read_bytes().startswith(b"\x89PNG")
@@ -97,7 +104,9 @@ def test_an_evolution_is_killed_and_resumed_and_the_next_starts_from_its_file(tm
     read = read_hyp(str(folder / "hyp_evolve.yaml"))
     best = trials[found["best"]["trial"]].settings
     assert all(best[name] == value for name, value in read.items()) and {"learning_rate", "box", "dfl"} <= set(read)
-    third = run(tmp_path, "name=next", f"sweep.sampling.start={folder}/hyp_evolve.yaml", "sweep.iterations=1")
+    third = run(
+        tmp_path, "name=next", f"sweep.sampling={{by: evolve, start: {folder}/hyp_evolve.yaml}}", "sweep.iterations=1"
+    )
     out, _ = third.communicate()
     assert third.returncode == 0, (tmp_path / "log-2").read_text()[-2000:]
     started = json.loads(out)["trials"][0]["settings"]

@@ -188,6 +188,17 @@ def test_objectness_learns_how_well_a_box_is_found_and_elsewhere_nothing():
     assert all(level.grad is None or not level.grad[..., :4].any() for level in levels), "the target is no way to learn"
 
 
+def test_a_pair_weighs_the_same_in_a_grid_of_many_and_of_few():
+    flat = [torch.zeros(2, 3, 64 // s, 64 // s, 7) for s in STRIDES]
+    losses, levels = parts(flat, iou_t=0, anchor_t=2)
+    losses["cls_loss"].backward()
+    pulls = [level.grad[..., 5:].abs() for level in levels if level.grad is not None]
+    counts = [int((pull > 0).any(-1).sum()) for pull in pulls]
+    assert len(counts) > 1 and max(counts) > min(counts), counts
+    pulls = torch.cat([pull[pull > 0] for pull in pulls])
+    torch.testing.assert_close(pulls, torch.full_like(pulls, float(pulls[0])))
+
+
 def test_an_image_without_objects_has_a_loss():
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     losses, _ = parts(target=nothing)

@@ -36,7 +36,12 @@ class Matches(NamedTuple):
 
 
 class AnchorLoss:
-    """The loss by the settings ``box, cls, cls_pw, obj, obj_pw, iou_t, anchor_t, fl_gamma`` at an input of ``size``."""
+    """The loss by the settings ``box, cls, cls_pw, obj, obj_pw, iou_t, anchor_t, fl_gamma`` at an input of ``size``.
+
+    The losses of boxes and classes are means over the pairs of all grids together, times the number of grids. A mean of
+    each grid by itself, as in descriptions of YOLOv5, gives the few pairs of a coarse grid a third of the gradient:
+    where objects are small against the input, that is a batch's one or two, and the network learns from their noise.
+    """
 
     def __init__(self, settings: Mapping[str, Any], size: int):
         names = ("box", "cls", "obj", "cls_pw", "obj_pw", "iou_t", "anchor_t", "fl_gamma")
@@ -57,7 +62,8 @@ class AnchorLoss:
             boxes: [n, 4] centre x and y, width and height as shares of the input's sides.
         """
         anchors, classes = network.head.anchors, network.head.classes
-        box, objectness, right = (levels[0].new_zeros(()) for _ in PARTS)
+        objectness = levels[0].new_zeros(())
+        misses, errors = [], []  # of each pair
         for level, own, balance in zip(levels, anchors, BALANCE, strict=True):
             height, width = level.shape[2:4]
             scaled = boxes * boxes.new_tensor([width, height, width, height])
@@ -69,19 +75,23 @@ class AnchorLoss:
                 values = output[:, :4].sigmoid()
                 predicted = torch.cat([centres(values[:, :2]), sizes(values[:, 2:], own[found.anchor])], 1)
                 iou = complete_iou(predicted, found.box)
-                box = box + (1 - iou).mean()
+                misses.append(1 - iou)
                 flat = wanted.view(-1)
                 # of several objects at one place, the one that is found best says what it should
                 flat.scatter_reduce_(0, _flat(place, wanted.shape), iou.detach().clamp(0, 1), "amax")
                 one = F.one_hot(found.label, classes).to(output.dtype)
-                right = right + self._cross_entropy(output[:, 5:], one, self.cls_pw)
-            objectness = objectness + balance * self._cross_entropy(level[..., 4], wanted, self.obj_pw)
+                errors.append(self._cross_entropy(output[:, 5:], one, self.cls_pw).mean(1))
+            objectness = objectness + balance * self._cross_entropy(level[..., 4], wanted, self.obj_pw).mean()
+        box, right = (
+            len(levels) * torch.cat(of_pairs).mean() if of_pairs else objectness.new_zeros(())
+            for of_pairs in (misses, errors)
+        )
         images = len(levels[0])
         gains = self.box, self.obj * (self.size / 640) ** 2, self.cls * classes / 80
         return {n: g * v * images for n, g, v in zip(PARTS, gains, (box, objectness, right), strict=True)}
 
     def _cross_entropy(self, logits: Tensor, wanted: Tensor, positive: float) -> Tensor:
-        """Return the mean binary cross-entropy; with ``fl_gamma`` what is nearly right already weighs less.
+        """Return the binary cross-entropy of each output; with ``fl_gamma`` what is nearly right already weighs less.
 
         The focal factor is ``|wanted - predicted| ** gamma``, Lin's for hard targets. Its balance alpha is left out:
         that is what the weight of positives is for.
@@ -91,7 +101,7 @@ class AnchorLoss:
         )
         if self.gamma:
             each = each * (wanted - logits.sigmoid()).abs() ** self.gamma
-        return each.mean()
+        return each
 
 
 def match(

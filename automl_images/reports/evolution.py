@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from automl_images import storage
+from automl_images.sweep.confirmation import Confirmation, confirmation_of
 from automl_images.sweep.genes import file_names, in_order, model_genes
 from automl_images.sweep.sampling import evolving
 from automl_images.sweep.sampling.evolve import figures
+from automl_images.sweep.submission import Submission
 from automl_images.sweep.trial import Trial
 
 _METRICS = ("metrics/precision", "metrics/recall", "metrics/mAP_0.5", "metrics/mAP_0.5:0.95")
@@ -45,10 +47,14 @@ class Evolution:
     rows: tuple[Generation, ...]
     last: int  # the last trial's index; -1: there is none
     without: int  # trials that failed, still run, or have an undefined figure
+    confirmation: Confirmation | None = None  # what came of training the best again; None: they were not
 
     @property
     def best(self) -> Generation | None:
-        """The generation with the highest fitness, the first of equal ones."""
+        """The generation with the highest mean over seeds, if some were confirmed; else with the highest fitness."""
+        confirmed = self.confirmation and self.confirmation.best
+        if confirmed:
+            return next(row for row in self.rows if row.trial == confirmed.trial)
         return max(self.rows, key=lambda row: (row.fitness, -row.trial), default=None)
 
     def csv(self) -> str:
@@ -67,6 +73,7 @@ class Evolution:
             "# Hyperparameter evolution",
             f"# Best generation: {best.trial}, fitness {best.fitness:.5g}",
             f"# Last generation: {self.last}",
+            *(f"# {line}" for line in (self.confirmation.lines() if self.confirmation else ())),
             "# " + ", ".join(f"{name:>20}" for name in names),
             "# " + ", ".join(f"{_digits(value):>20}" for value in values),
             "",
@@ -75,16 +82,21 @@ class Evolution:
         return "\n".join(lines) + "\n"
 
 
-def evolution_of(experiment: Mapping[str, Any], trials: Sequence[Trial]) -> Evolution | None:
+def evolution_of(
+    experiment: Mapping[str, Any], trials: Sequence[Trial], submission: Submission | None = None
+) -> Evolution | None:
     """Return the evolution of a ledger's trials; None if its sampler is another.
 
     Args:
         experiment: what the ledger's fingerprint covers.
         trials: its trials, of any state; the training losses of each are read from its model folder.
+        submission: which says how many are confirmed; None: those that there are.
     """
     sampler = evolving(experiment)
     if sampler is None:
         return None
+    confirmation = confirmation_of(sampler, list(experiment["space"]), trials, submission)
+    trials = [t for t in trials if t.confirms is None]
     rated = [(f, t) for t in sorted(trials, key=lambda t: t.index) if (f := sampler.fitness_of(t)) is not None]
     detects = sampler.fitness is not None
     metrics = _METRICS if detects else (f"metrics/{experiment['primary_metric']}",)
@@ -114,6 +126,7 @@ def evolution_of(experiment: Mapping[str, Any], trials: Sequence[Trial]) -> Evol
         rows,
         last,
         len(trials) - len(rows),
+        confirmation,
     )
 
 

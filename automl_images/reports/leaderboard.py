@@ -47,7 +47,7 @@ def write_leaderboard(
         row = {"trial": trial, "best": best_one, "value": trial.value, "seconds": view.seconds(trial)}
         rows.append({**row, "colour": colours.get(trial.index), "why": head, "rest": why if why != head else ""})
     sampled = view.varying(sorted(trials, key=lambda t: t.index))
-    shares, no_shares = importance(trials)
+    shares, no_shares = importance([t for t in trials if t.confirms is None])
     names = [*shares, *(n for n in sampled if n not in shares)]
     page = render(
         "leaderboard.html.j2",

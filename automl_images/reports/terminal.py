@@ -52,7 +52,7 @@ class TrialTable:
         leader, lines = best_trial(now), []
         for trial in now:
             old = before.get(trial.index)
-            name = f"trial {trial.index}"
+            name = view.name(trial)
             if old is None and trial.state is not State.RUNNING and (trial.ended or self.since) < self.since:
                 lines.append(f"{name} is kept from an earlier run: {self._end(trial)}")
                 continue
@@ -123,7 +123,7 @@ class _Fitting:
         for trial in shown:
             best, latest, settings = trial is leader, view.evaluations(trial), values[trial.index]
             table.add_row(
-                Text(f"{'*' if best else ''}{trial.index}"),
+                Text(f"{'*' if best else ''}{trial.index}{'' if trial.confirms is None else f' ({trial.confirms})'}"),
                 Text(trial.state, style=_COLOURS[trial.state]),
                 _progress(trial),
                 Text(view.figure(latest[-1][1] if latest else None)),

@@ -16,6 +16,11 @@ def varying(trials: Iterable[Trial]) -> list[str]:
     return list(dict.fromkeys(name for t in trials for name in t.sampled))
 
 
+def name(trial: Trial) -> str:
+    """Return a trial's name: ``trial 7``, or ``trial 2007 (7 again)`` if it trains that one again."""
+    return f"trial {trial.index}" + ("" if trial.confirms is None else f" ({trial.confirms} again)")
+
+
 def evaluations(trial: Trial) -> list[tuple[int, float]]:
     """Return a trial's (epoch, value) by epoch, without values that are no numbers."""
     return sorted((e, v) for e, v in trial.evaluations or () if v is not None and math.isfinite(v))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _URL_SAFE = str.maketrans("-_", "+/")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # others of Pillow's start programs, or are rare
-_MODELS = ("model.pt", "model.onnx")
+MODELS = ("model.pt", "model.onnx")
 _TOGETHER = 32, 16_000_000  # images, and pixels, that are decoded at a time
 
 
@@ -45,6 +45,18 @@ class Limits:
 
     instances: int = 256
     pixels: int = 64_000_000
+
+
+class LimitError(UserError):
+    """A request that is well formed, and holds more than is taken."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request's images, as bytes and the words for where each stands, and what makes its answer of predictions."""
+
+    images: list[tuple[bytes, str]]
+    shaped: Callable[[list[dict[str, Any]]], Any]
 
 
 def answer(
@@ -67,18 +79,22 @@ def answer(
         UserError: the request is malformed or beyond a limit; the line says where.
         TimeoutError: the answer is no longer wanted.
     """
+    asked = read(request, limits)
+    return asked.shaped(_predict(predictor, asked.images, limits, wanted))
+
+
+def read(request: bytes | str | Mapping[str, Any], limits: Limits = Limits()) -> Asked:
+    """Return what a request asks for; the forms and what is raised are those of :func:`answer`."""
     if isinstance(request, bytes | bytearray | memoryview):
         request = bytes(request)
         if request.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
-            return _predict(predictor, [(request, "the request")], limits, wanted)[0]
+            return Asked([(request, "the request")], lambda found: found[0])
     if isinstance(request, bytes | str):
-        request = _parse(request)
+        request = parse(request)
     if isinstance(request, Mapping) and "instances" in request:
-        images = _images(request["instances"], "instances", limits)
-        return {"predictions": _predict(predictor, images, limits, wanted)}
+        return Asked(_images(request["instances"], "instances", limits), lambda found: {"predictions": found})
     if isinstance(request, Mapping) and "input_data" in request:
-        images = _images(_column(request["input_data"]), "input_data.data", limits)
-        return _predict(predictor, images, limits, wanted)
+        return Asked(_images(_column(request["input_data"]), "input_data.data", limits), lambda found: found)
     raise UserError("the request has no 'instances' (KServe V1) and no 'input_data' (Azure)")
 
 
@@ -89,9 +105,9 @@ def find_model(root: str | Path) -> Path:
         UserError: there is none, or more than one.
     """
     root = Path(root)
-    if any((root / name).exists() for name in _MODELS):
+    if any((root / name).exists() for name in MODELS):
         return root
-    found = sorted({path.parent for name in _MODELS for level in ("*", "*/*") for path in root.glob(f"{level}/{name}")})
+    found = sorted({path.parent for name in MODELS for level in ("*", "*/*") for path in root.glob(f"{level}/{name}")})
     if len(found) != 1:
         few = "no model folder" if not found else f"{len(found)} model folders"
         raise UserError(f"{root}: has {few} there or at most two levels below; one is needed")
@@ -116,7 +132,8 @@ def command(init: Callable[[], None], run: Callable[[Any], Any], arguments: Sequ
     return 0
 
 
-def _parse(text: bytes | str) -> Any:
+def parse(text: bytes | str) -> Any:
+    """Return what JSON holds; UserError if it is none."""
     try:
         return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
     except (ValueError, RecursionError) as error:
@@ -142,12 +159,18 @@ def _images(values: Any, where: str, limits: Limits) -> list[tuple[bytes, str]]:
     """Return each image's bytes, and where it stands."""
     if not isinstance(values, list) or not values:
         raise UserError(f"{where}: is not a list of at least one image")
-    if len(values) > limits.instances:
-        raise UserError(f"{where}: has {len(values)} images; send at most {limits.instances} at a time")
-    return [(_decode(value, f"{where}[{i}]"), f"{where}[{i}]") for i, value in enumerate(values)]
+    check_count(len(values), where, limits)
+    return [(decode(value, f"{where}[{i}]"), f"{where}[{i}]") for i, value in enumerate(values)]
 
 
-def _decode(value: Any, where: str) -> bytes:
+def check_count(count: int, where: str, limits: Limits) -> None:
+    """Raise LimitError for more images than a request may have."""
+    if count > limits.instances:
+        raise LimitError(f"{where}: has {count} images; send at most {limits.instances} at a time")
+
+
+def decode(value: Any, where: str) -> bytes:
+    """Return an image's bytes from any form of base64 that :func:`answer` takes; UserError says where it is none."""
     for key in ("image", "b64"):
         if isinstance(value, Mapping) and key in value:
             value = value[key]
@@ -168,23 +191,42 @@ def _predict(
     predictor: ModelPredictor, images: Sequence[tuple[bytes, str]], limits: Limits, wanted: Callable[[], bool]
 ) -> list[dict[str, Any]]:
     """Predict images, few of them decoded at a time; all headers are looked at before the first is."""
-    opened = [(_opened(data, where, limits), where) for data, where in images]
+    waiting = opened(images, limits)
     found: list[dict[str, Any]] = []
-    while opened:
+    while waiting:
         if not wanted():
             raise TimeoutError("the answer is no longer wanted")
         batch: list[Image.Image] = []
         pixels = 0
-        while opened and len(batch) < _TOGETHER[0] and (not batch or pixels + _size(opened[0][0]) <= _TOGETHER[1]):
-            image, where = opened.pop(0)
-            pixels += _size(image)
-            try:
-                image.load()
-            except Exception:  # Pillow's readers raise whatever their parsing meets
-                raise UserError(f"{where}: is not an image that opens") from None
+        while waiting and len(batch) < _TOGETHER[0] and (not batch or pixels + size(waiting[0][0]) <= _TOGETHER[1]):
+            image, where = waiting.pop(0)
+            pixels += size(image)
+            load(image, where)
             batch.append(image)
         found += predictor.predict(batch)
     return found
+
+
+def opened(images: Sequence[tuple[bytes, str]], limits: Limits) -> list[tuple[Image.Image, str]]:
+    """Return images of which the headers alone have been read, all of them, before any is decoded.
+
+    Raises:
+        UserError: one is not an image; LimitError: one has too many pixels.
+    """
+    return [(_opened(data, where, limits), where) for data, where in images]
+
+
+def load(image: Image.Image, where: str) -> None:
+    """Decode an image; UserError if it cannot be."""
+    try:
+        image.load()
+    except Exception:  # Pillow's readers raise whatever their parsing meets
+        raise UserError(f"{where}: is not an image that opens") from None
+
+
+def size(image: Image.Image) -> int:
+    """Return how many pixels an image has."""
+    return image.width * image.height
 
 
 def _opened(data: bytes, where: str, limits: Limits) -> Image.Image:
@@ -194,14 +236,10 @@ def _opened(data: bytes, where: str, limits: Limits) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError:
-        raise UserError(f"{where}: has more pixels than the {limits.pixels} that are taken; make it smaller") from None
+        raise LimitError(f"{where}: has more pixels than the {limits.pixels} that are taken; make it smaller") from None
     except Exception:  # as above
         raise UserError(f"{where}: is not an image that opens ({len(data)} bytes)") from None
-    if _size(image) > limits.pixels:
-        size = " x ".join(map(str, image.size))
-        raise UserError(f"{where}: has {size} pixels; at most {limits.pixels} are taken: make it smaller")
+    if size(image) > limits.pixels:
+        sides = " x ".join(map(str, image.size))
+        raise LimitError(f"{where}: has {sides} pixels; at most {limits.pixels} are taken: make it smaller")
     return image
-
-
-def _size(image: Image.Image) -> int:
-    return image.width * image.height

@@ -17,7 +17,7 @@ from automl_images.annotations.labels import kind_of
 from automl_images.annotations.reachable import addresses
 from automl_images.annotations.record_file import line_of
 from automl_images.errors import UserError, say
-from automl_images.experiment import MOST_LANES, Experiment
+from automl_images.experiment import MOST_LANES, Experiment, Sweep
 from automl_images.hyperparameters import default_model, described, in_one_line, resolve, without_effect
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS, check_sizes, no_published_weights
 from automl_images.sweep.curated import AUTO, baseline, curated_space
@@ -68,6 +68,7 @@ def check_experiment(experiment: Experiment) -> dict[str, Any]:
         for line in in_one_line(line for line in lines if swept.isdisjoint(re.findall(r"\w+", line))):
             say(f"note: settings: {line}")
     check_space(task.name, branches, settings, conditional=isinstance(space, list), profile=profile)
+    _check_confirm(sweep)
     stopped = not isinstance(sweep.early_termination, Unstopped)
     if settings.get("validation_metric_type") == "none":
         if sweep.iterations > 1:
@@ -89,6 +90,21 @@ def check_experiment(experiment: Experiment) -> dict[str, Any]:
         "seed": sweep.seed,
         "early_termination": given(sweep.early_termination, "policy") if stopped else {},
     }
+
+
+def _check_confirm(sweep: Sweep) -> None:
+    """Refuse to confirm more trials than there are children, and lanes that cannot wait for one another."""
+    confirm = sweep.sampling.confirm if isinstance(sweep.sampling, Evolve) else 0
+    if confirm >= sweep.iterations:
+        raise UserError(
+            f"sweep.sampling.confirm: {confirm} of {sweep.iterations} iterations, the first of which is the starting "
+            "point; lower it, or raise iterations"
+        )
+    if confirm and sweep.lanes == "per_trial":
+        raise UserError(
+            "sweep.sampling.confirm: needs sweep.lanes: concurrent; a pod for each trial could wait for one that "
+            "cannot start before it ends"
+        )
 
 
 def _starting_weights(settings: dict[str, Any], weights: dict[str, Any]) -> dict[str, Any]:
@@ -228,22 +244,31 @@ def plan_sweep(
     staged = _stage(shared, source)
     each = sweep.lanes == "per_trial"  # a pod a trial, lane i has trial i alone; else a pod for all that run at once
     lanes = iterations if each else min(iterations, sweep.max_concurrent_iterations or MOST_LANES)
-    shared.write_run(
-        Submission(
-            run,
-            iterations,
-            time.time() + sweep.timeout_hours * HOURS,
-            _keep(shared, "training", training),
-            _keep(shared, "validation", validation),
-            {"pretrained": covered["weights"]["pretrained"], "source": staged},
-            lanes,
-            not each and shared.can_claim(run),
-            time.time(),
+    claims = not each and shared.can_claim(run)
+    confirm = sweep.sampling if isinstance(sweep.sampling, Evolve) and sweep.sampling.confirm else None
+    if confirm and not claims:
+        raise UserError(
+            f"sweep.sampling.confirm: {storage.redact(shared.url)}: this store may create an object twice, so that its "
+            "lanes cannot share the trials that are trained again; name another storage"
         )
+    submission = Submission(
+        run,
+        iterations,
+        time.time() + sweep.timeout_hours * HOURS,
+        _keep(shared, "training", training),
+        _keep(shared, "validation", validation),
+        {"pretrained": covered["weights"]["pretrained"], "source": staged},
+        lanes,
+        claims,
+        time.time(),
+        confirm.confirm if confirm else 0,
+        confirm.confirm_seeds if confirm else 0,
     )
-    done = sum(t.succeeded for t in shared.trials())
+    shared.write_run(submission)
+    done = sum(t.succeeded and submission.counts(t.index) for t in shared.trials())
     kept = f"; {done} are done already" if done else ""
-    say(f"ledger {storage.redact(shared.url)}: {iterations} trials in {lanes} lanes{kept}")
+    again = f" and {submission.total - iterations} that train the best again" if confirm else ""
+    say(f"ledger {storage.redact(shared.url)}: {iterations} trials{again} in {lanes} lanes{kept}")
     return [Lane(shared.url, run, i, lanes).to_json() for i in range(lanes)]
 
 

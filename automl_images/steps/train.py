@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from automl_images import memory, storage, store
@@ -26,11 +26,13 @@ from automl_images.steps.select import select_trial
 from automl_images.steps.trial import EXIT_SUPERSEDED
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.liveness import Others
-from automl_images.sweep.submission import Lane
+from automl_images.sweep.sampling import evolving
+from automl_images.sweep.submission import Lane, again_with_seeds
 from automl_images.sweep.trial import State
 
 _WEEK = 168 * 3600
 POLL = 5.0  # seconds between two looks at what another submission trains
+GRACE = 300.0  # seconds without a sign of a trial that another lane has taken, after which it is not waited for
 SUPERSEDED = "superseded"  # of a trial that a later attempt, by another submission, has taken over
 
 
@@ -63,18 +65,57 @@ class _Lane:
         self.done: dict[int, str] = {}
 
     def run(self) -> dict[int, str]:
-        """Run what nobody else does, then wait for what other submissions run, and return what became of its trials."""
+        """Run the trials, then those that train the best again, and return what became of those that it ran."""
         if os.environ.get(STOP):
             self.ledger.stop_others(self.mine.run)
-        elsewhere = [trial for trial in range(self.submission.iterations) if not self._settled(trial)]
+        self._through(range(self.submission.iterations))
+        if self.submission.confirm:
+            seeds = self.submission.confirm_seeds
+            self._through(again_with_seeds([0], seeds))  # the starting point, which waits for nobody
+            if self.submission.confirming is None:
+                self._wait_for_lanes()
+            self._through(self.ledger.decide(self.mine.run, again_with_seeds(self._to_confirm(), seeds)))
+        return self.done
+
+    def _through(self, trials: Iterable[int]) -> None:
+        """Run what nobody else does, then wait for what other submissions run."""
+        elsewhere = [trial for trial in trials if not self._settled(trial)]
         if elsewhere:
-            trials, last = ", ".join(map(str, elsewhere)), os.environ.get(STOP)
+            theirs, last = ", ".join(map(str, elsewhere)), os.environ.get(STOP)
             then = "which is its last, and not waited for (--stop-after-current)" if last else "waiting for it"
-            say(f"lane {self.mine.index}: another run of this experiment trains trial {trials}; {then}")
+            say(f"lane {self.mine.index}: another run of this experiment trains trial {theirs}; {then}")
         while elsewhere and time.monotonic() < self.deadline and not self._ends():
             time.sleep(POLL)
             elsewhere = [trial for trial in elsewhere if not self._settled(trial)]
-        return self.done
+
+    def _wait_for_lanes(self) -> None:
+        """Wait until no other lane trains a trial that may be among the best; one whose lane is lost is left out."""
+        quiet: dict[int, float] = {}  # since when nothing was seen of a trial
+        left = [trial for trial in range(self.submission.iterations) if self._may_end(trial, quiet)]
+        if left:
+            say(f"lane {self.mine.index}: waiting for trial {', '.join(map(str, left))}, to train the best again")
+        while left and time.monotonic() < self.deadline and not self._ends():
+            time.sleep(POLL)
+            self.interruption.check()
+            left = [trial for trial in left if self._may_end(trial, quiet)]
+        for trial, since in quiet.items():
+            if time.monotonic() - since >= GRACE:
+                say(f"lane {self.mine.index}: trial {trial}: its lane is lost; the best are chosen without it")
+
+    def _may_end(self, trial: int, quiet: dict[int, float]) -> bool:
+        before, _ = self.ledger.latest(trial)
+        ended = before and (before.finished or (before.ended or 0.0) >= self.submission.started)
+        if before and (ended or (before.state is State.RUNNING and self.others.alive(before))):
+            quiet.pop(trial, None)
+            return not ended
+        return time.monotonic() - quiet.setdefault(trial, time.monotonic()) < GRACE
+
+    def _to_confirm(self) -> list[int]:
+        experiment = self.ledger.experiment()
+        sampler = evolving(experiment)
+        assert sampler, "the plan gives none but an evolution trials to confirm"
+        trials = [t for t in self.ledger.written() if t.index < self.submission.iterations]
+        return sampler.to_confirm(trials, experiment["space"], self.submission.confirm)
 
     def _ends(self) -> bool:
         """Return whether no further trial is started: this run is to end the sweep, or another has ended this one."""
@@ -136,6 +177,8 @@ def _copy_without(ledger: Ledger, url: str, lane: Lane) -> Ledger:
         own = {f"{t:04d}" for t in range(lane.index, submission.iterations, submission.lanes)}
     copy.open(ledger.experiment(), ledger.head())
     copy.write_run(dataclasses.replace(submission, deadline=time.time() + _WEEK, started=time.time()))
+    if submission.confirming is not None:
+        copy.decide(lane.run, submission.confirming)
     for name in claims.keys() - own:
         storage.create(storage.join(url, "runs", lane.run, "claims", name), claims[name])
     files = [f"trials/{n}" for n in storage.names(storage.join(ledger.url, "trials")) if n.endswith(".json")]

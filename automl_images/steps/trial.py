@@ -28,7 +28,7 @@ from automl_images.sweep.computing import Computing
 from automl_images.sweep.journal import LedgerJournal
 from automl_images.sweep.ledger import Ledger, TakenError
 from automl_images.sweep.liveness import identity
-from automl_images.sweep.termination import RULE
+from automl_images.sweep.termination import RULE, Unstopped
 from automl_images.sweep.trial import State, Trial
 from automl_images.tasks import get_task
 
@@ -124,7 +124,8 @@ def help_trial(ledger: Ledger, run: str, trial: int) -> int:
 
 
 def _journal(ledger: Ledger, trial: Trial, left: float) -> LedgerJournal:
-    return LedgerJournal(ledger, trial, left, RULE.validate_python(ledger.experiment().get("early_termination")))
+    rule = RULE.validate_python(ledger.experiment().get("early_termination"))
+    return LedgerJournal(ledger, trial, left, Unstopped() if trial.confirms is not None else rule)
 
 
 def _fitted(ledger: Ledger, run: str, trial: Trial, journal: LedgerJournal, checkpoint: Path | None) -> Fitted:
@@ -142,7 +143,7 @@ def _fitted(ledger: Ledger, run: str, trial: Trial, journal: LedgerJournal, chec
         list(read_records(submission.training, kind)),
         list(read_records(submission.validation, kind)),
         weights,
-        seed=experiment["seed"] * 10_007 + trial.index,
+        seed=experiment["seed"] * 10_007 + trial.seed,
         checkpoint=checkpoint,
         computing=Computing(ledger.url).chosen,
     )

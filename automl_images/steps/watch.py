@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from automl_images import storage, store
 from automl_images.errors import UserError
+from automl_images.sweep.confirmation import confirmation_of
 from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.sampling import evolving
 from automl_images.sweep.submission import Submission
 from automl_images.sweep.trial import State, Trial, best_trial
 
@@ -43,11 +45,14 @@ def show_trials(ledger: str, console: Console | None = None) -> None:
     Raises:
         UserError: there is no ledger.
     """
-    shared = Ledger(ledger)
+    shared, console = Ledger(ledger), console or _console()
     table = _table(shared)
     run, _ = newest_run(shared)
-    table.total = run.iterations if run else None
-    (console or _console()).print(table.render(shared.trials()))
+    table.total = run.total if run else None
+    trials = shared.trials()
+    console.print(table.render(trials))
+    for line in _confirmed(shared, trials, run):
+        _say(console, line)
 
 
 def write_generations(ledger: str, csv: str | None, hyp: str | None) -> str:
@@ -63,7 +68,7 @@ def write_generations(ledger: str, csv: str | None, hyp: str | None) -> str:
     from automl_images.reports.evolution import evolution_of
 
     shared = Ledger(ledger)
-    evolution = evolution_of(shared.experiment(), shared.trials())
+    evolution = evolution_of(shared.experiment(), *_counted(shared.trials(), newest_run(shared)[0]))
     if evolution is None:
         raise UserError(f"{storage.redact(shared.url)}: --csv and --hyp are for a sweep that evolves, unlike this")
     for url, text in ((csv, evolution.csv()), (hyp, evolution.yaml())):
@@ -71,6 +76,8 @@ def write_generations(ledger: str, csv: str | None, hyp: str | None) -> str:
             storage.write(url, text)
     best = evolution.best
     found = f"the best is trial {best.trial}, fitness {best.fitness:.4f}" if best else "there is no best yet"
+    if evolution.confirmation:
+        found = "\n".join([found, *(f"confirm: {line}" for line in evolution.confirmation.lines())])
     return f"generations: {len(evolution.rows)}; trials without a fitness: {evolution.without}; {found}"
 
 
@@ -98,7 +105,7 @@ def watch_trials(ledger: str, every: float = 2.0, console: Console | None = None
             while True:
                 start = time.monotonic()
                 run, written = newest_run(shared)
-                table.total = run.iterations if run else None
+                table.total = run.total if run else None
                 trials = shared.trials()
                 if live:
                     live.update(table.render(trials), refresh=True)
@@ -112,6 +119,8 @@ def watch_trials(ledger: str, every: float = 2.0, console: Console | None = None
         return
     if not live:
         _say(console, _outcome(before, table.metric))
+    for line in _confirmed(shared, before, newest_run(shared)[0]):
+        _say(console, line)
 
 
 def newest_run(ledger: Ledger) -> tuple[Submission | None, float]:
@@ -140,7 +149,7 @@ def ended(trials: list[Trial], run: Submission | None, written: float) -> bool:
     if run is None:
         return bool(trials)
     done = {t.index for t in trials if t.finished or (t.ended or 0) >= written}
-    return done.issuperset(range(run.iterations)) or time.time() > run.deadline
+    return run.done(done) or time.time() > run.deadline
 
 
 def _written(url: str) -> float:
@@ -165,6 +174,18 @@ def _console() -> Console:
 
 def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _counted(trials: list[Trial], run: Submission | None) -> tuple[list[Trial], Submission | None]:
+    """Return the trials, of those that train others again the ones that the newest submission asks for, and that."""
+    return [t for t in trials if t.confirms is None or run is None or run.counts(t.index)], run
+
+
+def _confirmed(shared: Ledger, trials: list[Trial], run: Submission | None) -> list[str]:
+    sampler = evolving(experiment := shared.experiment())
+    genes = list(experiment.get("space") or ())
+    found = confirmation_of(sampler, genes, *_counted(trials, run)) if sampler else None
+    return [f"confirm: {line}" for line in found.lines()] if found else []
 
 
 def _outcome(trials: list[Trial], metric: str) -> str:

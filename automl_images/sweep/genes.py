@@ -9,7 +9,7 @@ from typing import Any
 from automl_images.errors import UserError, say
 from automl_images.hyperparameters import Hyperparameter, check_model, default_model, find, hyperparameters, resolve
 from automl_images.hyperparameters.catalogue import ALIASES, canonical, canonical_name
-from automl_images.sweep.sampling.evolve import Evolve
+from automl_images.sweep.sampling.evolve import CONFIRM, Evolve
 from automl_images.sweep.space import parse_space
 
 WEIGHTS = [0.0, 0.0, 0.1, 0.9]
@@ -69,7 +69,7 @@ def evolution(
         say(f"note: {_START}: {line}")
     constant = {n: v for n, v in start.items() if n not in genes and n != "model_name" and v is not None}
     completed = {**sampler.model_dump(exclude_unset=True), "start": starts, "gains": gains}
-    completed = {n: v for n, v in completed.items() if n not in ("genes", "fixed")}
+    completed = {n: v for n, v in completed.items() if n not in ("genes", "fixed", *CONFIRM)}
     if fitness is not None:
         completed["fitness"] = fitness
     return Evolve.model_validate(completed), {**settings, **constant}, space

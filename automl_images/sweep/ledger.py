@@ -6,8 +6,10 @@
     runs/<id>.json                       one submission: its deadline, iterations, lanes
     runs/<id>/claims/0007                the lane that took trial 7 in that submission
     runs/<id>/stop                       the submission that has ended this one: its lanes start no further trial
+    runs/<id>/confirm                    of an evolution that confirms: the trials that train its best again
     trials/0007.json                     written by trial 7 alone (by its lane if it died): state, settings, best, ...
     trials/0007.2.json                   the same of its second attempt, created once; of several the last one counts
+    trials/2007.json                     written by the trial that trains trial 7 again, with the second seed
     trials/0007/                         models, checkpoints, a log; see `automl_images.sweep.artifacts`
     alive/0007.2                         beats of attempt 2, while it trains
     compute/<machine>.json               what trials compute with on a kind of machine, chosen by the first of them
@@ -36,7 +38,7 @@ from automl_images.sweep.artifacts import Artifacts
 from automl_images.sweep.fingerprint import difference, without_contents
 from automl_images.sweep.score import Evaluation, Score, counted, latest, superseded
 from automl_images.sweep.submission import Submission
-from automl_images.sweep.trial import State, Trial
+from automl_images.sweep.trial import MOST, State, Trial
 
 _DAMAGED: set[str] = set()  # records that were named as damaged
 
@@ -118,7 +120,17 @@ class Ledger:
 
     def run(self, run: str) -> Submission:
         """Return one submission; raises UserError if there is none of that name."""
-        return Submission.of_json({"run": run, **self._json("runs", f"{run}.json")})
+        content = {"run": run, **self._json("runs", f"{run}.json")}
+        if content.get("confirm"):
+            with contextlib.suppress(FileNotFoundError):
+                content["confirming"] = json.loads(storage.read_bytes(self._at("runs", run, "confirm")))
+        return Submission.of_json(content)
+
+    def decide(self, run: str, confirming: Sequence[int]) -> list[int]:
+        """Return a submission's trials that train its best again: these, or what another lane has decided before."""
+        url = self._at("runs", run, "confirm")
+        storage.create(url, json.dumps(list(confirming)))
+        return json.loads(storage.read_bytes(url))
 
     def stop_others(self, run: str) -> None:
         """Tell the lanes of all other submissions so far to start no further trial."""
@@ -270,7 +282,8 @@ class Ledger:
 
         Returns:
             The other trials' scores by index as a stopping rule may see them (of those that reached this evaluation,
-            their numbers at it; of those that ended before, their last), and whether a later attempt has begun.
+            their numbers at it; of those that ended before, their last; none of those that train others again), and
+            whether a later attempt has begun.
         """
         ended = storage.names(self._at("ended"))
         if any(n.startswith(f"{mine.trial:04d}.{mine.attempt}~superseded") for n in ended):
@@ -281,8 +294,7 @@ class Ledger:
         reached = {f"{trial:04d}" for trial in here}
         others = counted(_parsed(n for n in ended if n.partition(".")[0] not in reached), ended)
         peers = {**latest(e for e in others if e.score.number < mine.score.number), **here}
-        peers.pop(mine.trial, None)
-        return peers, False
+        return {t: score for t, score in peers.items() if t != mine.trial and t < MOST}, False
 
     def report(self, mine: Evaluation) -> None:
         """Write an evaluation."""

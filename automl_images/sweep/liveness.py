@@ -75,7 +75,11 @@ class Others:
 
         A lane of this submission that had the trial before is this lane, started again.
         """
-        if trial.process is None or trial.run == self.run:
+        return trial.run != self.run and self.alive(trial)
+
+    def alive(self, trial: Trial) -> bool:
+        """Return whether the process that trains a running trial lives, of this submission or another."""
+        if trial.process is None:
             return False
         here = runs_here(trial.process)
         if here is not None:

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from automl_images.errors import UserError
 from automl_images.hyperparameters import resolve, without_effect
 from automl_images.sweep.canonical import canonical_settings, canonical_space
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.sampling import SAMPLING
 from automl_images.sweep.space import parse_space
+from automl_images.sweep.trial import MOST
 
 
 def sampled(ledger: Ledger, trial: int) -> dict[str, Any]:
     """Return a trial's sampled settings.
 
-    One that has started before keeps them: what it would be proposed now may depend on the others.
+    One that has started before keeps them: what it would be proposed now may depend on the others. One that trains
+    another again has those of that one.
+
+    Raises:
+        UserError: the trial that it trains again has none.
     """
     experiment, before = ledger.experiment(), ledger.trial(trial)
     if before and before.settings:
         return {name: before.settings[name] for name in before.sampled}
+    if trial >= MOST:
+        known = ledger.trial(trial % MOST)
+        if trial % MOST and not (known and known.settings):
+            raise UserError(f"trial {trial % MOST} has no settings, so that trial {trial} cannot train it again")
+        return sampled(ledger, trial % MOST)
     baseline = experiment.get("baseline")
     if baseline is not None:
         if trial == 0:

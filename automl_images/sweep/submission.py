@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from automl_images.errors import UserError
+from automl_images.sweep.trial import MOST
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Submission:
     lanes: int = 1  # how many
     claims: bool = False  # lanes take trials one by one; else lane i has every trial whose index is i modulo `lanes`
     started: float = 0.0  # when it was planned, in seconds since 1970; 0: an older version has not said
+    confirm: int = 0  # so many of the best trials are trained again once all have ended, and the starting point
+    confirm_seeds: int = 0  # each of them so often
+    confirming: Sequence[int] | None = None  # the trials that do so; None: it is not decided yet
 
     @classmethod
     def of_json(cls, content: Mapping[str, Any]) -> Submission:
@@ -35,6 +39,28 @@ class Submission:
     def to_json(self) -> dict[str, Any]:
         """Return the submission as JSON has it."""
         return dataclasses.asdict(self)
+
+    @property
+    def total(self) -> int:
+        """How many trials it has; at the most, as long as it is not decided which are trained again."""
+        again = len(again_with_seeds(range(self.confirm + 1), self.confirm_seeds)) if self.confirm else 0
+        return self.iterations + (again if self.confirming is None else len(self.confirming))
+
+    def counts(self, index: int) -> bool:
+        """Return whether a trial of the ledger is of this submission, or of an earlier one and counts in this too."""
+        seed, index = divmod(index, MOST)
+        return index < self.iterations and seed <= (self.confirm_seeds if self.confirm else 0)
+
+    def done(self, ended: Collection[int]) -> bool:
+        """Return whether nothing is left to run, by the indexes of the trials that have ended."""
+        if self.confirm and self.confirming is None:
+            return False
+        return set(ended).issuperset([*range(self.iterations), *(self.confirming or ())])
+
+
+def again_with_seeds(trials: Collection[int], seeds: int) -> list[int]:
+    """Return the indexes of the trials that train others again, each with so many seeds; all with one seed first."""
+    return [seed * MOST + trial for seed in range(1, seeds + 1) for trial in trials]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from typing import Any
 
 from automl_images.hyperparameters.catalogue import canonical_name
 
+MOST = 1000  # trials of a sweep; from here on indexes are of trials that train one of those again
+
 
 class State(StrEnum):
     """What has become of a trial: terminated by a rule, skipped because the time was over."""
@@ -26,7 +28,7 @@ class State(StrEnum):
 class Trial:
     """What a trial wrote, and what is known of its evaluations."""
 
-    index: int  # which trial, from 0
+    index: int  # which trial, from 0; of one that trains trial 7 again 1007 with the first seed, 2007 with the second
     state: State
     attempt: int = 0  # the attempt that counts, from 1; 0: it could not begin
     settings: Mapping[str, Any] = field(default_factory=dict)  # complete hyperparameters, by name
@@ -64,6 +66,8 @@ class Trial:
         """Return the trial as JSON has it: ``evaluations`` and the last ``epoch`` only if they were read."""
         content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         content = {"trial": content.pop("index"), **content, "state": self.state.value, "sampled": list(self.sampled)}
+        if self.confirms is not None:
+            content["confirms"] = self.confirms
         for name in ("resumed", "run", "process"):
             if content[name] is None:
                 del content[name]
@@ -79,6 +83,16 @@ class Trial:
             epoch = max(curve, key=lambda e: (curve[e], -e))
             best = {"value": curve[epoch], "epoch": epoch}
         return dataclasses.replace(self, best=best, evaluations=tuple(curve.items()))
+
+    @property
+    def confirms(self) -> int | None:
+        """Which trial it trains again, with another seed; None: it is one of the sweep's own."""
+        return self.index % MOST if self.index >= MOST else None
+
+    @property
+    def seed(self) -> int:
+        """Its seed among the sweep's: its index; trials that train others again share 1000, 2000 and so on."""
+        return self.index if self.confirms is None else self.index - self.confirms
 
     @property
     def epoch(self) -> int:

@@ -14,7 +14,7 @@ def select(
     metrics: dsl.Output[dsl.Metrics],
     evolution: dsl.Output[dsl.Artifact],
 ) -> str:
-    """Choose the trial with the best primary metric, or an evolution's best fitness, from the ledger.
+    """Choose the trial with the best primary metric, or an evolution's best fitness or mean of it, from the ledger.
 
     Args:
         name: the experiment's name.
@@ -22,7 +22,8 @@ def select(
         trained: what the lanes returned; makes select wait for them.
         leaderboard: all trials, their curves and settings.
         metrics: the best trial's value of the primary metric.
-        evolution: a folder with evolve.csv, hyp_evolve.yaml and evolve.png; empty if the sweep does not evolve.
+        evolution: a folder with evolve.csv, hyp_evolve.yaml, evolve.png and, if the best are trained again,
+            confirm.csv; empty if the sweep does not evolve.
 
     Returns:
         The best trial as JSON: trial, metric, value, epoch, settings, model (the address of its model folder), ledger.

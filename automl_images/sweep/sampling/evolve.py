@@ -1,26 +1,28 @@
 """Evolution: a trial is a mutated child of the best trials so far, asked afresh from what the ledger holds.
 
 YOLOv5's hyperparameter evolution, as its guide describes it. A generation is a trial: children whose parents still run
-wait for nobody, a failed child is never a parent, and trial 0 is the starting point as it is.
+wait for nobody, a failed child is never a parent, and trial 0 is the starting point as it is. Once all have ended, some
+of them may be trained again with other seeds; those trainings are neither generations nor parents.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from automl_images.errors import UserError
 from automl_images.sweep.hyp import read_hyp
 from automl_images.sweep.sampling.sampler import Sampler, Settings
-from automl_images.sweep.schema import Real
+from automl_images.sweep.schema import Real, Whole
 from automl_images.sweep.space import Branch, Expression
 from automl_images.sweep.trial import Trial
 
 FITNESS = ("precision", "recall", "mAP@0.5", "mAP@0.5:0.95")
+CONFIRM = ("confirm", "confirm_seeds")  # settings that may change within a ledger
 _PARENTS = 5
 _TRIES = 100  # draws until a child differs from its parent and from all trials; a small grid may have no other point
 _HALVED, _LEAST = 50, 0.1  # the step is half as long after so many trials, and never below this share of its length
@@ -56,7 +58,21 @@ class Evolve(Sampler):
     start: Annotated[dict[str, Any], BeforeValidator(read_hyp, json_schema_input_type=str | dict[str, Any])] = Field(
         default_factory=dict, description="Where genes start: a mapping or a hyp file; of those not here their default."
     )
+    confirm: Whole = Field(
+        0,
+        ge=0,
+        le=20,
+        description="Train so many of the best trials again, and the starting point, with several seeds and without "
+        "early termination, once all have ended; the best mean of the fitness is selected.",
+    )
+    confirm_seeds: Whole = Field(3, ge=2, le=20, description="With confirm: seeds of each, the same for all.")
     adaptive: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _confirms(self) -> Self:
+        if not self.confirm and "confirm_seeds" in self.model_fields_set:
+            raise ValueError("confirm_seeds has no effect without confirm")
+        return self
 
     def points(self, branches: Sequence[Branch]) -> int | None:
         """Return None: no limit; raises UserError if the space is conditional or has choices."""
@@ -76,6 +92,7 @@ class Evolve(Sampler):
         start = {name: self.start.get(name, e.quantile(0.5)) for name, e in genes.items()}
         if index == 0 or not genes:
             return start
+        trials = [t for t in trials if t.confirms is None]
         best = self.best(trials, genes)
         rng = np.random.default_rng([seed, index])
         ended = sum(t.succeeded for t in trials)
@@ -105,10 +122,24 @@ class Evolve(Sampler):
         return sum(weight * (value or 0.0) for weight, value in parts)
 
     def best(self, trials: Sequence[Trial], genes: Mapping[str, Any]) -> list[tuple[float, dict[str, Any]]]:
-        """Return fitness and genes of the best five of all trials, best first."""
-        rated = [(f, t) for t in trials if (f := self.fitness_of(t)) is not None and set(genes) <= set(t.settings)]
-        rated.sort(key=lambda pair: (-pair[0], pair[1].index))
+        """Return fitness and genes of the best five generations, best first."""
+        rated = self._rated(trials, genes)
         return [(f, {name: t.settings[name] for name in genes}) for f, t in rated[:_PARENTS]]
+
+    def to_confirm(self, trials: Sequence[Trial], genes: Collection[str], count: int) -> list[int]:
+        """Return the trials to train again: the starting point, 0, then the best, ``count`` of them at the most.
+
+        No two have the same genes, and none has those of the starting point.
+        """
+        chosen = {tuple(t.settings.get(name) for name in genes): 0 for t in trials if t.index == 0}
+        for _, trial in self._rated(trials, genes):
+            chosen.setdefault(tuple(trial.settings[name] for name in genes), trial.index)
+        return [0, *[index for index in chosen.values() if index][:count]]
+
+    def _rated(self, trials: Sequence[Trial], genes: Collection[str]) -> list[tuple[float, Trial]]:
+        own = (t for t in trials if t.confirms is None and set(genes) <= set(t.settings))
+        rated = [(f, t) for t in own if (f := self.fitness_of(t)) is not None]
+        return sorted(rated, key=lambda pair: (-pair[0], pair[1].index))
 
     def _parent(self, rng: np.random.Generator, genes: Branch, best: list[tuple[float, dict[str, Any]]]) -> Settings:
         fitness = np.array([f for f, _ in best])
