@@ -2,20 +2,18 @@
 
     python -m benchmarks.server_abuse [MODEL]
 
-Needs the extra ``serve``. Without a model folder it serves an untrained classifier. Sent are, with a fixed seed, 1,000
-malformed requests, images that are larger than they look, 60 requests whose clients hang up, and 32 clients at once.
+Needs the extra ``serve``. Without a model folder it serves an untrained classifier. Sent are, with a fixed seed, 1,200
+malformed requests of V1 and V2 and 300 over gRPC, images that are larger than they look, 60 requests whose clients hang
+up, 100 whose bodies do not arrive, and 32 clients at once; all the while it is asked whether it is ready.
 """
 
 from __future__ import annotations
 
-import base64
 import importlib.util
-import io
 import json
 import random
 import socket
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
@@ -23,16 +21,19 @@ import threading
 import time
 import urllib.error
 import urllib.request
-import zlib
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
-from PIL import Image
 
 from benchmarks.report import report
+from benchmarks.serve.hostile import b64, bomb, jpeg, malformed, malformed_v2, messages, png
 
 SEED = 12
+NO_HEADERS: Mapping[str, str] = {}
+SERVER = (sys.executable, "-m", "automl_images.serving.server")
 
 
 def main() -> None:
@@ -49,9 +50,9 @@ def main() -> None:
 class Server:
     """The server in a process of its own, on free ports."""
 
-    def __init__(self, folder: str, log: Path):
+    def __init__(self, folder: str, log: Path, *options: str, command: Sequence[str] = SERVER):
         self.port, grpc = _free_port(), _free_port()
-        command = [sys.executable, "-m", "automl_images.serving.server", "--model_dir", folder, "--model_name", "m"]
+        command = [*command, "--model_dir", folder, "--model_name", "m", *options]
         command += ["--http_port", str(self.port), "--grpc_port", str(grpc)]
         self.grpc, self.log = grpc, log
         self.child = subprocess.Popen(command, stdout=log.open("wb"), stderr=subprocess.STDOUT)
@@ -75,11 +76,11 @@ class Server:
         """Return the server's resident MiB."""
         return self.process.memory_info().rss / 2**20
 
-    def post(self, body: bytes, path: str = "/v1/models/m:predict", timeout: float = 120) -> int:
+    def post(self, body: bytes, path: str = "/v1/models/m:predict", headers: Mapping[str, str] = NO_HEADERS) -> int:
         """Send a request; return the status, 0 for a connection that was closed without one."""
-        request = urllib.request.Request(f"http://localhost:{self.port}{path}", body, method="POST")
+        request = urllib.request.Request(f"http://localhost:{self.port}{path}", body, dict(headers), method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 answer.read()
                 return answer.status
         except urllib.error.HTTPError as error:
@@ -94,6 +95,35 @@ class Server:
         with socket.create_connection(("localhost", self.port)) as connection:
             connection.sendall(head + body)
 
+    def begin(self, body: bytes) -> socket.socket:
+        """Send the first bytes of a request, and no more."""
+        head = f"POST /v2/models/m/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        connection = socket.create_connection(("localhost", self.port))
+        connection.sendall(head + body[:99])
+        return connection
+
+    def call(self, message: bytes) -> str:
+        """Send bytes over gRPC as a request for a prediction; return the status."""
+        import grpc
+
+        with grpc.insecure_channel(f"localhost:{self.grpc}") as channel:
+            try:
+                channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(message, timeout=60)
+            except grpc.RpcError as error:
+                return str(error.code().name)  # type: ignore[attr-defined]
+        return "OK"
+
+    def ready(self) -> bool:
+        """Return whether the server and its model say that they are ready, within 10 s."""
+        try:
+            for path in ("/v2/health/ready", "/v2/models/m/ready"):
+                with urllib.request.urlopen(f"http://localhost:{self.port}{path}", timeout=10) as answer:
+                    if not json.load(answer)["ready"]:
+                        return False
+        except OSError:
+            return False
+        return True
+
     def next_answer(self, body: bytes) -> float:
         """Return the seconds that an ordinary request takes now."""
         begun = time.monotonic()
@@ -105,9 +135,9 @@ class Server:
 
 
 def _measure(server: Server) -> None:
-    ordinary = json.dumps({"instances": [_b64(_png(64, 64))]}).encode()
-    many = json.dumps({"instances": [_b64(_jpeg(1500, 1500))] * 24}).encode()
-    few = json.dumps({"instances": [_b64(_jpeg(1500, 1500))] * 4}).encode()
+    ordinary = json.dumps({"instances": [b64(png(64, 64))]}).encode()
+    many = json.dumps({"instances": [b64(jpeg(1500, 1500))] * 24}).encode()
+    few = json.dumps({"instances": [b64(jpeg(1500, 1500))] * 4}).encode()
     for _ in range(5):
         server.post(ordinary)
         server.post(many)
@@ -118,26 +148,40 @@ def _measure(server: Server) -> None:
         while not over.wait(0.02):
             peak[0] = max(peak[0], server.memory())
 
-    threading.Thread(target=watch, daemon=True).start()
+    ready: Counter[bool] = Counter()
+
+    def ask() -> None:
+        while not over.wait(0.5):
+            ready[server.ready()] += 1
+
+    for watching in (watch, ask):
+        threading.Thread(target=watching, daemon=True).start()
     rows: list[tuple[str, float, float, str]] = [("before", usual, before, "")]
     statuses: Counter[int] = Counter()
 
     def phase(name: str, answers: list[int]) -> None:
         waited = server.next_answer(ordinary)
         statuses.update(answers)
-        counted = ", ".join(f"{n} x {s}" for s, n in sorted(Counter(answers).items()))
-        rows.append((name, waited, server.memory(), counted))
+        rows.append((name, waited, server.memory(), _counted(Counter(answers))))
 
     lines = server.log.read_bytes().count(b"\n")
-    hostile = _hostile(random.Random(SEED))
-    phase(f"{len(hostile)} malformed requests", [server.post(body, path) for path, body in hostile])
+    draw = random.Random(SEED)
+    hostile = [*malformed(draw, 700), *malformed_v2(draw, 500)]
+    phase(f"{len(hostile)} malformed requests", [server.post(body, path, headers) for path, body, headers in hostile])
     logged = (server.log.read_bytes().count(b"\n") - lines) / len(hostile)
-    bomb = _bomb(12000, 12000)
-    phase("six images of 12000 x 12000", [server.post(json.dumps({"instances": [_b64(bomb)] * 6}).encode())])
+    called = Counter(server.call(message) for message in messages(draw, 300))
+    rows.append(("300 malformed calls", server.next_answer(ordinary), server.memory(), _counted(called)))
+    large = b64(bomb(12000, 12000))
+    phase("six images of 12000 x 12000", [server.post(json.dumps({"instances": [large] * 6}).encode())])
     phase("a body of 200 MB", [server.post(b" " * 200_000_000)])
     for _ in range(60):
         server.abandon(many)
     phase("60 clients that hung up", [])
+    slow = [server.begin(many) for _ in range(100)]
+    phase("100 clients that send slowly", [])
+    for each in slow:
+        each.close()
+    phase("the same, once they have hung up", [])
     answers: list[int] = []
 
     def client() -> None:
@@ -161,60 +205,16 @@ def _measure(server: Server) -> None:
         "memory_peak_over_before": peak[0] / before,
         "longest_next_answer_s": max(row[1] for row in rows),
         "server_errors_but_503": sum(n for s, n in statuses.items() if s >= 500 and s != 503),
+        "grpc_internal_errors": called["INTERNAL"] + called["UNKNOWN"],
         "connections_lost": statuses[0],
+        "not_ready": ready[False],
         "log_lines_a_malformed_request": logged,
     }
     report("server_abuse", ("", "next answer, s", "memory, MiB", "answers"), rows, figures)
 
 
-def _hostile(draw: random.Random) -> list[tuple[str, bytes]]:
-    """Return 1,000 malformed requests, each a path and a body."""
-    png, predict = _png(32, 32), "/v1/models/m:predict"
-    whole = json.dumps({"instances": [{"image": {"b64": _b64(png)}}]}).encode()
-    table = json.dumps({"input_data": {"columns": ["image"], "data": [_b64(png)]}}).encode()
-    odd = [
-        None,
-        1e308,
-        -1,
-        "",
-        "\ud800",
-        "\x00",
-        [],
-        {},
-        [[]],
-        {"b64": None},
-        {"image": {"image": {}}},
-        True,
-        "A" * 99999,
-    ]
-    found: list[tuple[str, bytes]] = []
-    while len(found) < 1000:
-        kind = draw.randrange(7)
-        if kind == 0:
-            body = bytearray(draw.choice([whole, table, png]))
-            for _ in range(draw.randint(1, 9)):
-                body[draw.randrange(len(body))] = draw.randrange(256)
-            found.append((predict, bytes(body)))
-        elif kind == 1:
-            body = draw.choice([whole, table, png])
-            found.append((predict, body[: draw.randrange(len(body))]))
-        elif kind == 2:
-            key = draw.choice(["instances", "input_data", "inputs", "\u0000"])
-            found.append((predict, json.dumps({key: draw.choice(odd)}).encode()))
-        elif kind == 3:
-            found.append((predict, json.dumps({"instances": draw.choices(odd, k=draw.randint(1, 5))}).encode()))
-        elif kind == 4:
-            columns = draw.choice([["image"], ["a", "image"], "image", None, [], [["image"]]])
-            rows = {"columns": columns, "data": draw.choices(odd, k=3)}
-            found.append((predict, json.dumps({"input_data": rows}).encode()))
-        elif kind == 5:
-            found.append((predict, draw.choice([b"[" * 99999, b'{"a":' * 9999, b"", b"\xff\xfe", b"NaN", b"9" * 400])))
-        else:
-            size = draw.choice([(65535, 65535), (1, 10**9), (10**9, 1), (0, 0), (20000, 20000)])
-            cut = {"instances": [_b64(_claimed(*size))]}
-            path = draw.choice([predict, "/v1/models/other:predict", "/v2/models/m/infer", "/v1/models/m:explain"])
-            found.append((path, json.dumps(cut).encode()))
-    return found
+def _counted(answers: Mapping[Any, int]) -> str:
+    return ", ".join(f"{n} x {s}" for s, n in sorted(answers.items()))
 
 
 def _unload(port: int) -> str:
@@ -242,41 +242,6 @@ def _model(folder: Path) -> Path:
     network = catalogue.build(task, settings, classes)
     model_folder.save(folder / "model", network, task=task, settings=settings, classes=classes, metrics={"epoch": 1})
     return folder / "model"
-
-
-def _b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def _png(width: int, height: int) -> bytes:
-    file = io.BytesIO()
-    Image.effect_noise((width, height), 60).convert("RGB").save(file, "PNG")
-    return file.getvalue()
-
-
-def _jpeg(width: int, height: int) -> bytes:
-    file = io.BytesIO()
-    Image.effect_noise((width, height), 60).convert("RGB").save(file, "JPEG", quality=60)
-    return file.getvalue()
-
-
-def _bomb(width: int, height: int) -> bytes:
-    """Return a whole PNG of zeros, of some hundred kilobytes."""
-    packed, stream = [], zlib.compressobj(9)
-    for _ in range(height):
-        packed.append(stream.compress(bytes(1 + 3 * width)))
-    return _chunks(width, height, b"".join(packed) + stream.flush())
-
-
-def _claimed(width: int, height: int) -> bytes:
-    """Return a PNG whose header alone says that it is large."""
-    return _chunks(width, height, b"x")
-
-
-def _chunks(width: int, height: int, data: bytes) -> bytes:
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")]
-    parts = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def _free_port() -> int:

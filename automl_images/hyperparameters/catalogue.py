@@ -90,6 +90,9 @@ def checked(given: Mapping[str, Any], model: str) -> dict[str, Any]:
     return canonical(named, lambda name, value: find(name, model).check(value))
 
 
+_SHAPES = ("model_name", "model_size", "head", "algorithm", "backbone")  # what the shapes of the weights go by
+
+
 def inference_settings(model: str) -> tuple[str, ...]:
     """Return the names of the hyperparameters that act at inference, and can be changed there."""
     return tuple(name for name, row in hyperparameters(model).items() if row.inference)
@@ -100,5 +103,7 @@ def check_inference(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     acting = inference_settings(model)
     for name in given:
         if name == "model_name" or find(name, model).name not in acting:
-            raise UserError(f"{name}: cannot be changed in a trained {model}; these can: {', '.join(acting)}")
+            own = canonical_name(name)
+            why = f"; the weights fit no other {own}" if own in _SHAPES else ""
+            raise UserError(f"{name}: cannot be changed in a trained {model}; these can: {', '.join(acting)}{why}")
     return checked(given, model)

@@ -94,7 +94,7 @@ def save(
         f"## Settings\n\n| setting | value |\n| --- | --- |\n{options}\n\n## Use\n\n"
         f"    pip install -r requirements.txt\n{swap}    python score.py image.jpg\n"
     )
-    (folder / "score.py").write_text(score_file(), encoding="utf-8")
+    (folder / "score.py").write_text(score_file(settings), encoding="utf-8")
 
 
 def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[nn.Module, str, dict[str, Any], list[str]]:

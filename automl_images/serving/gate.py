@@ -69,34 +69,41 @@ class Gate:
         if protocol == "http":
             line = "nothing but POST /v1/models/NAME:predict and /v2/models/NAME/infer is taken"
             raise Refused(403, "route", line)
-        size = self._size(headers)
-        with self.service.place(model, size):
+        self.service.check(model)  # before the body is read, too
+        limit, kept = self._size(headers), [0]
+        try:
             try:
                 async with asyncio.timeout(self.queue.seconds):
-                    body = await self._body(receive, size)
+                    body = await self._body(receive, limit, kept)
             except TimeoutError:
                 raise Refused(408, "slow", f"no whole body in {self.queue.seconds:.0f} s") from None
-            length = headers.get(open_inference.LENGTH)
-            return await _until_hung_up(self.service.answer(protocol, model, length, body, own_id), receive)
+            with self.service.place(model):
+                length = headers.get(open_inference.LENGTH)
+                return await _until_hung_up(self.service.answer(protocol, model, length, body, own_id), receive)
+        finally:
+            self.service.drop(kept[0])
 
     def _size(self, headers: Mapping[str, str]) -> int:
-        """Return how many bytes are kept for a request's body."""
+        """Return how many bytes a request's body may have."""
         length = headers.get("content-length", "")
         if length and (not length.isdecimal() or len(length) > 18 or int(length) > self.queue.body):
             raise self._too_large()
         return int(length or self.queue.body)
 
-    async def _body(self, receive: Receive, limit: int) -> bytes:
-        """Return a request's body; HungUp if its client did."""
+    async def _body(self, receive: Receive, limit: int, kept: list[int]) -> bytes:
+        """Return a request's body, and add to ``kept`` how many bytes the service counts; HungUp if its client did."""
         parts, size, more = [], 0, True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise HungUp
-            parts.append(message.get("body", b""))
-            size, more = size + len(parts[-1]), message.get("more_body", False)
+            part, more = message.get("body", b""), message.get("more_body", False)
+            size += len(part)
             if size > limit:
                 raise self._too_large(read=not more)
+            self.service.keep(len(part), read=not more)
+            kept[0] += len(part)
+            parts.append(part)
         return b"".join(parts)
 
     def _too_large(self, read: bool = False) -> Refused:

@@ -5,17 +5,21 @@ KServe's own gRPC server takes as many calls as come, and has their bodies in me
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_interceptor.exceptions import GrpcException
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as generated
 from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
 from kserve.protocol.grpc.servicer import InferenceServicer
 
+from automl_images.errors import UserError
 from automl_images.serving import open_inference
 from automl_images.serving.service import Refused, Service, request_id
 
@@ -39,11 +43,11 @@ class Inferences(InferenceServicer):
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         """Answer a `ModelInferRequest`, with raw contents; its id is the request's, or `x-request-id`'s."""
         told = dict(context.invocation_metadata() or ())
-        own_id, model = request_id(told.get("x-request-id")), request.model_name
+        own_id, model = request_id(told.get("x-request-id")), request.model_name if request else ""
         said: dict[str, Any] = {}
         await context.send_initial_metadata((("x-request-id", own_id),))
         try:
-            with self._service.told("grpc", model, own_id, said), self._service.place(model, request.ByteSize()):
+            with self._service.told("grpc", model, own_id, said), self._place(request):
                 if request.model_version not in ("", self._service.models[model].version.name):
                     raise Refused(404, "route", "model_version: is not the one that is served; leave it empty")
                 asked, found, version = await self._service.infer(
@@ -61,6 +65,36 @@ class Inferences(InferenceServicer):
             raw_output_contents=[open_inference.packed(found)],
         )
 
+    @contextlib.contextmanager
+    def _place(self, request: Any) -> Iterator[None]:
+        """Keep a place, and count the bytes of a message, which has arrived."""
+        if request is None:
+            raise UserError("the request is not a ModelInferRequest")
+        size = request.ByteSize()
+        with self._service.place(request.model_name):
+            self._service.keep(size)
+            try:
+                yield
+            finally:
+                self._service.drop(size)
+
+
+class _Garbage(grpc.aio.ServerInterceptor):
+    """Hands a prediction None for bytes that are no message; grpc would answer UNKNOWN, and log a traceback."""
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None or not details.method.endswith("/ModelInfer"):
+            return handler
+
+        def message(data: bytes) -> Any:
+            try:
+                return handler.request_deserializer(data)
+            except DecodeError:
+                return None
+
+        return grpc.unary_unary_rpc_method_handler(handler.unary_unary, message, handler.response_serializer)
+
 
 class Server:
     """The server, as KServe's ModelServer starts and stops it."""
@@ -74,7 +108,7 @@ class Server:
         calls = self.service.queue.requests * len(self.service.models)
         self._server = grpc.aio.server(
             ThreadPoolExecutor(4, "grpc"),
-            interceptors=(ExceptionToStatusInterceptor(),),
+            interceptors=(ExceptionToStatusInterceptor(), _Garbage()),
             options=[
                 ("grpc.max_receive_message_length", self.service.queue.body),
                 ("grpc.max_send_message_length", -1),

@@ -58,26 +58,37 @@ class Service:
         self.bytes = 0
         self._readers = ThreadPoolExecutor(4, "read")
 
-    @contextlib.contextmanager
-    def place(self, model: str, size: int) -> Iterator[None]:
-        """Keep a place and so many bytes for a request.
-
-        Raises:
-            Refused: there is no such model, or too much waits.
-        """
+    def check(self, model: str) -> None:
+        """Raise Refused where there is no such model, or where too many wait for it."""
         if model not in self.models:
             raise Refused(404, "model", f"there is no model '{model:.80}'; there are {', '.join(sorted(self.models))}")
         if self.waiting[model] >= self.queue.requests:
-            line = f"{self.waiting[model]} requests wait, which is the limit; come again"
-            raise Refused(503, "busy", line)
+            raise Refused(503, "busy", f"{self.waiting[model]} requests wait, which is the limit; come again")
+
+    def keep(self, size: int, read: bool = True) -> None:
+        """Count bytes of a body that have arrived; ``drop`` gives them back. Refused: too many of others wait."""
         if self.bytes + size > self.queue.bodies:
             line = f"bodies of {self.bytes} bytes wait, {self.queue.bodies} is the limit; come again"
-            raise Refused(503, "busy", line)
-        self._count(model, 1, size)
+            raise Refused(503, "busy", line, read)
+        self.bytes += size
+
+    def drop(self, size: int) -> None:
+        """Give back bytes that were kept."""
+        self.bytes -= size
+
+    @contextlib.contextmanager
+    def place(self, model: str) -> Iterator[None]:
+        """Keep a place for a request whose body has arrived: who sends slowly takes none.
+
+        Raises:
+            Refused: as :func:`check`.
+        """
+        self.check(model)
+        self._count(model, 1)
         try:
             yield
         finally:
-            self._count(model, -1, -size)
+            self._count(model, -1)
 
     async def infer(self, model: str, read: Callable[[], Inference]) -> tuple[Inference, list[dict[str, Any]], str]:
         """Return a V2 request as read, its predictions, and the version that made them."""
@@ -153,9 +164,8 @@ class Service:
         self.metrics.refused.labels(refused.reason).inc()
         log.warning("%s %s %s: %d: %s", request_id, protocol, one_line(model), refused.status, one_line(refused))
 
-    def _count(self, model: str, requests_: int, size: int) -> None:
-        self.waiting[model] += requests_
-        self.bytes += size
+    def _count(self, model: str, more: int) -> None:
+        self.waiting[model] += more
         self.metrics.waiting.labels(model).set(self.waiting[model])
 
 

@@ -154,7 +154,8 @@ def _write(model: str, made: list[dict[str, Any]], request: Any, how: Serve, out
         return {**written, "score": None}
     score = storage.join(storage.absolute(model), "score.py")
     if not storage.exists(score) and storage.is_local(model):
-        storage.write(score, score_file())
+        trained = json.loads(storage.read_text(storage.join(model, "settings.json")))
+        storage.write(score, score_file(trained.get("settings") or {}))
     return {**written, "score": score if storage.exists(score) else None}
 
 

@@ -218,7 +218,8 @@ class FakeKubernetes:
 def model_folder(path):
     """Return a folder that has what one is known by, and weights that nobody loads."""
     path.mkdir()
-    for name, text in {"model.pt": "weights", "settings.json": "{}", "labels.json": "[]"}.items():
+    settings = json.dumps({"task": "image-object-detection", "settings": {"model_name": "yolov5"}})
+    for name, text in {"model.pt": "weights", "settings.json": settings, "labels.json": "[]"}.items():
         (path / name).write_text(text)
     return path
 
