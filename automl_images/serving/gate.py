@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from automl_images.serving import open_inference
+from automl_images.serving.page import page, wanted
 from automl_images.serving.service import Answer, HungUp, Refused, Service, request_id
 
 Message = Mapping[str, Any]
@@ -36,6 +37,11 @@ class Gate:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one connection's request, or pass it on."""
         reads = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+        if reads and wanted(scope):
+            body, policy = page()
+            told = [(b"content-security-policy", policy.encode()), (b"x-content-type-options", b"nosniff")]
+            await _send(200, b"text/html; charset=utf-8", request_id(None), told, body, send)
+            return
         if scope["type"] == "lifespan" or (reads and not _VERSIONS.fullmatch(scope["path"])):
             await self.app(scope, receive, send)
             return
