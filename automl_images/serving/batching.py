@@ -75,11 +75,17 @@ class Batcher:
     """
 
     def __init__(
-        self, predict: Predict, batching: Batching, room: Room, decoders: Executor, seen: Callable[[int], Any] = id
+        self,
+        predict: Predict,
+        batching: Batching,
+        room: Room,
+        decoders: Executor,
+        seen: Callable[[int], Any] = id,
+        thread: Executor | None = None,
     ):
-        """Take a model's predict, which runs in a thread of this queue's own; ``seen`` gets each batch's size."""
+        """Take a model's predict, which runs in ``thread`` (one of its own); ``seen`` gets each batch's size."""
         self._predict, self._batching, self._room, self._decoders, self._seen = predict, batching, room, decoders, seen
-        self._thread = ThreadPoolExecutor(1, "model")
+        self._thread = thread or ThreadPoolExecutor(1, "model")
         self._ready: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._coming = self._requests = 0

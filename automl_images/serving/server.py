@@ -26,7 +26,7 @@ from automl_images.serving.gate import Gate
 from automl_images.serving.metrics import Metrics
 from automl_images.serving.requests import Limits
 from automl_images.serving.service import Queue, Service, one_line
-from automl_images.serving.versions import Served
+from automl_images.serving.versions import Served, Threads
 
 _DECODED = 32_000_000  # pixels that are decoded and not yet predicted, of all models
 
@@ -72,14 +72,16 @@ def main() -> None:
 
     options = _options(kserve.model_server.parser)
     _quiet(InvalidInput, ModelNotFound)
-    if "OMP_NUM_THREADS" not in os.environ:
-        import torch
+    import torch
 
-        torch.set_num_threads(min(torch.get_num_threads(), cpu_count()))  # which knows a container's share
+    count = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ:
+        count = min(count, cpu_count())  # which knows a container's share
+    threads = Threads(torch.set_num_threads, count)
     metrics, room, decoders = Metrics(), Room(_DECODED), ThreadPoolExecutor(cpu_count(), "decode")
     batching = Batching(options.max_batch, options.max_delay / 1000)
     models = {
-        name: Served(name, address, load_model, batching, room, decoders, metrics)
+        name: Served(name, address, load_model, batching, room, decoders, metrics, threads)
         for name, address in _models(options).items()
     }
     body = options.max_request_bytes

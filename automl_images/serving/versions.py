@@ -33,22 +33,45 @@ class Version:
     batcher: Batcher
 
 
+class Threads:
+    """The thread in which all models predict, one after the other, and the one in which they are loaded.
+
+    OpenMP gives each thread that computes a team of workers. Once there are more of all teams than cores, each worker
+    sleeps between any two operations, and a prediction takes half as long again: so that one thread alone has a team.
+    """
+
+    def __init__(self, computing: Callable[[int], Any] = id, count: int = 1):
+        """``computing`` sets how many threads the caller computes with: ``count`` where models predict, 1 to load."""
+        self.model = ThreadPoolExecutor(1, "model", computing, (count,))
+        self.load = ThreadPoolExecutor(1, "load", computing, (1,))
+
+
 class Served:
     """A model under a name. A request is answered by the version that was there when it came."""
 
     def __init__(
-        self, name: str, address: str, load: Load, batching: Batching, room: Room, decoders: Executor, metrics: Any
+        self,
+        name: str,
+        address: str,
+        load: Load,
+        batching: Batching,
+        room: Room,
+        decoders: Executor,
+        metrics: Any,
+        threads: Threads | None = None,
     ):
         """Load the model; ``address`` is a folder, here or on a store, or `REGISTRY/NAME@ALIAS`.
+
+        ``threads``: None are threads of its own.
 
         Raises:
             UserError: there is no such model, or it does not load.
         """
         self.name, self.address = name, address
         self._load, self._batching, self._room, self._decoders = load, batching, room, decoders
-        self._metrics, self._loader = metrics, ThreadPoolExecutor(1, "load")
+        self._metrics, self._threads = metrics, threads or Threads()
         self._looked_at = self._mark()
-        self.version = self._loaded()
+        self.version = self._threads.load.submit(self._loaded).result()
 
     async def refresh(self) -> str | None:
         """Take over what the address leads to, if that changed since it was last looked at.
@@ -60,11 +83,11 @@ class Served:
         """
         loop = asyncio.get_running_loop()
         try:
-            mark = await loop.run_in_executor(self._loader, self._mark)
+            mark = await loop.run_in_executor(self._threads.load, self._mark)
             if mark == self._looked_at:
                 return None
             self._looked_at = mark
-            new = await loop.run_in_executor(self._loader, self._loaded)
+            new = await loop.run_in_executor(self._threads.load, self._loaded)
             if new.task != self.version.task:
                 raise UserError(f"it is of the task {new.task}; what is served is of {self.version.task}")
         except Exception as error:
@@ -103,5 +126,5 @@ class Served:
             with weights.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
         seen = self._metrics.batch.labels(self.name).observe
-        batcher = Batcher(predictor.predict, self._batching, self._room, self._decoders, seen)
+        batcher = Batcher(predictor.predict, self._batching, self._room, self._decoders, seen, self._threads.model)
         return Version(digest, predictor.task, batcher)
