@@ -41,20 +41,9 @@ def litserve(options: argparse.Namespace) -> None:
     """Serve as LitServe's example with batches does."""
     import litserve as peer
 
-    class Plain(peer.LitAPI):  # type: ignore[misc, name-defined]
-        def setup(self, device: str) -> None:
-            self.predictor = load_model(options.model_dir)
+    from benchmarks.serve.litserve_peer import Plain
 
-        def decode_request(self, request: Any) -> Any:
-            return images(request)[0]
-
-        def predict(self, batch: Any) -> Any:
-            return self.predictor.predict(batch)
-
-        def encode_response(self, output: Any) -> Any:
-            return {"predictions": [output]}
-
-    api = Plain(max_batch_size=8, batch_timeout=0.005)
+    api = Plain(options.model_dir, max_batch_size=8, batch_timeout=0.005)
     # the readiness that the benchmark asks for is KServe's
     peer.LitServer(api, accelerator="cpu", healthcheck_path="/v1/models/m").run(
         port=options.http_port, generate_client_file=False
