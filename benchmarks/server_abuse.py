@@ -9,6 +9,7 @@ up, 100 whose bodies do not arrive, and 32 clients at once; all the while it is 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import random
@@ -66,9 +67,14 @@ class Server:
                     return self
             except OSError:
                 time.sleep(0.2)
+        self.__exit__()
         raise RuntimeError(self.log.read_text(errors="replace"))
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for worker in self.process.children(recursive=True):  # which a server's death does not always end
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.kill()
         self.child.kill()
         self.child.wait()
 
