@@ -61,6 +61,46 @@ def picture(seed=0):
     return file.getvalue()
 
 
+FRIDGE = ["can", "carton", "milk_bottle", "water_bottle"]
+CORNERS = ("topX", "topY", "bottomX", "bottomY")
+
+
+def sampled(corners, label, score, **more):
+    return {"box": dict(zip(CORNERS, corners, strict=True)), "label": label, "score": score, **more}
+
+
+# an answer of each of Azure's tasks, as its documentation writes them
+DOCUMENTED = {
+    "image-classification": {"probs": [2.098e-06, 4.783e-08, 0.999, 8.637e-06], "labels": FRIDGE},
+    "image-classification-multilabel": {"probs": [0.997, 0.960, 0.982, 0.025], "labels": FRIDGE},
+    "image-object-detection": {
+        "boxes": [
+            sampled((0.224, 0.285, 0.399, 0.620), "milk_bottle", 0.937),
+            sampled((0.664, 0.484, 0.959, 0.812), "can", 0.891),
+        ]
+    },
+    "image-instance-segmentation": {
+        "boxes": [
+            sampled(
+                (0.679, 0.491, 0.926, 0.810),
+                "can",
+                0.992,
+                polygon=[[0.82, 0.811, 0.771, 0.810, 0.758, 0.805, 0.741, 0.797, 0.735, 0.791]],
+            )
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("task", DOCUMENTED)
+def test_the_schema_of_our_answers_is_that_of_azures(task):
+    schema = azure.schema(task, FRIDGE, [480, 640])
+    jsonschema.validate(DOCUMENTED[task], schema)
+    renamed = json.loads(re.sub('"(probs|label|topX)"', '"\\1_"', json.dumps(DOCUMENTED[task])))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(renamed, schema)
+
+
 @pytest.fixture
 def changed(model):
     """The model with a score file that finds something."""
