@@ -69,7 +69,7 @@ def sampled(corners, label, score, **more):
     return {"box": dict(zip(CORNERS, corners, strict=True)), "label": label, "score": score, **more}
 
 
-# an answer of each of Azure's tasks, as its documentation writes them
+# an answer of each of Azure's tasks, as its documentation writes them, shortened
 DOCUMENTED = {
     "image-classification": {"probs": [2.098e-06, 4.783e-08, 0.999, 8.637e-06], "labels": FRIDGE},
     "image-classification-multilabel": {"probs": [0.997, 0.960, 0.982, 0.025], "labels": FRIDGE},
