@@ -50,6 +50,7 @@ def run(
     fresh: bool = False,
     runner: str = "subprocess",
     stop: bool = False,
+    console: Console | None = None,
 ) -> dict[str, Any]:
     """Run all steps on this machine, and write ``<root>/<name>/<time>/summary.json``; return what it has.
 
@@ -59,6 +60,7 @@ def run(
         fresh: start another ledger even if there is one of this experiment.
         runner: ``subprocess``, or ``docker``: each step in its container.
         stop: train no further; the best of what an interrupted run has trained goes on to the end.
+        console: where progress is shown; None: standard error.
 
     Raises:
         UserError: a step says what the user can mend.
@@ -70,7 +72,7 @@ def run(
     folder = new_folder(storage.local_path(root) / experiment.name)
     visible, each = gpus(), experiment.resources.count
     here = max(1, len(visible) // each) if visible and each else os.cpu_count() or 1
-    console = Console(stderr=True)
+    console = console or Console(stderr=True)
     if experiment.lanes() > here:
         console.print(f"{experiment.lanes()} lanes are asked for; {here} run at a time on this machine", markup=False)
     if 0 < len(visible) < each:
