@@ -51,7 +51,8 @@ LOADED = """if True:
         runpy.run_module("pipelines", run_name="__main__", alter_sys=True)
     names = {}
     for name, module in list(sys.modules.items()):
-        if (file := getattr(module, "__file__", None)) and name not in ("__main__", "pipelines"):
+        file = getattr(module, "__file__", None) or "site-packages"
+        if "site-packages" not in file and name not in ("__main__", "pipelines"):
             names.setdefault(str(pathlib.Path(file).resolve()), set()).add(name)
     print("automl_images.pipelines.pipeline" in sys.modules, {f: n for f, n in names.items() if len(n) > 1})
 """
@@ -62,7 +63,7 @@ def test_no_module_is_loaded_twice_by_the_alias(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert (tmp_path / "p.yaml").exists(), done.stderr
     told, twice = done.stdout.splitlines()[-1].split(" ", 1)
-    assert told == "True" and "automl" not in twice and str(ROOT) not in twice
+    assert told == "True" and str(ROOT) not in twice
 
 
 WITHOUT = "import sys; sys.modules['kfp'] = None; from automl_images.cli import main; main()"
