@@ -54,7 +54,7 @@ compile: setup
 	$(BIN)/python -m pipelines compile $(EXPERIMENT) -o $(OUT) $(ARGS)
 
 components: setup
-	$(BIN)/python -m components.package
+	$(BIN)/python -m automl_images.components.package
 
 submit: setup
 	$(BIN)/python -m pipelines submit $(EXPERIMENT) $(if $(HOST),--host $(HOST)) $(ARGS)

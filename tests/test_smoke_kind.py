@@ -17,13 +17,13 @@ from typer.main import get_command
 
 from automl_images import steps
 from automl_images.errors import UserError
+from automl_images.pipelines.cli import app
 from automl_images.prediction import load_model
 from automl_images.registry import Registry
 from automl_images.serving.requests import answer
 from automl_images.steps.serve import serve_model
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State
-from pipelines.__main__ import app
 from tests.helpers.package import Package
 from tests.kind import check
 
