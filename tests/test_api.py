@@ -15,11 +15,15 @@ from automl_images import Experiment, Run, load_model
 from automl_images.api import experiment as module
 from automl_images.api.model import _folder
 from automl_images.errors import UserError
+from automl_images.hyperparameters import resolve
+from automl_images.models import folder
+from automl_images.models.catalogue import build
 from automl_images.pipelines import run as local
 from automl_images.pipelines.experiment import load
 from automl_images.pipelines.pipeline import compile_package
 from automl_images.sweep.trial import State, Trial
 from tests.conftest import draw_squares, write_coco
+from tests.helpers import classifiers
 
 ROOT = Path(__file__).parents[1]
 TASK = "image-object-detection"
@@ -89,9 +93,9 @@ def test_run_hands_on_what_it_is_given(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def run(model, tmp_path_factory):
     """Return a run's folder as a run leaves it, of an untrained model."""
-    folder = tmp_path_factory.mktemp("runs") / "cells" / "1"
-    folder.mkdir(parents=True)
-    kept = folder.parents[1] / "ledgers/cells-0/trials/0001/model"
+    place = tmp_path_factory.mktemp("runs") / "cells" / "1"
+    place.mkdir(parents=True)
+    kept = place.parents[1] / "ledgers/cells-0/trials/0001/model"
     shutil.copytree(model, kept)
     settings = json.loads((model / "settings.json").read_text())
     best = {"value": 0.5, "epoch": 1}
@@ -99,18 +103,18 @@ def run(model, tmp_path_factory):
         Trial(1, State.COMPLETED, settings=settings, sampled=("learning_rate",), best=best, model=str(kept)),
         Trial(0, State.FAILED, error="out of memory"),
     ]
-    (folder / "report.html").write_text("<html>a 'report'</html>")
+    (place / "report.html").write_text("<html>a 'report'</html>")
     content = {
         "trials": [t.to_json() for t in trials],
         "best": {"trial": 1, "metric": "mean_average_precision", **best, "settings": settings},
         "evaluation": {"mean_average_precision": 0.5},
         "model": str(kept),
-        "report": str(folder / "report.html"),
-        "leaderboard": str(folder / "report.html"),
-        "ledger": str(folder.parents[1] / "ledgers/cells-0"),
+        "report": str(place / "report.html"),
+        "leaderboard": str(place / "report.html"),
+        "ledger": str(place.parents[1] / "ledgers/cells-0"),
     }
-    (folder / "summary.json").write_text(json.dumps(content))
-    return folder
+    (place / "summary.json").write_text(json.dumps(content))
+    return place
 
 
 def test_a_run_says_what_it_left(run):
@@ -144,32 +148,53 @@ def test_a_model_comes_from_a_run_a_trial_a_folder_or_a_registry(run, monkeypatc
 
 
 @pytest.fixture(scope="module")
-def loaded(model):
+def detector(model):
     return load_model(model, device="cpu", box_score_thresh=0.0, box_detections_per_img=3)
 
 
-def test_what_can_be_predicted(loaded, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """Return a small untrained classifier."""
+    path = tmp_path_factory.mktemp("classifier")
+    made = resolve(classifiers.TASK, classifiers.settings_of("resnet18"))
+    network = build(classifiers.TASK, made, ["red", "blue"])
+    folder.save(path, network, task=classifiers.TASK, settings=made, classes=["red", "blue"], metrics={"epoch": 1})
+    return load_model(path, device="cpu")
+
+
+def test_what_can_be_predicted(loaded, tmp_path):
     draw_squares(tmp_path / "photos", 3, size=48)
     files = sorted((tmp_path / "photos").glob("*.png"))
     one = loaded.predict(files[0])
-    assert one.to_dict()["filename"] == str(files[0]) and one.to_dict()["boxes"]
-    assert str(one).startswith(f"{files[0]}: ") and one._repr_png_().startswith(b"\x89PNG")
+    assert one.to_dict() == {"filename": str(files[0]), "probs": one.answer["probs"], "labels": ["red", "blue"]}
+    assert str(one).startswith(f"{files[0]}: ")
     pixels = np.asarray(Image.open(files[0]))
     same = loaded.predict([str(files[0]), Image.open(files[0]), pixels])
-    assert [p.answer for p in same] == [one.answer] * 3
+    assert [p.answer["probs"] for p in same] == [pytest.approx(one.answer["probs"], abs=1e-5)] * 3
     assert [p.filename for p in same] == [str(files[0]), "image-1", "image-2"]
     assert loaded.predict(pixels).answer == loaded.predict(Image.open(files[0])).answer == one.answer
     assert np.array_equal(same[1].draw(), one.draw())
     grey = loaded.predict(pixels[..., 0])
-    assert grey.answer == loaded.predict(np.repeat(pixels[..., :1], 3, 2)).answer
+    assert grey.answer == loaded.predict(np.repeat(pixels[..., :1], 3, 2)).answer != one.answer
     for several in (tmp_path / "photos", f"{tmp_path}/photos/*.png", files, tuple(files)):
         assert [p.filename for p in loaded.predict(several, batch=2)] == list(map(str, files))
     assert len(loaded.predict([str(tmp_path / "photos"), files[0]])) == 4
-    assert loaded.predict([]) == []
-    rows = same.to_coco()
-    assert {row["image_id"] for row in rows} == {"000.png", "image-1", "image-2"}
-    assert {row["category_id"] for row in rows} <= {"red", "blue"} and len(rows) >= 3 * len(one.answer["boxes"])
-    assert same._repr_html_().count("<figure") == 3
+    assert loaded.predict([]) == [] and loaded.predict([]).to_coco() == []
+    with pytest.raises(UserError, match="'image-classification' has no COCO results"):
+        one.to_coco()
+
+
+def test_finds_are_drawn_and_told_as_coco_s_results(detector, tmp_path):
+    draw_squares(tmp_path, 1, size=48)
+    found = detector.predict([tmp_path / "000.png", np.zeros((48, 48, 3), np.uint8)])
+    assert found[0]._repr_png_().startswith(b"\x89PNG") and found._repr_html_().count("<figure") == 2
+    rows = found.to_coco()
+    assert {row["image_id"] for row in rows} == {"000.png", "image-1"}
+    assert {row["category_id"] for row in rows} <= {"red", "blue"}
+    assert found[0].to_coco() == [row for row in rows if row["image_id"] == "000.png"]
+    assert len(found[0].to_coco()) == len(found[0].answer["boxes"]) == 3
+    with pytest.raises(UserError, match="image-1: is there twice"):
+        type(found)([found[1]] * 2).to_coco()
 
 
 @pytest.mark.parametrize(
@@ -193,14 +218,11 @@ def test_an_image_that_does_not_open_is_named(loaded, tmp_path):
     (tmp_path / "001.png").write_bytes((tmp_path / "001.png").read_bytes()[:60])
     with pytest.raises(UserError, match="001.png"):
         loaded.predict(tmp_path)
-    twice = loaded.predict([tmp_path / "000.png"] * 2)
-    with pytest.raises(UserError, match="000.png: is there twice"):
-        twice.to_coco()
     with pytest.raises(UserError, match="batch: 0 images are no batch"):
         loaded.predict(tmp_path / "000.png", batch=0)
 
 
-def test_a_model_is_measured_on_a_folder(model, loaded, tmp_path):
+def test_a_model_is_measured_on_a_folder(model, detector, tmp_path):
     write_coco(tmp_path / "data", draw_squares(tmp_path / "data", 2, size=48))
     found = load_model(model, device="cpu").evaluate(tmp_path / "data", tmp_path / "out")
     written = json.loads((tmp_path / "out/metrics.json").read_text())
@@ -210,7 +232,7 @@ def test_a_model_is_measured_on_a_folder(model, loaded, tmp_path):
     assert "all (mean)" in str(found)
     assert written["data"] == str(tmp_path / "out/records.jsonl") and Path(written["data"]).is_file()
     with pytest.raises(UserError, match="box_score_thresh: an evaluation goes by the model's own settings"):
-        loaded.evaluate(tmp_path / "data")
+        detector.evaluate(tmp_path / "data")
 
 
 def test_plain_lines_where_a_notebook_has_no_widgets(monkeypatch, capsys):

@@ -290,6 +290,7 @@ def _name(data: Mapping[str, Any]) -> str:
     training = data.get("training") if isinstance(data, Mapping) else None
     source = training.get("source") if isinstance(training, Mapping) else None
     last = str(source or "").rstrip("/").rpartition("/")[2].partition("?")[0]
+    last = re.sub(r"\.(csv|jsonl?|tsv|txt|zip|ya?ml)$", "", last)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("._-")[:63] or "experiment"
 
 
