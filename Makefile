@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := train,yolo,onnx,registry,pipelines,dev
+EXTRAS := train,yolo,onnx,registry,serve,pipelines,dev
 EXPERIMENT ?= pipelines/experiments/quickstart.yaml
 OUT ?= pipeline.yaml
 ARGS ?=
