@@ -55,10 +55,11 @@ TWICE = """if True:
         runpy.run_module("pipelines", run_name="__main__", alter_sys=True)
     names = {}
     for name, module in list(sys.modules.items()):
-        if (file := getattr(module, "__file__", None)) and name not in ("__main__", "pipelines"):
+        file = getattr(module, "__file__", None) or "site-packages"
+        if "site-packages" not in file and name not in ("__main__", "pipelines"):
             names.setdefault(str(pathlib.Path(file).resolve()), set()).add(name)
     print("automl_images.pipelines.experiment" in sys.modules)
-    print({f: n for f, n in names.items() if len(n) > 1 and any("pipelines" in one or "automl" in one for one in n)})
+    print({f: n for f, n in names.items() if len(n) > 1})
 """
 
 
