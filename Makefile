@@ -20,8 +20,11 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "automl-images needs Python 3.11 to 3.13; name one with PYTHON=..." >&2; exit 2; }
+	@case "$(TORCH)" in default) ;; cpu) test -n "$(TORCH_INDEX)";; *) false;; esac || \
+		{ echo "name PyTorch's CPU index: make setup TORCH=cpu TORCH_INDEX=..." >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo "cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	$(if $(filter cpu,$(TORCH)),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt --index-url $(TORCH_INDEX) torch torchvision)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@# ultralytics asks for the OpenCV with windows, which needs X libraries; the headless one is the same without
 	$(BIN)/python -m pip uninstall --quiet --yes opencv-python
