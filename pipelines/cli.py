@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import select
 import shlex
 import sys
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from signal import SIGINT
@@ -19,26 +17,10 @@ from automl_images.errors import UserError, say
 
 app = typer.Typer()
 _PATIENCE = 10  # seconds that a question waits for an answer
-File = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's YAML file.")]
+File = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="A YAML file, or one that ships: quickstart.")]
 Set = Annotated[list[str], typer.Option("--set", help="PATH=VALUE, such as sweep.iterations=4; may be repeated.")]
 Fresh = Annotated[bool, typer.Option(help="Start over, even if this experiment has run before.")]
 Token = Annotated[str | None, typer.Option(envvar="KF_PIPELINES_TOKEN", help="A bearer token.")]
-
-
-@contextlib.contextmanager
-def extra() -> Iterator[None]:
-    """Import what the extra ``pipelines`` brings.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("automl_images"):
-            raise
-        needed = "pipelines need the extra 'pipelines': pip install 'automl-images[pipelines]'"
-        raise UserError(f"{needed} (there is no {error.name})") from None
 
 
 class Where(StrEnum):
@@ -66,8 +48,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Run the pipeline on this machine. Run again after an interruption, it resumes."""
-    with extra():
-        from automl_images.pipelines import run as local
+    from automl_images.pipelines import run as local
     from automl_images.pipelines.experiment import draw_sample, load
 
     if stop and fresh:
@@ -121,9 +102,7 @@ def compile_(
 ) -> None:
     """Write the pipeline's package for Kubeflow Pipelines."""
     from automl_images.pipelines.experiment import load
-
-    with extra():
-        from automl_images.pipelines.pipeline import compile_package
+    from automl_images.pipelines.pipeline import compile_package
 
     compile_package(load(experiment, overrides), output)
     print(output)
@@ -148,11 +127,9 @@ def submit(
     ] = None,
 ) -> None:
     """Send the pipeline to Kubeflow and follow it; submitted again, it goes on where it stopped."""
+    from automl_images.pipelines import submit as remote
     from automl_images.pipelines.experiment import draw_sample, load
-
-    with extra():
-        from automl_images.pipelines import submit as remote
-        from automl_images.pipelines.kubeflow import Kubeflow
+    from automl_images.pipelines.kubeflow import Kubeflow
 
     if follow and (fresh or take_over or not wait):
         raise UserError("--follow: sends nothing, so it does not go with --fresh, --take-over or --no-wait")
@@ -182,9 +159,8 @@ def rerun(
     token: Token = None,
 ) -> None:
     """Repeat one step of a finished run with the same inputs; what it writes goes to a folder of its own."""
-    with extra():
-        from automl_images.pipelines.kubeflow import Kubeflow
-        from automl_images.pipelines.rerun import rerun as repeat
+    from automl_images.pipelines.kubeflow import Kubeflow
+    from automl_images.pipelines.rerun import rerun as repeat
 
     kubeflow = Kubeflow(host, namespace, token) if host else None
     print(json.dumps(repeat(run, step, lane=lane, runner=runner.value, root=root, kubeflow=kubeflow), indent=1))
@@ -196,8 +172,7 @@ def step(
     name: Annotated[str, typer.Argument(metavar="STEP", help="A command of automl-images, such as train.")],
 ) -> None:
     """Run one command of automl-images in its image; what follows are its arguments."""
-    with extra():
-        from automl_images.pipelines.rerun import in_container
+    from automl_images.pipelines.rerun import in_container
 
     sys.exit(in_container(name, context.args))
 

@@ -1,5 +1,6 @@
 """What is installed is enough: the wheel holds pipelines and components, each module has one name, extras are named."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from automl_images.errors import UserError
+from automl_images.faults import explained
+from automl_images.pipelines.experiment import load
 from automl_images.steps import STEPS
 
 ROOT = Path(__file__).parents[1]
@@ -45,34 +49,47 @@ def test_no_module_is_imported_by_a_second_name():
     assert not spelt, "write automl_images.components and automl_images.pipelines"
 
 
-LOADED = """if True:
+TWICE = """if True:
     import contextlib, pathlib, runpy, sys
     with contextlib.suppress(SystemExit):
         runpy.run_module("pipelines", run_name="__main__", alter_sys=True)
     names = {}
+    ours = ("automl_images", "components", "pipelines")
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None) or "site-packages"
-        if "site-packages" not in file and name not in ("__main__", "pipelines"):
+        if name.partition(".")[0] in ours and name != "pipelines" and (file := getattr(module, "__file__", None)):
             names.setdefault(str(pathlib.Path(file).resolve()), set()).add(name)
-    print("automl_images.pipelines.pipeline" in sys.modules, {f: n for f, n in names.items() if len(n) > 1})
+    print("automl_images.pipelines.experiment" in sys.modules)
+    print({f: n for f, n in names.items() if len(n) > 1})
 """
 
 
-def test_no_module_is_loaded_twice_by_the_alias(tmp_path):
-    command = [sys.executable, "-c", LOADED, "compile", "pipelines/experiments/smoke.yaml", "-o", tmp_path / "p.yaml"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert (tmp_path / "p.yaml").exists(), done.stderr
-    told, twice = done.stdout.splitlines()[-1].split(" ", 1)
-    assert told == "True" and str(ROOT) not in twice
+def test_the_alias_loads_no_module_twice():
+    done = subprocess.run([sys.executable, "-c", TWICE, "schema"], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-2:] == ["True", "{}"], done.stderr
 
 
-WITHOUT = "import sys; sys.modules['kfp'] = None; from automl_images.cli import main; main()"
+WITHOUT = "import sys; sys.modules[sys.argv.pop(1)] = None; from automl_images.cli import main; main()"
+SMOKE = ROOT / "pipelines/experiments/smoke.yaml"
 
 
-@pytest.mark.parametrize("words", [("run",), ("submit", "--no-wait")])
-def test_without_the_extra_a_line_says_how_to_get_it(words):
-    command = [sys.executable, "-c", WITHOUT, *words, ROOT / "pipelines/experiments/smoke.yaml"]
-    done = subprocess.run(command, capture_output=True, text=True)
+def test_without_an_extra_a_line_says_how_to_get_it(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", WITHOUT, "kfp", "run", SMOKE]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 2 and not done.stdout
-    needed = "error: pipelines need the extra 'pipelines': pip install 'automl-images[pipelines]'"
-    assert done.stderr.startswith(needed) and done.stderr.count("\n") == 1
+    brings = "there is no kfp, which the extra pipelines brings: pip install 'automl-images[pipelines]'"
+    assert done.stderr == f"error: {brings}\n"
+    with pytest.raises(UserError, match="^there is no lightning, which the extra train brings"), explained():
+        raise ModuleNotFoundError(name="lightning.pytorch")
+    with pytest.raises(ModuleNotFoundError), explained():
+        raise ModuleNotFoundError(name="automl_images.nothing")
+
+
+def test_an_experiment_that_ships_goes_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [load(name.removesuffix(".yaml")).name for name in SHIPPED] == [n.removesuffix(".yaml") for n in SHIPPED]
+    with pytest.raises(UserError, match="^quick: no such experiment; these ship .* quickstart, "):
+        load("quick")
+    (tmp_path / "quickstart").mkdir()
+    with pytest.raises(UserError, match="^quickstart: no such experiment"):
+        load("quickstart")

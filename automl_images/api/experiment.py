@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from automl_images import storage
 from automl_images.api.shown import Report, table
 from automl_images.errors import UserError
-from automl_images.pipelines.cli import extra
+from automl_images.faults import explained
 from automl_images.sweep.trial import Trial
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class Experiment:
         check_experiment(self.model)
 
     @classmethod
+    @explained()
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
         """Return the experiment of a file, or one that ships, such as ``quickstart``.
 
@@ -87,6 +88,7 @@ class Experiment:
     def __repr__(self) -> str:
         return f"<experiment {self.model.name}: {self.model.task}, {self.model.sweep.iterations} trials>"
 
+    @explained()
     def run(self, *, root: str | Path = "runs", fresh: bool = False, runner: str = "subprocess") -> Run:
         """Run it on this machine, show how far it is, and return what came of it.
 
@@ -102,8 +104,7 @@ class Experiment:
             StepFailed: a step failed otherwise.
             KeyboardInterrupt: it was interrupted; the text says what is kept.
         """
-        with extra():
-            from automl_images.pipelines import run as local
+        from automl_images.pipelines import run as local
         from automl_images.pipelines.experiment import draw_sample
 
         if runner not in ("subprocess", "docker"):
@@ -115,15 +116,16 @@ class Experiment:
             raise KeyboardInterrupt(f"{end.kept}; the same again goes on") from None
         return Run(made["folder"])
 
+    @explained()
     def compile(self, path: str | Path = "pipeline.yaml") -> Path:
         """Write the pipeline's package for Kubeflow Pipelines, and return its path."""
-        with extra():
-            from automl_images.pipelines.pipeline import compile_package
+        from automl_images.pipelines.pipeline import compile_package
 
         target = storage.local_path(_address(path))
         compile_package(self.model, target)
         return target
 
+    @explained()
     def submit(
         self,
         host: str | None = None,
@@ -149,10 +151,9 @@ class Experiment:
         Raises:
             UserError: an address is of this machine alone, Kubeflow does not take it, or the run fails.
         """
-        with extra():
-            from automl_images.pipelines import submit as remote
-            from automl_images.pipelines.kubeflow import Kubeflow
+        from automl_images.pipelines import submit as remote
         from automl_images.pipelines.experiment import draw_sample
+        from automl_images.pipelines.kubeflow import Kubeflow
 
         model = self.model
         if namespace is not None:
@@ -215,6 +216,7 @@ class Run:
         """The report on all trials."""
         return Report(self.summary["leaderboard"])
 
+    @explained()
     def register(
         self,
         name: str,
@@ -288,6 +290,7 @@ def _name(data: Mapping[str, Any]) -> str:
     training = data.get("training") if isinstance(data, Mapping) else None
     source = training.get("source") if isinstance(training, Mapping) else None
     last = str(source or "").rstrip("/").rpartition("/")[2].partition("?")[0]
+    last = re.sub(r"\.(csv|jsonl?|tsv|txt|zip|ya?ml)$", "", last)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("._-")[:63] or "experiment"
 
 

@@ -16,6 +16,7 @@ from automl_images import storage
 from automl_images.api.experiment import Run
 from automl_images.api.shown import Report, figure, png
 from automl_images.errors import UserError
+from automl_images.faults import explained
 from automl_images.sweep.trial import Trial
 from automl_images.tasks import get_task, part
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Picture = str | Path | Image.Image | np.ndarray
 
 
+@explained()
 def load_model(source: Run | Trial | str | Path, *, device: str | None = None, **settings: Any) -> Model:
     """Return the model of a run (its best), of a trial, of a model folder, or of a registry.
 
@@ -91,6 +93,7 @@ class Model:
     @overload
     def predict(self, images: str | Path, *, batch: int | None = None) -> Any: ...
 
+    @explained()
     def predict(self, images: Any, *, batch: int | None = None) -> Any:
         """Return what the model finds on an image, or on several.
 
@@ -129,6 +132,7 @@ class Model:
                 done.append(Prediction(shown, self.task, self.classes, self.predictor.respond(found), found, kept))
         return done[0] if single else Predictions(done)
 
+    @explained()
     def evaluate(
         self,
         data: str | Path,
@@ -290,9 +294,8 @@ def _folder(source: Run | Trial | str | Path) -> str:
         return source.model
     if isinstance(source, Trial):
         if source.model is None:
-            raise UserError(
-                f"trial {source.index}: {source.state.value}, it has no model; {source.error or 'choose another'}"
-            )
+            why = source.error or source.reason or source.state.value
+            raise UserError(f"trial {source.index}: has no model: {why}")
         return source.model
     if not isinstance(source, str | Path):
         raise UserError(f"a {type(source).__name__} is no model; give a run, a trial, or the address of a model")
