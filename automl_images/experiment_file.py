@@ -73,7 +73,7 @@ def _pair(override: str) -> tuple[str, Any]:
 
 def _document(path: str) -> Document:
     try:
-        text = sys.stdin.read() if path == "-" else storage.read_text(path)
+        text = sys.stdin.read() if path == "-" else _text(path)
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path}: no such experiment") from None
     except UnicodeDecodeError as error:
@@ -84,6 +84,13 @@ def _document(path: str) -> Document:
     except UserError:
         content = None  # a command line may be no YAML
     return Document(file, text, content, "" if path == "-" else posixpath.dirname(path))
+
+
+def _text(path: str) -> str:
+    """Return a file's text; a local one may be a pipe."""
+    if storage.is_local(path):
+        return storage.local_path(path).read_text(encoding="utf-8-sig")
+    return storage.read_text(path)
 
 
 def _imported(documents: Sequence[Document], overrides: Sequence[str], given_maps: Sequence[str]) -> Draft:

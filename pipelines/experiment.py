@@ -20,6 +20,7 @@ from automl_images.steps.plan import check_experiment
 from automl_images.sweep.sampling.evolve import CONFIRM
 from automl_images.sweep.schema import Block
 
+SHIPPED = Path(__file__).parent / "experiments"
 _BUDGET = ("iterations", "max_concurrent_iterations", "timeout_hours", "lanes")  # what may change within a ledger
 
 
@@ -69,12 +70,18 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Experiment:
     """Return the experiment in a YAML file, or in a vendor's.
 
     Args:
-        path: the file.
+        path: the file; or, where there is none of this name, that of an experiment that ships, such as ``quickstart``.
         overrides: ``PATH=VALUE``, such as ``data.training.source=s3://bucket/bccd``; the value is YAML.
 
     Raises:
         UserError: the file is missing or no YAML; a key is unknown, a value wrong; the line names its path in the file.
     """
+    path = Path(path)
+    ships = {file.stem: file for file in sorted(SHIPPED.glob("*.yaml"))}
+    if str(path) in ships and not path.exists():
+        path = ships[str(path)]
+    if not path.exists() or path.is_dir():
+        raise UserError(f"{path}: no such experiment; these ship and go by their names: {', '.join(ships)}")
     content = read_experiment(str(path), overrides or ())
     try:
         experiment = Experiment.read(content)

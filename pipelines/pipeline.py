@@ -8,18 +8,18 @@ from typing import Any
 from kfp import compiler, dsl, kubernetes
 from kubernetes.utils.quantity import parse_quantity
 
+from automl_images.components.convert.component import convert
+from automl_images.components.evaluate.component import evaluate
+from automl_images.components.plan.component import plan
+from automl_images.components.register.component import register
+from automl_images.components.select.component import select
+from automl_images.components.serve.component import serve
+from automl_images.components.split.component import split
+from automl_images.components.train.component import train
 from automl_images.environment import IMAGE
 from automl_images.experiment import LightResources, Resources
+from automl_images.pipelines.experiment import Cluster, Experiment
 from automl_images.steps import HEAVY
-from components.convert.component import convert
-from components.evaluate.component import evaluate
-from components.plan.component import plan
-from components.register.component import register
-from components.select.component import select
-from components.serve.component import serve
-from components.split.component import split
-from components.train.component import train
-from pipelines.experiment import Cluster, Experiment
 
 RETRIES = 2  # of a pod that was deleted; Kubeflow's controller retries no container that ended by itself or was killed
 USER = 10001  # the images' own; a namespace of the restricted level takes no pod that does not name one
