@@ -154,10 +154,10 @@ def _settings(draft: Draft, values: Mapping[str, Any], task: str, at: str, searc
         algorithm, backbone = (checked.get(n, known[n].default) for n in ("algorithm", "backbone"))
         named = " and ".join(f"{at}{n}" for n in ("algorithm", "backbone") if n in checked)
         draft.put("settings.model_name", f"{algorithm}_{backbone.replace('-', '')}", named)
-    if checked.get("use_weighted_loss"):
-        if task != SEVERAL:
+    if "use_weighted_loss" in checked:
+        if checked["use_weighted_loss"] and task != SEVERAL:
             raise UserError(f"{at}use_weighted_loss: 1 needs multi_label: 1")
-        draft.put("settings.weighted_loss", 2, f"{at}use_weighted_loss")
+        draft.put("settings.weighted_loss", 2 * checked["use_weighted_loss"], f"{at}use_weighted_loss")
     epochs = checked.get("epochs", None if "epochs" in searched else known["epochs"].default)
     if epochs and checked.get("checkpoint_frequency", 0) > epochs:
         frequency = checked["checkpoint_frequency"]

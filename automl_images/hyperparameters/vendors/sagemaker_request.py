@@ -30,7 +30,7 @@ LEFT_OUT = {
     "Autotune": "ranges are those of the file",
 }
 _METRICS = {"validation:accuracy": "classification", "validation:mIOU": "segmentation"}
-_RATIO = 100.0  # from which on an automatic scale is logarithmic
+_RATIO = 100 * (1 - 1e-9)  # from which on an automatic scale is logarithmic
 _HALF = 0.4999  # a whole number's share of the line, on both sides of it
 
 
