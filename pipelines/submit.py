@@ -11,10 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from automl_images import storage
 from automl_images.annotations.labels import kind_of
 from automl_images.errors import UserError
 from automl_images.tasks import get_task
-from pipelines.experiment import Experiment
+from pipelines.experiment import Experiment, addresses, sets
 from pipelines.follow import Remote, RemoteView
 from pipelines.kubeflow import Failure, Kubeflow
 from pipelines.pipeline import compile_package, pipeline_name
@@ -43,7 +44,8 @@ def submit(experiment: Experiment, kubeflow: Kubeflow, *, fresh: bool = False, t
     """
     staged = stage(experiment)
     elsewhere = kind_of(get_task(staged.task).label).has_files  # which the listings of the sources may lack
-    digest = None if fresh or elsewhere else source_digest(staged.data)
+    on_volume = any(map(storage.on_machine, (a for part in sets(staged.data) for a in addresses(part))))  # not here
+    digest = None if fresh or elsewhere or on_volume else source_digest(staged.data)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     params = {"digest": digest or "", "fresh": f"{stamp}-{uuid.uuid4().hex[:6]}" if fresh else ""}
     for run in [] if fresh else _running(staged, kubeflow, params["digest"]):
