@@ -292,10 +292,9 @@ def _model(draft: Draft, options: Mapping[str, Any], where: str, maps: Maps) -> 
     elif (place := maps.place(weights)) is not None:
         draft.put("weights.source", place, key)
     elif weights.endswith(".pt"):
-        draft.put("weights.pretrained", False, key)
         draft.note(
             key,
-            f"{weights} is a pickle, which is not loaded: training starts from fresh weights; give --map "
+            f"{weights} is a pickle, which is not loaded: training starts from fresh weights unless you give --map "
             f"{weights}=FILE, a state_dict (.safetensors) or a model folder",
         )
     else:
