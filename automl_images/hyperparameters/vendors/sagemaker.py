@@ -137,7 +137,7 @@ def _task(file: str, job: Mapping[str, Any], names: set[str], given: Mapping[str
 
 def _settings(draft: Draft, values: Mapping[str, Any], task: str, at: str, searched: set[str]) -> None:
     """Put the fixed hyperparameters, all of which may be text."""
-    known, checked = table(task), {}
+    known, checked = table(task), dict[str, Any]()
     for name, value in values.items():
         if name not in known:
             raise UserError(f"{at}{name}: {TITLE}'s algorithm has no such hyperparameter; {nearest(name, known)}")

@@ -153,7 +153,7 @@ def _named_hyp(name: str, key: str, maps: Maps) -> Document:
 
 def _hyperparameters(draft: Draft, document: Document | None, evolves: bool) -> None:
     """Put what a file of hyperparameters has; what evolves starts there."""
-    known, start = table(), {}
+    known, start = table(), dict[str, Any]()
     for name, value in (document.content if document else {}).items():
         assert document is not None
         key = f"{document.file}: {name}"
