@@ -77,7 +77,7 @@ def read(documents: Sequence[Document], maps: Maps, given: Mapping[str, Any]) ->
 
 
 def _arguments(draft: Draft, document: Document, given: Mapping[str, Any]) -> None:
-    words, values = _words(document), {}
+    words, values = _words(document), dict[str, Any]()
     for i in range(0, len(words), 2):
         name = words[i].removeprefix("--")
         if name == words[i] or i + 1 == len(words) or name in values:

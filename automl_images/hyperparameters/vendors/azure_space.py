@@ -43,7 +43,8 @@ def branches_of(file: str, task: str, space: Any, fixed: Mapping[str, Any]) -> l
 
 def put_space(draft: Draft, file: str, task: str, branches: Sequence[Branch]) -> None:
     """Put the search space; what it searches goes before what is fixed, and that is said."""
-    made, settings = [], draft.content.get("settings", {})
+    made: list[dict[str, Any]] = []
+    settings = draft.content.get("settings", {})
     for i, branch in enumerate(branches):
         found: dict[str, Any] = {}
         for name, (kind, arguments) in branch.expressions.items():

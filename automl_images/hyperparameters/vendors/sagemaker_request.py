@@ -248,7 +248,7 @@ def put_tuning(
             draft.note(
                 f"{key}.{name}", "has no counterpart; iterations, timeout_hours and early_termination end a sweep"
             )
-    space, points = {}, 1
+    space, points = dict[str, Any](), 1
     for one in ranges:
         expression = _expression(one, known)
         space[canonical_name(one.name)] = expression

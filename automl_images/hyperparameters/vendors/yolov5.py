@@ -153,7 +153,7 @@ def _named_hyp(name: str, key: str, maps: Maps) -> Document:
 
 def _hyperparameters(draft: Draft, document: Document | None, evolves: bool) -> None:
     """Put what a file of hyperparameters has; what evolves starts there."""
-    known, start = table(), {}
+    known, start = table(), dict[str, Any]()
     for name, value in (document.content if document else {}).items():
         assert document is not None
         key = f"{document.file}: {name}"
@@ -292,10 +292,9 @@ def _model(draft: Draft, options: Mapping[str, Any], where: str, maps: Maps) -> 
     elif (place := maps.place(weights)) is not None:
         draft.put("weights.source", place, key)
     elif weights.endswith(".pt"):
-        draft.put("weights.pretrained", False, key)
         draft.note(
             key,
-            f"{weights} is a pickle, which is not loaded: training starts from fresh weights; give --map "
+            f"{weights} is a pickle, which is not loaded: training starts from fresh weights unless you give --map "
             f"{weights}=FILE, a state_dict (.safetensors) or a model folder",
         )
     else:
