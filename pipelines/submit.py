@@ -95,7 +95,9 @@ def _running(staged: Experiment, kubeflow: Kubeflow, digest: str) -> list[str]:
     for run in kubeflow.active(staged.name):
         try:
             given = kubeflow.parameters(run)
-            same_data = json.loads(given["data"]) == staged.data.model_dump() and (
+            if any(given.get(name) for name in ("data", "model", "epochs")):  # in the form: another experiment
+                continue
+            same_data = json.loads(given["data_json"]) == staged.data.model_dump() and (
                 not digest or given.get("digest") in ("", None, digest)
             )
             if same_data and not given.get("fresh") and staged.trains_as(json.loads(given["experiment_json"])):
