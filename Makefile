@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := train,yolo,onnx,registry,pipelines,dev
+EXTRAS := train,yolo,onnx,registry,serve,pipelines,dev
 EXPERIMENT ?= pipelines/experiments/quickstart.yaml
 OUT ?= pipeline.yaml
 ARGS ?=
@@ -13,15 +13,18 @@ WITH_ULTRALYTICS ?= 1
 TAG ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' automl_images/__init__.py)
 REGISTRY ?=
 
-.PHONY: setup run test test-full lint format compile components submit rerun bench images push lint-images smoke-kind clean
+.PHONY: setup run test test-full lint format compile components submit rerun bench images push wheel release-images lint-images smoke-kind clean
 
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "automl-images needs Python 3.11 to 3.13; name one with PYTHON=..." >&2; exit 2; }
+	@case "$(TORCH)" in default) ;; cpu) test -n "$(TORCH_INDEX)";; *) false;; esac || \
+		{ echo "name PyTorch's CPU index: make setup TORCH=cpu TORCH_INDEX=..." >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo "cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	$(if $(filter cpu,$(TORCH)),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt --index-url $(TORCH_INDEX) torch torchvision)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@# ultralytics asks for the OpenCV with windows, which needs X libraries; the headless one is the same without
 	$(BIN)/python -m pip uninstall --quiet --yes opencv-python
@@ -45,6 +48,7 @@ lint: setup lint-images
 	$(BIN)/shellcheck --external-sources --source-path=SCRIPTDIR .ci/run tests/kind/*.sh
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	$(BIN)/check-jsonschema --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yaml
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -54,7 +58,7 @@ compile: setup
 	$(BIN)/python -m pipelines compile $(EXPERIMENT) -o $(OUT) $(ARGS)
 
 components: setup
-	$(BIN)/python -m components.package
+	$(BIN)/python -m automl_images.components.package
 
 submit: setup
 	$(BIN)/python -m pipelines submit $(EXPERIMENT) $(if $(HOST),--host $(HOST)) $(ARGS)
@@ -87,6 +91,24 @@ push:
 		echo AUTOML_IMAGES_$$(echo $$image | tr a-z A-Z)_IMAGE=$$($(DOCKER) image inspect automl-images/$$image:$(TAG) \
 			--format '{{range .RepoDigests}}{{println .}}{{end}}' | grep -F "$(REGISTRY)/automl-images/$$image@" | head -n 1); \
 	done
+
+wheel: setup
+	$(BIN)/python -m build --wheel --outdir dist .
+
+# Builds with a list of contents (SBOM) and provenance beside each image, pushes, and writes dist/images.txt: by digest.
+release-images:
+	@test -n "$(REGISTRY)" || { echo "name the registry: make release-images REGISTRY=registry.example.com/team" >&2; exit 2; }
+	@mkdir -p dist && rm -f dist/images.txt
+	@set -e; for image in $(IMAGES); do \
+		file=images/$$image/Dockerfile; extra="--build-arg WITH_ULTRALYTICS=$(WITH_ULTRALYTICS)"; \
+		case $$image in gpu) file=Dockerfile.gpu;; light) extra=;; esac; \
+		$(DOCKER) buildx build --sbom=true --provenance=mode=max --push --metadata-file dist/$$image.json \
+			--build-arg BASE_IMAGE=$(BASE_IMAGE) $$extra --build-arg VERSION=$(TAG) \
+			--build-arg REVISION=$$(git rev-parse --short HEAD) -t $(REGISTRY)/automl-images/$$image:$(TAG) -f $$file .; \
+		digest=$$(sed -n 's/.*"containerimage.digest": *"\(sha256:[0-9a-f]*\)".*/\1/p' dist/$$image.json); \
+		test -n "$$digest" || { echo "the builder wrote no digest of $$image" >&2; exit 2; }; \
+		echo $(REGISTRY)/automl-images/$$image@$$digest >> dist/images.txt; \
+	done; rm -f dist/*.json; cat dist/images.txt
 
 lint-images: setup
 	$(BIN)/hadolint Dockerfile.gpu images/light/Dockerfile images/serve/Dockerfile

@@ -1,4 +1,4 @@
-"""``automl-images <step>``: the command of every image, and the same steps by hand.
+"""``automl-images``: the command of every image, the same steps by hand, and the life of a pipeline.
 
 Exit codes: 0 success, 2 something that the caller can mend (one line on standard error), 1 a fault of ours.
 """
@@ -22,8 +22,9 @@ from automl_images.cli_serve import app as serve_commands
 from automl_images.cli_serve import json_object
 from automl_images.cli_sweep import DETECTION, Task
 from automl_images.cli_sweep import app as sweep_commands
-from automl_images.errors import UserError
+from automl_images.errors import StepFailed, UserError
 from automl_images.faults import explained
+from automl_images.pipelines.cli import app as pipeline_commands
 from automl_images.plain import read_yaml
 from automl_images.registry import resolve
 
@@ -34,6 +35,7 @@ app = typer.Typer(
     help="Labelled images in; a trained, evaluated, registered and served vision model out.",
 )
 
+app.add_typer(pipeline_commands)
 app.add_typer(data_commands)
 app.add_typer(evaluate_commands)
 app.add_typer(sweep_commands)
@@ -302,6 +304,9 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except StepFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

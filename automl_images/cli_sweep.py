@@ -6,6 +6,7 @@ import json
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from automl_images.cli_data import AsJson
 
@@ -28,15 +29,17 @@ def hyperparameters(
     if as_json:
         return print(json.dumps(rows, indent=1))
     from rich.console import Console
-    from rich.table import Table
+    from rich.padding import Padding
 
-    table = Table()
-    for heading in ("name", "type", "range", "default", "at inference", "description"):
-        table.add_column(heading, no_wrap=heading in ("name", "default"))
+    console = Console(highlight=False)
     for row in rows:
-        acts = "yes" if row["inference"] else ""
-        table.add_row(*(str(row[k]) for k in ("name", "type", "range", "default")), acts, row["description"])
-    Console().print(table)
+        default = "not set" if row["default"] is None else row["default"]
+        kind = f"{row['type']}, {row['range']}; default {default}" + "; acts at inference" * row["inference"]
+        if console.is_terminal:
+            console.print(f"[bold]{row['name']}[/]  {escape(kind)}")
+            console.print(Padding(escape(row["description"]), (0, 0, 0, 4)))
+        else:
+            print(f"{row['name']}: {kind}. {row['description']}")
 
 
 sweep = typer.Typer(no_args_is_help=True, help="Look at a sweep: live, or as it stands.")

@@ -49,6 +49,10 @@ class DiskFullError(UserError):
     """A write found no space left: the machine's lack, so that what it ended may resume."""
 
 
+class CheckpointError(UserError):
+    """A checkpoint does not fit what would resume from it: the training can only start over."""
+
+
 class StoreError(UserError):
     """A store gave no answer for as long as it was asked: what that ended may resume."""
 

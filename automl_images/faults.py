@@ -25,6 +25,12 @@ _MENDS = {
     errno.EIO: "the disk or the store failed to read or write",
     errno.ESTALE: "the network's file system has lost it: mount it again",
 }
+# what an extra of the package brings, by the names that are imported
+_EXTRAS = {
+    **dict.fromkeys(("cv2", "joblib", "lightning", "psutil", "safetensors", "sklearn", "timm"), "train"),
+    **dict.fromkeys(("torch", "torchvision"), "train"),
+    **dict.fromkeys(("docker", "docstring_parser", "kfp", "kfp_server_api"), "pipelines"),
+}
 # drivers of stores and what they are made of; they are told by name, because none need be installed
 _DRIVERS = re.compile(r"(s3fs|gcsfs|adlfs|fsspec|botocore|aiobotocore|aiohttp|google|azure|requests|urllib3|httpx)\b")
 _TEMPORARY = re.compile(r"\.([^/]+)\.[0-9a-f]{32}$")  # storage writes beside a file, then renames
@@ -53,6 +59,9 @@ def explained() -> Iterator[None]:
 def _line(error: Exception) -> str | None:
     """Return what a person can do about an error; None: it is a fault of ours."""
     text = str(error) or type(error).__name__
+    missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if extra := _EXTRAS.get(missing):
+        return f"there is no {missing}, which the extra {extra} brings: pip install 'automl-images[{extra}]'"
     if isinstance(error, MemoryError):
         return "out of memory: give this machine or container more, or ask for less at a time"
     if isinstance(error, UnicodeEncodeError) and "surrogates" in text:

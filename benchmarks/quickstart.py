@@ -20,10 +20,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from automl_images.annotations import read_records
 from automl_images.metrics import coco_map, truth_arrays
+from automl_images.pipelines.experiment import load
 from automl_images.sample_data import CLASSES, make_sample
 from benchmarks.detection import ultralytics_peer as peer
 from benchmarks.report import report
-from pipelines.experiment import load
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENT = ROOT / "pipelines/experiments/quickstart.yaml"

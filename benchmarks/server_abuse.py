@@ -40,7 +40,7 @@ SERVER = (sys.executable, "-m", "automl_images.serving.server")
 def main() -> None:
     """Print a table, and as the last line the figures as JSON."""
     if importlib.util.find_spec("kserve") is None:
-        print("left out: KServe is not installed here; pip install -c images/serve/constraints.txt '.[serve,train]'")
+        print("left out: KServe is not installed here; make setup")
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = sys.argv[1] if len(sys.argv) > 1 else str(_model(Path(scratch)))

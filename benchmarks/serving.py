@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     arguments = parser.parse_args()
     if importlib.util.find_spec("kserve") is None:
-        print("left out: KServe is not installed here; pip install -c images/serve/constraints.txt '.[serve,train]'")
+        print("left out: KServe is not installed here; make setup")
         return
     rows: list[tuple[object, ...]] = []
     figures: dict[str, float] = {}

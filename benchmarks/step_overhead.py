@@ -15,8 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from kfp import dsl
 
+from automl_images.pipelines.local import Runner
 from benchmarks.report import report
-from pipelines.local import Runner
 
 ROUNDS = 7
 

@@ -1,6 +1,6 @@
 """Write the compiled components, with their READMEs, metadata and owners, as one versioned package.
 
-    python -m components.package [OUT.zip]
+    python -m automl_images.components.package [OUT.zip]
 
 Each ``<step>/component.yaml`` in it loads with ``kfp.components.load_component_from_file``. The images in them are
 those of :mod:`automl_images.steps`: for a release, name them by digest in the environment. Equal sources give equal
@@ -15,8 +15,8 @@ from pathlib import Path
 from kfp import compiler
 
 from automl_images import __version__
+from automl_images.components.readme import FOLDER, component
 from automl_images.steps import STEPS
-from components.readme import FOLDER, component
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can tell
 

@@ -1,6 +1,6 @@
 """Write each component's README from its signature, its docstring and its metadata.
 
-    python -m components.readme [--check]
+    python -m automl_images.components.readme [--check]
 
 With ``--check`` nothing is written; the exit code is 1, and the files are named, if a README is not what would be
 written.
@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent
 
 def component(step: str) -> Any:
     """Return the component of a step."""
-    return getattr(importlib.import_module(f"components.{step}.component"), step)
+    return getattr(importlib.import_module(f"automl_images.components.{step}.component"), step)
 
 
 def readme(step: str) -> str:
@@ -72,7 +72,7 @@ def main() -> int:
     check = "--check" in sys.argv[1:]
     for step in stale:
         if check:
-            print(f"{_path(step)}: is stale; run python -m components.readme", file=sys.stderr)
+            print(f"{_path(step)}: is stale; run python -m automl_images.components.readme", file=sys.stderr)
         else:
             _path(step).write_text(readme(step))
     return int(check and bool(stale))

@@ -1,8 +1,8 @@
-"""kfp's Docker runner, with its limits mended as :mod:`pipelines.local` does those of all local runners.
+"""kfp's Docker runner, with its limits mended as :mod:`.local` does those of all local runners.
 
 - A task that fails fast is reported as a success: kfp has Docker remove a container that has ended, and takes one that
   is gone for one that did well. :meth:`Containers.execute` asks how it ended first.
-- Only the pipeline's root is mounted: :mod:`pipelines.mounts` names the folders that the experiment's addresses are in.
+- Only the pipeline's root is mounted: :mod:`.mounts` names the folders that the experiment's addresses are in.
 - Limits of a task are not passed on, /dev/shm has 64 MiB: both are the experiment's ``resources`` here, for the steps
   that have them on a cluster.
 - The images' entry point takes a step's name; kfp's commands are whole.
@@ -30,10 +30,10 @@ from kubernetes.utils.quantity import parse_quantity
 
 from automl_images.environment import CREDENTIALS, IMAGE
 from automl_images.errors import UserError, say
+from automl_images.pipelines.local import Runner, Task, replaced
 from automl_images.steps import HEAVY
 from automl_images.steps.repeat import store_is_here
 from automl_images.sweep.liveness import died_here, identity
-from pipelines.local import Runner, Task, replaced
 
 # labels of a container: its run's folder, and the process that waits for it
 RUN, PROCESS = "automl-images.run", "automl-images.process"

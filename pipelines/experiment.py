@@ -14,11 +14,12 @@ from pydantic import Field
 from automl_images import experiment as library
 from automl_images.errors import UserError
 from automl_images.experiment import Data, Source
+from automl_images.pipelines.cluster import Cluster
 from automl_images.plain import read_yaml
 from automl_images.steps.plan import check_experiment
 from automl_images.sweep.sampling.evolve import CONFIRM
-from pipelines.cluster import Cluster
 
+SHIPPED = Path(__file__).parent / "experiments"
 _BUDGET = ("iterations", "max_concurrent_iterations", "timeout_hours", "lanes")  # what may change within a ledger
 
 
@@ -46,17 +47,20 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Experiment:
     """Return the experiment in a YAML file.
 
     Args:
-        path: the file.
+        path: the file; or, where there is none of this name, that of an experiment that ships, such as ``quickstart``.
         overrides: ``PATH=VALUE``, such as ``data.training.source=s3://bucket/bccd``; the value is YAML.
 
     Raises:
         UserError: the file is missing or no YAML; a key is unknown, a value wrong; the line names its path in the file.
     """
     path = Path(path)
+    ships = {file.stem: file for file in sorted(SHIPPED.glob("*.yaml"))}
+    if str(path) in ships and not path.exists():
+        path = ships[str(path)]
     try:
         content = read_yaml(path.read_text(encoding="utf-8"), str(path))
     except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path}: no such experiment") from None
+        raise UserError(f"{path}: no such experiment; these ship and go by their names: {', '.join(ships)}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -13,15 +13,15 @@ from rich.live import Live
 
 from automl_images import storage
 from automl_images.errors import UserError
+from automl_images.pipelines.kubeflow import ENDED, Kubeflow, Unavailable
+from automl_images.pipelines.local import Task
+from automl_images.pipelines.view import View
 from automl_images.reports import trials as figures
 from automl_images.steps import STEPS
 from automl_images.steps.repeat import bucket_root
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.submission import Lane
 from automl_images.sweep.trial import best_trial
-from pipelines.kubeflow import ENDED, Kubeflow, Unavailable
-from pipelines.local import Task
-from pipelines.view import View
 
 DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"  # where Kubeflow Pipelines keeps artifacts, unless it is told
 _PACE = 15.0  # seconds between two looks at the workflow, which is large

@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 from automl_images import storage
 from automl_images.environment import IMAGE
 from automl_images.errors import UserError
-from pipelines.argo import Workflow, mended_by_another_run, reason
+from automl_images.pipelines.argo import Workflow, mended_by_another_run, reason
 
 OLDEST = "2.17"
 ENDED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}

@@ -2,7 +2,7 @@
 
 - A loop runs at most two branches at a time, whatever its parallelism: :func:`_lift_cap` raises the cap.
 - The output of all tasks is mixed on standard output: :meth:`Runner.execute` gives each its file, and its exit code.
-- A single component with an input artifact is refused: :mod:`pipelines.rerun` repeats a task from what is kept of it.
+- A single component with an input artifact is refused: :mod:`.rerun` repeats a task from what is kept of it.
 - A loop over a named output fails: ``plan`` returns its lanes as its one unnamed output.
 - Numbers inside dictionaries come back as floats: parameters with a structure travel as JSON texts.
 - Tasks that run at once leave an indenting print() behind: :meth:`Runner.run` puts the real one back.

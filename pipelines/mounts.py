@@ -12,8 +12,8 @@ from automl_images.annotations import formats
 from automl_images.annotations.reachable import addresses as reachable
 from automl_images.errors import UserError
 from automl_images.experiment import Source
+from automl_images.pipelines.experiment import Experiment, addresses, sets
 from automl_images.tasks import get_task
-from pipelines.experiment import Experiment, addresses, sets
 
 
 def mounts(experiment: Experiment, root: str) -> list[str]:

@@ -7,18 +7,18 @@ from typing import Any
 
 from kfp import compiler, dsl
 
+from automl_images.components.convert.component import convert
+from automl_images.components.evaluate.component import evaluate
+from automl_images.components.plan.component import plan
+from automl_images.components.register.component import register
+from automl_images.components.select.component import select
+from automl_images.components.serve.component import serve
+from automl_images.components.split.component import split
+from automl_images.components.train.component import train
 from automl_images.environment import IMAGE
+from automl_images.pipelines.experiment import Experiment
+from automl_images.pipelines.pods import equip, limit
 from automl_images.steps import HEAVY
-from components.convert.component import convert
-from components.evaluate.component import evaluate
-from components.plan.component import plan
-from components.register.component import register
-from components.select.component import select
-from components.serve.component import serve
-from components.split.component import split
-from components.train.component import train
-from pipelines.experiment import Experiment
-from pipelines.pods import equip, limit
 
 
 def build(experiment: Experiment, *, here: int | None = None, keyed: bool = False) -> Any:

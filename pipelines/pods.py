@@ -10,8 +10,8 @@ from kubernetes.utils.quantity import parse_quantity
 from automl_images.environment import SHARED
 from automl_images.errors import UserError
 from automl_images.experiment import Resources
+from automl_images.pipelines.cluster import CA_VARIABLES, CACHE, CERTIFICATES, KEYS, REGION_VARIABLES, Amounts, Cluster
 from automl_images.steps import HEAVY
-from pipelines.cluster import CA_VARIABLES, CACHE, CERTIFICATES, KEYS, REGION_VARIABLES, Amounts, Cluster
 
 RETRIES = 2  # of a pod that was deleted; Kubeflow's controller retries no container that ended by itself or was killed
 USER = 10001  # the images' own; a namespace of the restricted level takes no pod that does not name one

@@ -13,11 +13,11 @@ from automl_images import storage
 from automl_images.environment import IMAGE, MOUNTS
 from automl_images.errors import StepFailed, UserError, nearest
 from automl_images.experiment import Resources
+from automl_images.pipelines.kubeflow import Kubeflow
+from automl_images.pipelines.run import explain, new_folder, runner_class, watched
 from automl_images.steps import STEPS
 from automl_images.steps.repeat import docker_line, folders
 from automl_images.steps.train import gpus, repeated
-from pipelines.kubeflow import Kubeflow
-from pipelines.run import explain, new_folder, runner_class, watched
 
 
 def rerun(

@@ -22,15 +22,15 @@ from automl_images.annotations import read_records
 from automl_images.environment import STOP
 from automl_images.errors import StepFailed, UserError
 from automl_images.evaluation import summary_lines
+from automl_images.pipelines.experiment import Experiment
+from automl_images.pipelines.local import Runner
+from automl_images.pipelines.mounts import mounts
+from automl_images.pipelines.pipeline import build
+from automl_images.pipelines.view import View, tail
 from automl_images.steps.interruption import Interrupted, raised
 from automl_images.steps.train import gpus
 from automl_images.sweep.ledger import Ledger
 from automl_images.tasks import get_task
-from pipelines.experiment import Experiment
-from pipelines.local import Runner
-from pipelines.mounts import mounts
-from pipelines.pipeline import build
-from pipelines.view import View, tail
 
 _GRACE = 20.0  # seconds that what a signal ends has to clean up
 
@@ -50,6 +50,7 @@ def run(
     fresh: bool = False,
     runner: str = "subprocess",
     stop: bool = False,
+    console: Console | None = None,
 ) -> dict[str, Any]:
     """Run all steps on this machine, and write ``<root>/<name>/<time>/summary.json``; return what it has.
 
@@ -59,6 +60,7 @@ def run(
         fresh: start another ledger even if there is one of this experiment.
         runner: ``subprocess``, or ``docker``: each step in its container.
         stop: train no further; the best of what an interrupted run has trained goes on to the end.
+        console: where progress is shown; None: standard error.
 
     Raises:
         UserError: a step says what the user can mend.
@@ -70,7 +72,7 @@ def run(
     folder = new_folder(storage.local_path(root) / experiment.name)
     visible, each = gpus(), experiment.resources.count
     here = max(1, len(visible) // each) if visible and each else os.cpu_count() or 1
-    console = Console(stderr=True)
+    console = console or Console(stderr=True)
     if experiment.lanes() > here:
         console.print(f"{experiment.lanes()} lanes are asked for; {here} run at a time on this machine", markup=False)
     if 0 < len(visible) < each:
@@ -145,7 +147,7 @@ def runner_class(name: str, *images: str) -> type[Runner]:
     """Return the runner of that name, once it is sure that the images that it runs are here."""
     if name == "subprocess":
         return Runner
-    from pipelines.containers import Containers, check_images
+    from automl_images.pipelines.containers import Containers, check_images
 
     check_images(images)
     return Containers
@@ -206,10 +208,16 @@ def summary_text(summary: dict[str, Any]) -> list[str]:
         lines.append(f"registered: {summary['registered']['name']} version {summary['registered']['version']}")
     lines.append(f"summary: {summary['folder']}/summary.json; logs: {summary['logs']}")
     example = next(read_records(storage.join(summary["ledger"], "records", "validation.jsonl"))).image_url
-    beside = Path(sys.executable).with_name("automl-images")
-    command = "automl-images" if shutil.which("automl-images") or not beside.exists() else str(beside)
-    lines.append(f"try it: {shlex.join([command, 'predict', summary['model'], example, '--output', 'prediction.png'])}")
+    lines.append(
+        f"try it: {shlex.join([command(), 'predict', summary['model'], example, '--output', 'prediction.png'])}"
+    )
     return lines
+
+
+def command() -> str:
+    """Return the command ``automl-images`` as a line to paste has it: by its path if the shell would not find it."""
+    beside = Path(sys.executable).with_name("automl-images")
+    return "automl-images" if shutil.which("automl-images") or not beside.exists() else str(beside)
 
 
 def predict(summary: dict[str, Any], image: Path, output: Path) -> None:
@@ -218,7 +226,7 @@ def predict(summary: dict[str, Any], image: Path, output: Path) -> None:
     Raises:
         UserError: the image does not open.
     """
-    command = [sys.executable, "-m", "automl_images.cli", "predict", summary["model"], str(image)]
-    done = subprocess.run([*command, "--output", str(output)], check=False, capture_output=True, text=True)
+    words = [sys.executable, "-m", "automl_images.cli", "predict", summary["model"], str(image)]
+    done = subprocess.run([*words, "--output", str(output)], check=False, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"predict: {done.stderr.strip().splitlines()[-1].removeprefix('error: ')}")

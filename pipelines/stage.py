@@ -16,10 +16,10 @@ from automl_images.annotations.labels import kind_of
 from automl_images.annotations.reachable import put
 from automl_images.errors import UserError
 from automl_images.experiment import Data, Source
+from automl_images.pipelines.experiment import Experiment, addresses
+from automl_images.pipelines.experiment import sets as sets_of
 from automl_images.steps.convert import convert, summary_line
 from automl_images.tasks import get_task
-from pipelines.experiment import Experiment, addresses
-from pipelines.experiment import sets as sets_of
 
 _STAMPS = (
     "etag",

@@ -14,12 +14,12 @@ from rich.console import Console
 from automl_images import storage
 from automl_images.annotations.labels import kind_of
 from automl_images.errors import UserError
+from automl_images.pipelines.experiment import Experiment, addresses, sets
+from automl_images.pipelines.follow import Remote, RemoteView
+from automl_images.pipelines.kubeflow import Failure, Kubeflow
+from automl_images.pipelines.pipeline import compile_package, pipeline_name
+from automl_images.pipelines.stage import source_digest, stage
 from automl_images.tasks import get_task
-from pipelines.experiment import Experiment, addresses, sets
-from pipelines.follow import Remote, RemoteView
-from pipelines.kubeflow import Failure, Kubeflow
-from pipelines.pipeline import compile_package, pipeline_name
-from pipelines.stage import source_digest, stage
 
 EVERY = 5.0  # seconds between two looks at a run
 

@@ -12,12 +12,12 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
+from automl_images.pipelines.local import Runner, Task
 from automl_images.reports.terminal import TrialTable
 from automl_images.steps import headline
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.submission import Lane, Submission
 from automl_images.sweep.trial import Trial
-from pipelines.local import Runner, Task
 
 _TAIL = 20
 # of a lane's log: training.progress's lines; the baseline, once; what the lane itself says

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from kfp import dsl
 
-import components.readme as module
-from components.package import write_package
-from components.readme import FOLDER, STEPS, component, readme
+import automl_images.components.readme as module
+from automl_images.components.package import write_package
+from automl_images.components.readme import FOLDER, STEPS, component, readme
 
 
 def test_every_component_is_a_step():
@@ -74,7 +74,7 @@ def test_the_package_has_components_that_load_and_equal_sources_give_equal_bytes
 
 def test_importing_components_is_light():
     heavy = "{'torch', 'torchvision', 'lightning', 'matplotlib', 'pandas'} & set(sys.modules)"
-    code = f"import sys, {', '.join(f'components.{s}.component' for s in STEPS)}; print(sorted({heavy}))"
+    code = f"import sys, {', '.join(f'automl_images.components.{s}.component' for s in STEPS)}; print(sorted({heavy}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -83,9 +83,9 @@ def documented(folder, monkeypatch, function):
     """Make a component of a function and its metadata the step ``odd`` in a folder of its own."""
     (folder / "odd").mkdir()
     (folder / "odd" / "metadata.yaml").write_text("stability: beta")
-    odd = type(sys)("components.odd.component")
+    odd = type(sys)("automl_images.components.odd.component")
     odd.odd = dsl.component(base_image="some/image:1", install_kfp_package=False)(function)
-    monkeypatch.setitem(sys.modules, "components.odd.component", odd)
+    monkeypatch.setitem(sys.modules, "automl_images.components.odd.component", odd)
     monkeypatch.setattr(module, "FOLDER", folder)
     monkeypatch.setattr(module, "STEPS", ("odd",))
 

@@ -19,11 +19,11 @@ from automl_images import steps
 from automl_images.environment import CREDENTIALS, IMAGE, MOUNTS
 from automl_images.errors import UserError
 from automl_images.experiment import Resources
+from automl_images.pipelines import containers
+from automl_images.pipelines.experiment import Experiment
+from automl_images.pipelines.local import Runner
+from automl_images.pipelines.mounts import mounts
 from automl_images.sweep.liveness import identity
-from pipelines import containers
-from pipelines.experiment import Experiment
-from pipelines.local import Runner
-from pipelines.mounts import mounts
 from tests.conftest import draw_squares, write_voc
 
 GIB = 1 << 30

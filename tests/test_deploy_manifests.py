@@ -13,7 +13,7 @@ from automl_images import storage
 from automl_images.deploy.fetch import fetch
 from automl_images.deploy.manifests import STAMP, kubernetes_name, manifests, storage_uri
 from automl_images.errors import UserError
-from automl_images.steps.serve import as_yaml, made_for, read_block, serve_manifest
+from automl_images.steps.serve import as_yaml, made_for, read_block, serve_model
 from tests.helpers.fake_kubernetes import model_folder
 
 SCHEMA = yaml.safe_load((Path(__file__).parent / "data/kserve_inferenceservice.yaml").read_text())
@@ -267,10 +267,10 @@ def test_the_step_refuses_what_cannot_be_served(model, tmp_path):
         ({"name": "___"}, "no letter or digit"),
         ({"example": str(text)}, "is not an image that opens"),
         ({"example": str(tmp_path / "absent.jpg")}, "is not there"),
-        ({"resources": {"cpu": "1"}}, r"serve\.resources.*cpu.*'requests' or 'limits'"),
+        ({"how": {"resources": {"cpu": "1"}}}, r"serve\.resources.*cpu.*'requests' or 'limits'"),
     ):
         with pytest.raises(UserError, match=line):
-            serve_manifest(**{"model": str(model), "name": "cells", "output": str(tmp_path / "out"), **change})
+            serve_model(**{"model": str(model), "name": "cells", "output": str(tmp_path / "out"), **change})
         assert not (tmp_path / "out").exists()
 
 

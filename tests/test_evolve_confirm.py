@@ -17,6 +17,7 @@ from automl_images.cli import app
 from automl_images.environment import STOP
 from automl_images.errors import UserError
 from automl_images.experiment import Experiment
+from automl_images.pipelines.experiment import load
 from automl_images.reports.evolution import evolution_of
 from automl_images.steps import train
 from automl_images.steps.plan import check_experiment, plan_sweep
@@ -33,7 +34,6 @@ from automl_images.sweep.space import parse_space
 from automl_images.sweep.submission import Submission, again_with_seeds
 from automl_images.sweep.termination import Unstopped
 from automl_images.sweep.trial import State, Trial
-from pipelines.experiment import load
 
 CONFIRMS = {"by": "evolve", "confirm": 2, "confirm_seeds": 2}
 SPACE = {"learning_rate": {"uniform": [0.001, 0.1]}}

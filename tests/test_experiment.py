@@ -12,12 +12,12 @@ import yaml
 from automl_images import experiment as library
 from automl_images.errors import UserError
 from automl_images.experiment import MOST_LANES, Data, Source, Sweep
+from automl_images.pipelines.experiment import Experiment, draw_sample, load
 from automl_images.steps.plan import check_experiment, plan_sweep
 from automl_images.sweep.sampling import NAMES
 from automl_images.sweep.sampling.bayesian import Bayesian
 from automl_images.sweep.termination import Bandit
 from automl_images.tasks import TASKS
-from pipelines.experiment import Experiment, draw_sample, load
 
 GOOD = {
     "name": "cells",

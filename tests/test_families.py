@@ -9,36 +9,21 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 import automl_images
 from automl_images import evaluation, prediction, reports, training
 from automl_images.errors import UserError
-from automl_images.hyperparameters import resolve
 from automl_images.prediction import load_model
 from automl_images.steps.evaluate import evaluate_model
 from automl_images.steps.predict import predict_images
 from automl_images.tasks import TASKS, Task, part
-from automl_images.training.fit import fit
-from automl_images.training.job import Job
-from tests.conftest import write_jsonl
-from tests.effects.probe import SMALL, draw_classes, write_labels
-from tests.helpers import segments
-from tests.helpers.outlines import outlined
-from tests.helpers.training_probe import Journal
+from tests.helpers.families import trained_in
 
 BUILT = [task for task in TASKS.values() if task.default_model]
 FAMILIES = sorted({task.family for task in BUILT})
 ROOMS = {"training": training, "prediction": prediction, "evaluation": evaluation, "reports": reports}
 FUNCTIONS = {"data": "classes_of", "metrics": "{}_metrics"}  # which only their family's other files call
-SETTINGS = {
-    "classification": SMALL,
-    "detection": {"model_name": "fasterrcnn_resnet18_fpn", "min_size": 64, "max_size": 64, "number_of_epochs": 1},
-    "instances": {"model_name": "maskrcnn_resnet18_fpn", "min_size": 64, "max_size": 64, "number_of_epochs": 1},
-    "segmentation": segments.SMALL,
-}
-HIDDEN = {"segmentation": {"model_size": "nano"}}
 LIGHT = ["evaluation", "reports", "models.score", "steps.evaluate", "steps.predict", "steps.serve"]
 
 
@@ -97,24 +82,7 @@ def test_an_unknown_task_or_family_is_refused_by_name(monkeypatch, room):
 def trained(request, tmp_path_factory, squares):
     """Return a task, its address of validation data, a journal with its model folder, and what the trial came to."""
     task, folder = TASKS[request.param], tmp_path_factory.mktemp("trained")
-    if task.label == "boxes":
-        records, data = (squares[0][:4], squares[1][:3]), str(write_jsonl(folder, squares[1][:3]))
-    elif task.label == "polygons":
-        drawn = [outlined(record) for record in (*squares[0][:4], *squares[1][:3])]
-        records, data = (drawn[:4], drawn[4:]), write_labels(folder / "validation.jsonl", drawn[4:])
-    elif task.label == "mask":
-        drawn = segments.drawn(folder / "images", 7)
-        records, data = (drawn[:4], drawn[4:]), write_labels(folder / "validation.jsonl", drawn[4:])
-    else:
-        names = ["blue", "green", "red"] * 4
-        labels = names if task.label == "class" else [[], ["blue"], ["green", "red"], ["red"]] * 3
-        drawn = draw_classes(folder / "images", labels)
-        records, data = (drawn[:8], drawn[8:]), write_labels(folder / "validation.jsonl", drawn[8:])
-    settings, journal = resolve(task.name, SETTINGS[task.family]) | HIDDEN.get(task.family, {}), Journal(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.cuda, "is_available", lambda: False)
-        fitted = fit(Job(task.name, settings, *records, {}, seed=1), journal)
-    return task, data, journal, fitted
+    return task, *trained_in(folder, task, squares)
 
 
 def test_a_task_is_trained_saved_loaded_predicted_and_evaluated(trained, tmp_path):

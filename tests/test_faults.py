@@ -19,7 +19,6 @@ from automl_images import cli, storage
 from automl_images.errors import DiskFullError, UserError
 from automl_images.faults import explained
 from automl_images.steps.repeat import step
-from pipelines import __main__ as pipelines
 
 LONG = "x" * 300
 DENIED = "permission denied: give this user the right"
@@ -228,7 +227,7 @@ def test_a_command_ends_with_one_line(place, monkeypatch, capsys, arguments, lin
 
 @pytest.mark.parametrize(("arguments", "line"), PIPELINES.values(), ids=PIPELINES)
 def test_a_pipelines_command_ends_with_one_line(place, monkeypatch, capsys, arguments, line):
-    check(*run(pipelines.main, monkeypatch, capsys, *arguments), line)
+    check(*run(cli.main, monkeypatch, capsys, *arguments), line)
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +329,7 @@ def test_the_home_folder_is_meant_everywhere(place, monkeypatch, capsys):
         (cli.main, ("sample-data", "~/drawn", "--images=1")),
         (cli.main, ("serve", "~/model", "m", "~/served", "--example=~/data/cat/0.png")),
         (cli.main, ("plan", "~/experiment.yaml", "~/a.jsonl", "~/b.jsonl", "--storage=~/ledgers")),
-        (pipelines.main, ("compile", "~/experiment.yaml", "--output=~/p.yaml", "--set", "storage=~/runs")),
+        (cli.main, ("compile", "~/experiment.yaml", "--output=~/p.yaml", "--set", "storage=~/runs")),
     ):
         code, errors = run(main, monkeypatch, capsys, *arguments)
         assert code == 0, errors

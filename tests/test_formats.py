@@ -302,8 +302,8 @@ def test_a_file_is_one_row_of_the_table_and_bears_its_name():
 
 
 def test_what_lists_the_formats_has_them_from_the_table(monkeypatch):
-    from components.convert.component import convert as component
-    from pipelines.experiment import Experiment
+    from automl_images.components.convert.component import convert as component
+    from automl_images.pipelines.experiment import Experiment
 
     schema = json.dumps(Experiment.model_json_schema())
     for name in formats.NAMES:

@@ -180,7 +180,7 @@ def test_the_layer_of_torch_holds_torch_and_cuda_alone():
             {"s3fs", "gcsfs", "adlfs", "model-registry"},
             {"torch", "torchvision", "lightning", "timm", "ultralytics"},
         ),
-        ("serve", {"torch", "kserve"}, {"ultralytics"}),
+        ("serve", {"torch", "kserve", "onnxruntime"}, {"ultralytics"}),
     ],
 )
 def test_what_each_image_installs(name, has, has_not):
@@ -197,12 +197,9 @@ def test_ultralytics_can_be_left_out(name):
     assert [word for word, _ in found[2:]] == ["LABEL"]
 
 
-def test_the_serve_image_differs_in_psutil_alone():
-    common, serve = pins(ROOT / "constraints.txt"), pins(ROOT / "images/serve/constraints.txt")
-    assert {n for n in set(common) & set(serve) if common[n] != serve[n]} == {"psutil"}
-    assert int(serve["psutil"].split(".")[0]) < 6
-    wanted = {re.split("[><=]", r)[0] for r in requirements("train", "serve", "yolo")}
-    assert wanted <= set(serve)
+def test_all_that_the_images_install_by_name_is_pinned():
+    named = {r for name in FILES for r in requirements(*extras(name))} | set(requirements("yolo"))
+    assert {re.split(r"[\[><=]", r)[0] for r in named} <= set(pins(ROOT / "constraints.txt"))
 
 
 def test_make_builds_the_images_that_the_components_name():

@@ -20,13 +20,13 @@ import pytest
 import yaml
 from PIL import Image
 
+from automl_images import cli
 from automl_images.steps.interruption import Interrupted, Interruption, raised
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.train import end_early
 from automl_images.steps.trial import run_trial
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State
-from pipelines import __main__ as pipelines
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
 ROOT = Path(__file__).parents[1]
@@ -203,7 +203,7 @@ def test_a_run_that_is_ended_leaves_no_process_and_no_folder(workplace, number):
 def test_what_ends_a_sweep_starts_none(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["pipelines", "run", "x.yaml", "--stop-after-current", "--fresh"])
     with pytest.raises(SystemExit) as end:
-        pipelines.main()
+        cli.main()
     assert end.value.code == 2 and "does not go with --fresh" in capsys.readouterr().err
 
 

@@ -12,14 +12,14 @@ import kfp
 import pytest
 
 from automl_images import storage
+from automl_images.pipelines import follow
+from automl_images.pipelines import submit as module
 from automl_images.registry import Registry
 from automl_images.sample_data import make_sample
 from automl_images.steps import train
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State
 from benchmarks.ledger_scale import s3_server
-from pipelines import follow
-from pipelines import submit as module
 from tests.helpers import command
 from tests.helpers.fake_cluster import Backend, ByThread, Terminated
 from tests.helpers.fake_kubeflow import FakeKubeflow

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from automl_images.errors import UserError
+from automl_images.pipelines.cluster import CA_VARIABLES, Cluster
+from automl_images.pipelines.experiment import Experiment, load
 from automl_images.steps import STEPS
-from pipelines.cluster import CA_VARIABLES, Cluster
-from pipelines.experiment import Experiment, load
 from tests.helpers.package import Package
 from tests.helpers.spec_walk import unresolved
 

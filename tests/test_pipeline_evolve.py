@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from automl_images.experiment import Experiment
+from automl_images.pipelines.experiment import load
 from automl_images.steps.plan import check_experiment
 from automl_images.sweep.hyp import read_hyp
 from automl_images.sweep.ledger import Ledger
-from pipelines.experiment import load
 from tests.conftest import draw_squares, write_voc
 
 ROOT = Path(__file__).parents[1]

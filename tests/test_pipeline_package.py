@@ -12,7 +12,7 @@ from kfp import compiler, dsl
 from kfp.local.orchestrator.enhanced_dag_orchestrator import ParallelExecutor
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipelines.local import Runner
+from automl_images.pipelines.local import Runner
 from tests.helpers.package import Package
 from tests.helpers.spec_walk import unresolved
 

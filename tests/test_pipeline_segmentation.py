@@ -14,10 +14,10 @@ import yaml
 from PIL import Image
 
 from automl_images.models import folder as model_folder
+from automl_images.pipelines import submit
+from automl_images.pipelines.experiment import Experiment
+from automl_images.pipelines.mounts import mounts
 from automl_images.serving.requests import answer
-from pipelines import submit
-from pipelines.experiment import Experiment
-from pipelines.mounts import mounts
 from tests.helpers.masks import lay, plain
 from tests.helpers.segments import drawn
 

@@ -267,7 +267,7 @@ def test_plots_are_taken_out_of_an_evaluation():
 def test_the_component_gives_the_page_what_it_draws(model, paths, tmp_path):
     from kfp import dsl
 
-    from components.evaluate.component import evaluate
+    from automl_images.components.evaluate.component import evaluate
 
     many = load_model(model).task == MANY
     label = ["red"] if many else "red"

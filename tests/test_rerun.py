@@ -11,13 +11,13 @@ import pytest
 
 from automl_images import steps, storage
 from automl_images.annotations import Boxes, Record, read_records, record_file
+from automl_images.components.split.component import split
+from automl_images.components.train.component import train
 from automl_images.environment import IMAGE, MOUNTS
 from automl_images.errors import StepFailed, UserError
+from automl_images.pipelines.kubeflow import Kubeflow
+from automl_images.pipelines.rerun import in_container, rerun
 from automl_images.sweep.ledger import Ledger
-from components.split.component import split
-from components.train.component import train
-from pipelines.kubeflow import Kubeflow
-from pipelines.rerun import in_container, rerun
 from tests.conftest import draw_squares, write_voc
 from tests.helpers.command import call_step
 from tests.helpers.fake_kubeflow import FakeKubeflow, executed_workflow

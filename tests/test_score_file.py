@@ -16,68 +16,26 @@ from automl_images.models import catalogue, folder
 from automl_images.models.score import score_file
 from automl_images.serving.score import run_score_file
 from automl_images.tasks import TASKS
-from tests.helpers import detectors, segments
+from tests.helpers import azure, detectors, segments
+from tests.helpers.azure import FINDING
 
 CLASSES = ["blue", "red"]
-CORNERS = ("topX", "topY", "bottomX", "bottomY")
-FRACTION = {"type": "number", "minimum": 0, "maximum": 1}
-STRICT = {"type": "object", "additionalProperties": False}
-
-
-def boxes(**more):
-    """Return the schema of Azure's answer for an image with boxes, with ``more`` in each."""
-    corners = {**STRICT, "required": list(CORNERS), "properties": dict.fromkeys(CORNERS, FRACTION)}
-    found = {"box": corners, "label": {"enum": CLASSES}, "score": FRACTION, **more}
-    one = {**STRICT, "required": list(found), "properties": found}
-    listed = {"type": "array", "minItems": 1, "items": one}
-    return {**STRICT, "required": ["boxes"], "properties": {"boxes": listed}}
-
-
-PROBABILITIES = {
-    **STRICT,
-    "required": ["probs", "labels"],
-    "properties": {
-        "probs": {"type": "array", "items": FRACTION, "minItems": 2, "maxItems": 2},
-        "labels": {"const": CLASSES},
-    },
-}
-PART = {"type": "array", "minItems": 6, "items": FRACTION}
-POLYGON = {"type": "array", "items": PART}
-IMAGE = {
-    **STRICT,
-    "required": ["image_type", "image"],
-    "properties": {"image_type": {"enum": ["jpg", "png", "bmp"]}, "image": {"type": "string", "minLength": 20}},
-}
-RLE = {
-    **STRICT,
-    "required": ["size", "counts"],
-    "properties": {"size": {"const": [48, 64]}, "counts": {"type": "string"}},
-}
-REGION = {**STRICT, "required": ["label", "rle"], "properties": {"label": {"enum": CLASSES}, "rle": RLE}}
-REGIONS = {
-    **STRICT,
-    "required": ["classes", "regions"],
-    "properties": {"classes": {"const": CLASSES}, "regions": {"type": "array", "minItems": 1, "items": REGION}},
-}
 SMALL = {"model_name": "resnet20", "train_crop_size": 32, "valid_crop_size": 32, "valid_resize_size": 36}
-# of each task: a small model's settings, what finds something with untrained weights, and the answer's schema
+# of each task: a small model's settings, and what finds something with untrained weights
 MODELS = {
-    "image-classification": (SMALL, {}, PROBABILITIES),
-    "image-classification-multilabel": (SMALL, {}, PROBABILITIES),
+    "image-classification": (SMALL, {}),
+    "image-classification-multilabel": (SMALL, {}),
     "image-object-detection": (
         {"model_name": "yolov5", "img_size": 64, "box_score_thresh": 0.9},
-        {"box_score_thresh": 0.0},
-        boxes(),
+        FINDING["image-object-detection"],
     ),
     "image-instance-segmentation": (
         {"model_name": "maskrcnn_resnet18_fpn", "min_size": 32, "max_size": 48, "box_score_thresh": 0.9},
-        {"box_score_thresh": 0.0, "mask_pixel_score_threshold": 0.1, "box_detections_per_img": 2},
-        boxes(polygon=POLYGON),
+        FINDING["image-instance-segmentation"],
     ),
     "image-semantic-segmentation": (
         {k: segments.SMALL[k] for k in ("model_name", "base_size", "crop_size")},
         {},
-        REGIONS,
     ),
 }
 NANO = ("image-object-detection", "image-semantic-segmentation")
@@ -103,19 +61,44 @@ def picture(seed=0):
     return file.getvalue()
 
 
-def change(path, **given):
-    """Change settings in a score file as a person does: take the sign away, and write another value."""
-    text = (path / "score.py").read_text()
-    for name, value in given.items():
-        text, times = re.subn(rf'    # "{name}": .*,\n', f'    "{name}": {value!r},\n', text)
-        assert times == 1, name
-    (path / "score.py").write_text(text)
+FRIDGE = ["can", "carton", "milk_bottle", "water_bottle"]
+CORNERS = ("topX", "topY", "bottomX", "bottomY")
 
 
-def azure(*images, rows=False):
-    data = [base64.b64encode(one).decode() for one in images]
-    table = {"columns": ["image"], "data": [[one] for one in data] if rows else data}
-    return json.dumps({"input_data": {**table, "index": list(range(len(data)))} if rows else {**table}}).encode()
+def sampled(corners, label, score, **more):
+    return {"box": dict(zip(CORNERS, corners, strict=True)), "label": label, "score": score, **more}
+
+
+# an answer of each of Azure's tasks, as its documentation writes them, shortened
+DOCUMENTED = {
+    "image-classification": {"probs": [2.098e-06, 4.783e-08, 0.999, 8.637e-06], "labels": FRIDGE},
+    "image-classification-multilabel": {"probs": [0.997, 0.960, 0.982, 0.025], "labels": FRIDGE},
+    "image-object-detection": {
+        "boxes": [
+            sampled((0.224, 0.285, 0.399, 0.620), "milk_bottle", 0.937),
+            sampled((0.664, 0.484, 0.959, 0.812), "can", 0.891),
+        ]
+    },
+    "image-instance-segmentation": {
+        "boxes": [
+            sampled(
+                (0.679, 0.491, 0.926, 0.810),
+                "can",
+                0.992,
+                polygon=[[0.82, 0.811, 0.771, 0.810, 0.758, 0.805, 0.741, 0.797, 0.735, 0.791]],
+            )
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("task", DOCUMENTED)
+def test_the_schema_of_our_answers_is_that_of_azures(task):
+    schema = azure.schema(task, FRIDGE, [480, 640])
+    jsonschema.validate(DOCUMENTED[task], schema)
+    renamed = json.loads(re.sub('"(probs|label|topX)"', '"\\1_"', json.dumps(DOCUMENTED[task])))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(renamed, schema)
 
 
 @pytest.fixture
@@ -123,7 +106,7 @@ def changed(model):
     """The model with a score file that finds something."""
     task, path = model
     before = (path / "score.py").read_text()
-    change(path, **MODELS[task][1])
+    azure.change(path, **MODELS[task][1])
     yield task, path
     (path / "score.py").write_text(before)
 
@@ -131,14 +114,14 @@ def changed(model):
 def test_a_request_is_answered_as_azure_has_it(changed):
     """v2's table as a list and as rows gives a list, one answer an image; an image's bytes, as v1 sends, give one."""
     task, path = changed
-    images, schema = (picture(0), picture(1)), MODELS[task][2]
-    answers = json.loads(json.dumps(run_score_file(path, azure(*images))))
+    images, schema = (picture(0), picture(1)), azure.schema(task, CLASSES, [48, 64])
+    answers = json.loads(json.dumps(run_score_file(path, azure.request(*images))))
     assert len(answers) == 2
     for answer in answers:
         jsonschema.validate(answer, schema)
         for box in (found["box"] for found in answer.get("boxes", ())):
             assert box["topX"] <= box["bottomX"] and box["topY"] <= box["bottomY"]
-    assert json.loads(json.dumps(run_score_file(path, azure(*images, rows=True)))) == answers
+    assert json.loads(json.dumps(run_score_file(path, azure.request(*images, rows=True)))) == answers
     assert json.loads(json.dumps(run_score_file(path, images[1]))) == answers[1]
     if task == "image-classification":
         assert sum(answers[0]["probs"]) == pytest.approx(1, abs=1e-5)
@@ -154,18 +137,18 @@ def test_what_is_changed_in_the_score_file_acts_there(model):
     try:
         if "box_score_thresh" in trained:
             assert run_score_file(path, picture())["boxes"] == []
-            change(path, **MODELS[task][1])
+            azure.change(path, **MODELS[task][1])
         if "export_as_image" in trained:
-            change(path, export_as_image=1, image_type="bmp")
+            azure.change(path, export_as_image=1, image_type="bmp")
         answer = run_score_file(path, picture())
         if "box_score_thresh" in trained:
             assert 0 < len(answer["boxes"]) <= MODELS[task][1].get("box_detections_per_img", 300)
         if "export_as_image" in trained:
             shown = answer["mask"] if "mask" in answer else answer["boxes"][0]["mask"]
-            jsonschema.validate(shown, IMAGE)
+            jsonschema.validate(shown, azure.IMAGE)
             assert Image.open(io.BytesIO(base64.b64decode(shown["image"]))).format == "BMP"
         if "valid_crop_size" in trained:
-            change(path, valid_crop_size=32, valid_resize_size=64)
+            azure.change(path, valid_crop_size=32, valid_resize_size=64)
             assert run_score_file(path, picture()) != answer
     finally:
         (path / "score.py").write_text(before)

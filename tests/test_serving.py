@@ -21,7 +21,7 @@ from automl_images.prediction import load_model
 from automl_images.serving import requests
 from automl_images.serving.requests import answer, find_model
 from automl_images.serving.score import run_score_file
-from automl_images.steps.serve import serve_manifest
+from automl_images.steps.serve import serve_model
 
 
 @pytest.fixture(scope="module", params=["image-classification", "image-classification-multilabel"])
@@ -114,7 +114,7 @@ def test_a_classifier_is_served_by_the_same_manifest(classifier, model, images, 
     example = tmp_path / "example.png"
     example.write_bytes(images[0])
     written = [
-        serve_manifest(str(m), "cells", str(tmp_path / m.name), example=str(example)) for m in (classifier, model)
+        serve_model(str(m), "cells", output=str(tmp_path / m.name), example=str(example)) for m in (classifier, model)
     ]
     services = [
         re.sub("deployment: .*", "", Path(w["manifest"]).read_text().replace(str(m), "M"))
@@ -273,7 +273,7 @@ def test_the_model_is_found_at_most_two_levels_below(tmp_path, places, found):
 def test_the_step_writes_a_manifest_a_request_and_a_smoke_test(model, images, expected, tmp_path, capsys):
     example = tmp_path / "example.png"
     example.write_bytes(images[1])
-    written = serve_manifest(str(model), "Blood_Cells v2", str(tmp_path / "out"), example=str(example))
+    written = serve_model(str(model), "Blood_Cells v2", output=str(tmp_path / "out"), example=str(example))
     assert "cannot read" in capsys.readouterr().err
     service = yaml.safe_load(Path(written["manifest"]).read_text())
     assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
@@ -291,7 +291,7 @@ def test_the_step_writes_a_manifest_a_request_and_a_smoke_test(model, images, ex
 
 
 def test_the_smoke_test_applies_waits_and_sends(model, tmp_path):
-    written = serve_manifest(str(model), "cells", str(tmp_path / "out"))
+    written = serve_model(str(model), "cells", output=str(tmp_path / "out"))
     tools = tmp_path / "tools"
     tools.mkdir()
     for name, says in {"kubectl": "http://cells.example.com", "curl": '{"predictions": []}'}.items():
@@ -310,14 +310,14 @@ def test_the_step_works_on_stores_and_without_an_example(model, tmp_path, capsys
     output = f"memory://serve-{uuid.uuid4().hex}"
     storage.put_folder(model, f"{output}/model")
     storage.remove(f"{output}/model/score.py")
-    written = serve_manifest(f"{output}/model", "cells", f"{output}/out", image="mine:1")
+    written = serve_model(f"{output}/model", "cells", output=f"{output}/out", image="mine:1")
     assert "KServe cannot read memory://" in capsys.readouterr().err
     assert written["score"] is None
     assert set(storage.names(f"{output}/out")) == {"inferenceservice.yaml", "request.json", "smoke.sh"}
     assert "predictions" in run_score_file(model, storage.read_bytes(written["request"]))
     local = tmp_path / "model"
     storage.copy_folder(f"{output}/model", str(local))
-    assert serve_manifest(str(local), "cells", f"{output}/out")["score"] == str(local / "score.py")
+    assert serve_model(str(local), "cells", output=f"{output}/out")["score"] == str(local / "score.py")
     assert (local / "score.py").read_text() == (model / "score.py").read_text()
 
 

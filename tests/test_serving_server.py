@@ -4,7 +4,10 @@ import argparse
 import asyncio
 import base64
 import importlib.util
+import io
 import json
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,12 +15,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 
 from automl_images.errors import UserError
 from automl_images.serving import server
+from tests.helpers import detectors
 from tests.helpers.serving import png
 
 ROOT = Path(__file__).parents[1]
@@ -97,11 +103,11 @@ def free_port():
 
 
 class Process:
-    """The server of two models, which are one folder."""
+    """The server of models, each NAME=DIR."""
 
-    def __init__(self, folder, log):
+    def __init__(self, models, log):
         self.http, self.grpc, self.log = free_port(), free_port(), log
-        command = [sys.executable, "-m", "automl_images.serving.server", "--models", f"a={folder}", f"b={folder}"]
+        command = [sys.executable, "-m", "automl_images.serving.server", "--models", *models]
         command += ["--http_port", str(self.http), "--grpc_port", str(self.grpc)]
         self.child = subprocess.Popen(command, cwd=ROOT, stdout=log.open("wb"), stderr=subprocess.STDOUT)
         self.until(lambda: self.get("/v2/models/b/ready"))
@@ -131,41 +137,129 @@ class Process:
             return error.code, dict(error.headers), json.loads(error.read())
 
 
-@pytest.mark.full
-@pytest.mark.skipif(not importlib.util.find_spec("kserve"), reason="KServe is not installed")
-def test_every_protocol_answers_a_version_is_swapped_and_the_end_is_graceful(folder, tmp_path):
-    process = Process(folder, tmp_path / "log")
-    try:
-        status, headers, first = process.post("/v1/models/a:predict", png(), x_request_id="r1")
-        assert status == 200 and headers["x-request-id"] == "r1" and first["labels"] == ["cat", "dog"]
-        tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(png()).decode()]}
-        status, _, found = process.post("/v2/models/b/infer", json.dumps({"inputs": [tensor]}).encode())
-        assert status == 200 and json.loads(found["outputs"][0]["data"][0])["labels"] == ["cat", "dog"]
-        assert found["model_version"] == headers["x-model-version"]
-        for path, refused in (("/v1/models/c:predict", 404), ("/v2/repository/models/a/unload", 403)):
-            assert process.post(path, b"")[0] == refused
-        assert process.post("/v2/models/a/infer", b"{}")[0] == 400
-        assert asyncio.run(grpc_answers(process.grpc)) == [
-            *("OK", "NOT_FOUND", "INVALID_ARGUMENT", "NOT_FOUND", "INVALID_ARGUMENT")
-        ]
-        assert json.loads(process.get("/v2/models/a"))["inputs"][0]["name"] == "image"
-        metrics = process.get("/metrics")
-        assert 'automl_images_requests_total{code="200",model="a",protocol="v1"} 1.0' in metrics
-        assert 'automl_images_refused_total{reason="malformed"}' in metrics and "r1 v1 a: 1 images" in log(process)
-        save(folder, 1)
-        process.child.send_signal(signal.SIGHUP)
-        process.until(lambda: "b: version" in log(process))
-        status, swapped, second = process.post("/v1/models/a:predict", png())
-        assert status == 200 and swapped["x-model-version"] != headers["x-model-version"] and second != first
-        (folder / "model.pt").write_bytes(b"no weights")
-        process.child.send_signal(signal.SIGHUP)
-        process.until(lambda: "b: the new version is left out" in log(process))
-        assert process.post("/v1/models/a:predict", png())[2] == second and process.get("/v2/models/a/ready")
-        process.child.send_signal(signal.SIGTERM)
-        assert process.child.wait(60) in (0, -signal.SIGTERM)
-        assert "Traceback" not in log(process)
-    finally:
-        process.child.kill()
+@pytest.fixture(scope="module")
+def process(folder, tmp_path_factory):
+    """Return a server of two models that are one folder, and of a detector."""
+    if not importlib.util.find_spec("kserve"):
+        pytest.skip("KServe is not installed")
+    where = tmp_path_factory.mktemp("server")
+    save_detector(where / "detector")
+    running = Process([f"a={folder}", f"b={folder}", f"cells={where}/detector"], where / "log")
+    yield running
+    running.child.kill()
+    running.child.wait()
+
+
+def save_detector(path):
+    """Write a detector whose scores are far apart, though it has learned nothing."""
+    import torch
+
+    from automl_images.models import folder as model_folder
+
+    network = detectors.made(detectors.RCNN)
+    with torch.no_grad():
+        network.network.roi_heads.box_predictor.cls_score.weight.mul_(10)
+    settings = detectors.settings_of(detectors.RCNN, box_score_thresh=0, box_detections_per_img=8)
+    of = {"task": detectors.TASK, "settings": settings, "classes": detectors.CLASSES}
+    model_folder.save(path, network, **of, metrics={"epoch": 1})
+
+
+DROP = """bytes => {
+    const dropped = new DataTransfer();
+    dropped.items.add(new File([new Uint8Array(bytes)], "drawing.png", {type: "image/png"}));
+    return dropped;
+}"""
+
+
+def test_the_page_draws_what_is_found_and_the_keyboard_moves_the_threshold(process, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not program:
+        pytest.skip("Chromium is not installed")
+    console = []
+    with playwright.sync_playwright() as started, closing(started.chromium.launch(**browser(program))) as chromium:
+        page = chromium.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        page.on("console", lambda message: console.append(message.text))
+        page.on("pageerror", lambda error: console.append(str(error)))
+        page.goto(f"http://localhost:{process.http}/")
+        page.wait_for_selector("#model option:text-is('cells')", state="attached")
+        page.select_option("#model", "cells")
+        dropped = page.evaluate_handle(DROP, list(drawing()))
+        page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
+        page.locator("#status", has_text="answered in").wait_for(timeout=60_000)
+        seen = [shown(page)]
+        page.screenshot(path=tmp_path / "page.png", full_page=True)
+        page.focus("#threshold")
+        for key, times in (("ArrowRight", 4), ("End", 1), ("Home", 1)):
+            for _ in range(times):
+                page.keyboard.press(key)
+            seen.append(shown(page))
+        first, fewer, none, again = seen
+        assert (first["finds"], none["finds"]) == (8, 0) and 0 < fewer["finds"] < 8 and again == first
+        assert len({each["pixels"] for each in seen}) == 3  # boxes are drawn, and others as the threshold moves
+        assert [each["rows"] for each in seen] == [each["finds"] for each in seen]
+        assert f"http://localhost:{process.http}/v1/models/cells:predict" in page.text_content("#curl")
+        for size, scheme in (((1280, 900), "light"), ((400, 900), "dark")):
+            page.set_viewport_size({"width": size[0], "height": size[1]})
+            page.emulate_media(color_scheme=scheme)
+            page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
+            found = axe.Axe().run(page).response["violations"]
+            assert not [(v["id"], v["impact"]) for v in found if v["impact"] in ("serious", "critical")], scheme
+    assert console == []
+
+
+def drawing():
+    image, file = Image.new("RGB", (160, 120), (40, 90, 160)), io.BytesIO()
+    pen = ImageDraw.Draw(image)
+    pen.rectangle([20, 20, 70, 80], fill=(220, 40, 40))
+    pen.ellipse([90, 30, 140, 90], fill=(240, 220, 60))
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def browser(program):
+    # root has no sandbox, and an image has as little shared memory as 64 MB
+    return {"executable_path": program, "args": ["--no-sandbox", "--disable-dev-shm-usage"]}
+
+
+def shown(page):
+    """Return the finds that the canvas's label counts, the rows of the table, and a digest of what is drawn."""
+    label = page.get_attribute("#canvas", "aria-label")
+    drawn = page.evaluate("document.getElementById('canvas').toDataURL()")
+    rows = page.locator("#rows tr").count()
+    return {"finds": int(re.search(r"with (\d+) of 8 finds drawn", label)[1]), "rows": rows, "pixels": drawn}
+
+
+def test_every_protocol_answers_a_version_is_swapped_and_the_end_is_graceful(process, folder):
+    status, headers, first = process.post("/v1/models/a:predict", png(), x_request_id="r1")
+    assert status == 200 and headers["x-request-id"] == "r1" and first["labels"] == ["cat", "dog"]
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(png()).decode()]}
+    status, _, found = process.post("/v2/models/b/infer", json.dumps({"inputs": [tensor]}).encode())
+    assert status == 200 and json.loads(found["outputs"][0]["data"][0])["labels"] == ["cat", "dog"]
+    assert found["model_version"] == headers["x-model-version"]
+    for path, refused in (("/v1/models/c:predict", 404), ("/v2/repository/models/a/unload", 403)):
+        assert process.post(path, b"")[0] == refused
+    assert process.post("/v2/models/a/infer", b"{}")[0] == 400
+    assert asyncio.run(grpc_answers(process.grpc)) == [
+        *("OK", "NOT_FOUND", "INVALID_ARGUMENT", "NOT_FOUND", "INVALID_ARGUMENT")
+    ]
+    assert json.loads(process.get("/v2/models/a"))["inputs"][0]["name"] == "image"
+    metrics = process.get("/metrics")
+    assert 'automl_images_requests_total{code="200",model="a",protocol="v1"} 1.0' in metrics
+    assert 'automl_images_refused_total{reason="malformed"}' in metrics and "r1 v1 a: 1 images" in log(process)
+    save(folder, 1)
+    process.child.send_signal(signal.SIGHUP)
+    process.until(lambda: "b: version" in log(process))
+    status, swapped, second = process.post("/v1/models/a:predict", png())
+    assert status == 200 and swapped["x-model-version"] != headers["x-model-version"] and second != first
+    (folder / "model.pt").write_bytes(b"no weights")
+    process.child.send_signal(signal.SIGHUP)
+    process.until(lambda: "b: the new version is left out" in log(process))
+    assert process.post("/v1/models/a:predict", png())[2] == second and process.get("/v2/models/a/ready")
+    process.child.send_signal(signal.SIGTERM)
+    assert process.child.wait(60) in (0, -signal.SIGTERM)
+    assert "Traceback" not in log(process)
 
 
 def log(process):

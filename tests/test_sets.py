@@ -256,8 +256,8 @@ def test_a_label_map_above_the_sets_names_the_classes_of_each(tmp_path):
 
 @pytest.mark.parametrize("source", ["x", "x.zip"])
 def test_what_is_submitted_is_copied_set_by_set(tmp_path, source):
-    from pipelines.experiment import Experiment
-    from pipelines.stage import stage
+    from automl_images.pipelines.experiment import Experiment
+    from automl_images.pipelines.stage import stage
 
     lay(tmp_path / "x", CLASSES, {})
     shutil.make_archive(str(tmp_path / "x"), "zip", tmp_path / "x")

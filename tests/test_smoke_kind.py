@@ -17,13 +17,13 @@ from typer.main import get_command
 
 from automl_images import steps
 from automl_images.errors import UserError
+from automl_images.pipelines.cli import app
 from automl_images.prediction import load_model
 from automl_images.registry import Registry
 from automl_images.serving.requests import answer
-from automl_images.steps.serve import serve_manifest
+from automl_images.steps.serve import serve_model
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State
-from pipelines.__main__ import app
 from tests.helpers.package import Package
 from tests.kind import check
 
@@ -113,7 +113,7 @@ def test_scripts_are_sound(script):
 
 
 def test_the_smoke_test_that_the_serve_step_writes_is_sound(model, tmp_path):
-    written = serve_manifest(str(model), "cells", str(tmp_path))
+    written = serve_model(str(model), "cells", output=str(tmp_path))
     linted = subprocess.run([BIN / "shellcheck", written["smoke"]], capture_output=True, text=True)
     assert linted.returncode == 0, linted.stdout
 
@@ -235,7 +235,7 @@ def served(model, tmp_path_factory, squares):
     registry = registered(root, model)
     uri = Registry(registry).get("smoke")["uri"]
     for number, address in enumerate((str(model), uri)):  # the first is of another run
-        serve_manifest(address, "smoke", str(root / "artifacts" / str(number) / "manifest"))
+        serve_model(address, "smoke", output=str(root / "artifacts" / str(number) / "manifest"))
     folder = root / "fetched"
     assert check.main(["manifest", registry, "smoke", str(root / "artifacts"), str(folder)]) == 0
     assert uri in (folder / "inferenceservice.yaml").read_text() and (folder / "model" / "model.pt").exists()

@@ -237,7 +237,7 @@ def test_the_command_splits_in_three(tmp_path):
 
 
 def test_what_an_experiment_says_of_splitting_is_what_the_command_is_told(tmp_path):
-    from pipelines.experiment import Experiment
+    from automl_images.pipelines.experiment import Experiment
 
     block = {
         "training": {"source": "x"},

@@ -9,9 +9,9 @@ import yaml
 from automl_images import storage
 from automl_images.annotations import read_records
 from automl_images.errors import UserError
+from automl_images.pipelines.experiment import load
+from automl_images.pipelines.stage import source_digest, stage
 from automl_images.steps.convert import convert, convert_data
-from pipelines.experiment import load
-from pipelines.stage import source_digest, stage
 from tests.conftest import draw_squares, save_images, write_jsonl, write_voc
 
 STORE = "memory://store/automl"

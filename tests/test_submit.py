@@ -11,14 +11,14 @@ import yaml
 
 from automl_images.annotations import read_records
 from automl_images.errors import UserError
+from automl_images.pipelines import submit as module
+from automl_images.pipelines.experiment import load
+from automl_images.pipelines.kubeflow import Kubeflow
 from automl_images.steps.convert import convert_data
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.split import split_data
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State
-from pipelines import submit as module
-from pipelines.experiment import load
-from pipelines.kubeflow import Kubeflow
 from tests.conftest import draw_squares, write_jsonl
 from tests.helpers import command
 from tests.helpers.fake_kubeflow import FakeKubeflow, detail, failed_workflow, wrapped
@@ -304,7 +304,7 @@ def test_an_api_that_pauses_is_waited_for(fake, experiment, run):
 
 
 def test_a_ledger_out_of_reach_leaves_the_steps(cluster, fake, experiment, run, monkeypatch):
-    monkeypatch.setattr("pipelines.follow.Ledger", lambda url: 1 / 0)
+    monkeypatch.setattr("automl_images.pipelines.follow.Ledger", lambda url: 1 / 0)
     code, _, err = run(experiment())
     assert code == 0, err
     assert "trial 0" not in err
@@ -389,7 +389,7 @@ def test_a_refused_run_says_what_the_api_says(fake, experiment, monkeypatch):
     monkeypatch.setattr(fake, "declared", lambda version: {})
     with pytest.raises(UserError, match="does not take the run: Invalid input error: parameter .* is not defined"):
         package = Path(experiment()).with_name("p.yaml")
-        from pipelines.pipeline import compile_package
+        from automl_images.pipelines.pipeline import compile_package
 
         compile_package(load(experiment()), package)
         kubeflow.start(kubeflow.upload(package, "cells"), "Cells", "Cells 1", {"fresh": "x"}, None)

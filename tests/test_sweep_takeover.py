@@ -98,6 +98,16 @@ def damage(how, checkpoint):
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 255
         file.write_bytes(content)
+    elif how == "one optimiser group":
+        import torch
+
+        content = torch.load(file, weights_only=True)
+        groups = content["optimizer_states"][0]["param_groups"]
+        assert len(groups) > 1
+        content["optimizer_states"][0]["param_groups"] = [
+            {**groups[0], "params": [p for group in groups for p in group["params"]]}
+        ]
+        torch.save(content, file)
     elif how == "gone":
         file.unlink()
     elif how == "a pickle":
@@ -110,7 +120,10 @@ def damage(how, checkpoint):
     "how",
     [
         "a pickle",
-        *(pytest.param(h, marks=pytest.mark.full) for h in ("truncated", "one byte", "gone", "an empty pointer")),
+        *(
+            pytest.param(h, marks=pytest.mark.full)
+            for h in ("truncated", "one byte", "gone", "an empty pointer", "one optimiser group")
+        ),
     ],
 )
 def test_a_damaged_checkpoint_is_one_line_and_the_trial_starts_over(sweep, how):
@@ -122,10 +135,15 @@ def test_a_damaged_checkpoint_is_one_line_and_the_trial_starts_over(sweep, how):
     second = start(plan())
     printed, _ = second.communicate(timeout=300)
     assert second.returncode == 0 and "Traceback" not in printed, printed
-    assert how == "an empty pointer" or printed.count("checkpoint is damaged") == 1
-    assert "resuming from its beginning (attempt 2)" in printed
+    if how == "one optimiser group":
+        line = "of another version does not fit (its optimiser has groups of ["
+        assert printed.count(line) == 1 and printed.count("so the trial starts over") == 1
+    else:
+        assert how == "an empty pointer" or printed.count("checkpoint is damaged") == 1
+        assert "resuming from its beginning (attempt 2)" in printed
     trial = ledger.trial(0)
     assert (trial.state, trial.attempt, trial.resumed) == (State.COMPLETED, 2, None)
+    assert [epoch for epoch, _ in ledger.trials()[0].evaluations] == list(range(1, EPOCHS + 1))
 
 
 @pytest.mark.full

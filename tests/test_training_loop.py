@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,13 +12,13 @@ import torch
 from automl_images.annotations import Box, Boxes, Record
 from automl_images.annotations.record_file import write
 from automl_images.data import store
-from automl_images.errors import UserError
+from automl_images.errors import CheckpointError, UserError
 from automl_images.hyperparameters import resolve
 from automl_images.steps.plan import plan_sweep
 from automl_images.training import detection as trial_module
 from automl_images.training import machine
 from automl_images.training.callbacks import Checkpoints
-from automl_images.training.fit import fit
+from automl_images.training.fit import _check_fits, fit
 from automl_images.training.job import Job
 from tests.helpers import training_probe
 from tests.helpers.training_probe import PLAIN, PULLS, TASK, Journal, Probe, named, trainer
@@ -256,3 +257,31 @@ def test_validation_without_a_box_to_find_is_refused_before_training(squares, tm
     with pytest.raises(UserError, match="v.jsonl: no image has anything to find, so mean_average_precision is undef"):
         plan_sweep(experiment, str(tmp_path / "t.jsonl"), str(tmp_path / "v.jsonl"))
     assert not (tmp_path / "ledgers").exists()
+
+
+class Linear(torch.nn.Linear):
+    """A module of one layer, whose bias and weight are a group of parameters each, or share one."""
+
+    def __init__(self, wide, groups):
+        super().__init__(2, wide)
+        self.groups = groups
+
+    def configure_optimizers(self):
+        both = [[self.weight], [self.bias]] if self.groups == 2 else [[self.weight, self.bias]]
+        return {"optimizer": torch.optim.SGD([{"params": each} for each in both], lr=0.1)}
+
+
+@pytest.mark.parametrize(
+    ("wide", "groups", "said"),
+    [
+        (3, 2, None),
+        (4, 2, r"^its bias is \(3,\), the network's \(4,\)$"),
+        (3, 1, r"has groups of \[1, 1\] parameters, this version's of \[2\]$"),
+    ],
+)
+def test_a_checkpoint_of_another_network_or_optimiser_is_told_before_training(tmp_path, wide, groups, said):
+    earlier = Linear(3, 2)
+    states = [earlier.configure_optimizers()["optimizer"].state_dict()]
+    torch.save({"state_dict": earlier.state_dict(), "optimizer_states": states}, tmp_path / "trainer.ckpt")
+    with nullcontext() if said is None else pytest.raises(CheckpointError, match=said):
+        _check_fits(tmp_path, Linear(wide, groups))

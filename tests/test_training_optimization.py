@@ -1,10 +1,12 @@
 """YOLOv5's warm-up: the rates of weights and biases, and momentum, at each step; where the schedule ends."""
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch import nn
 
 from automl_images.hyperparameters import resolve
+from automl_images.training.module import Module
 from automl_images.training.optimization import build_optimizer, build_scheduler
 
 TASK = "image-object-detection"
@@ -96,3 +98,36 @@ def test_other_models_have_the_common_warm_up():
     optimizer = build_optimizer(network(), settings)
     assert len(optimizer.param_groups) == 2
     assert type(build_scheduler(optimizer, settings, STEPS)[0]) is torch.optim.lr_scheduler.LambdaLR
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_a_fused_optimisers_gradients_are_clipped(precision):
+    """As on a GPU, where optimisers are fused, and detectors compute in bfloat16."""
+    clip, layer = 0.5, nn.Linear(8, 1)
+    before = layer.weight.detach().clone()
+
+    class Steep(Module):
+        def __init__(self):
+            pl.LightningModule.__init__(self)
+            self.model, self.settings, self.seed = layer, {}, 0
+            layer.sums_batches = False
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1.0, fused=True)
+
+        def loss_parts(self, batch):
+            return {"loss": 1000 * layer(batch).sum()}
+
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        precision=precision,
+        max_steps=1,
+        gradient_clip_val=clip,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Steep(), torch.utils.data.DataLoader(torch.ones(1, 8), batch_size=1))
+    moved = (layer.weight - before).square().sum() + clip**2 / 9  # the bias moves as each of eight weights does
+    assert float(moved.sqrt()) == pytest.approx(clip, rel=0.01)

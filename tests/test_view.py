@@ -6,12 +6,12 @@ import time
 import pytest
 from rich.console import Console
 
+from automl_images.pipelines.local import Task
+from automl_images.pipelines.view import View
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.submission import Lane, Submission
 from automl_images.sweep.trial import State
 from automl_images.training.progress import Progress
-from pipelines.local import Task
-from pipelines.view import View
 
 SETTINGS = {"model_name": "resnet20", "number_of_epochs": 9, "learning_rate": 0.1}
 

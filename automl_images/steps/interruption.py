@@ -39,8 +39,7 @@ class Interruption:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._take) for number in _taken()}
+        self._before = {number: signal.signal(number, self._take) for number in _taken()}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,7 +89,12 @@ def raised() -> Any:
 
 
 def _taken() -> list[signal.Signals]:
-    """Return the signals to take: a hang-up is left alone where it is ignored, as under nohup."""
+    """Return the signals to take: a hang-up is left alone where it is ignored, as under nohup.
+
+    Outside the main thread, which alone may take them, there are none.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return []
     return [n for n in SIGNALS if n is not signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
 
 

@@ -62,7 +62,8 @@ def serve_model(
         model: the address of a model folder, which the cluster should reach; also ``pvc://`` and ``oci://``.
         name: the service's and the model's, made to fit.
         how: as the experiment's block ``serve`` has it.
-        output: as for :func:`write_manifest`; None: nothing is written, which takes a ``to`` that is applied.
+        output: the folder or URL of the manifest, the request and the smoke test; None: nothing is written, which takes
+            a ``to`` that is applied.
         image, fetcher: the containers' images; None are this version's (see ``deploy.manifests.manifests``).
         example: the path or URL of the request's image; None for a small drawn one.
         context: of the kubeconfig; None is the current one.
@@ -88,19 +89,6 @@ def serve_model(
 
         deployed = deploy(Cluster(chosen.namespace, context), made, request, chosen.timeout_seconds)
     return {**written, "deployed": deployed}
-
-
-def serve_manifest(
-    model: str,
-    name: str,
-    output: str,
-    *,
-    image: str | None = None,
-    example: str | None = None,
-    resources: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Write an InferenceService with a request and ``smoke.sh``: :func:`serve_model` with ``to: manifest``."""
-    return serve_model(model, name, {"resources": resources}, output=output, image=image, example=example)
 
 
 def made_for(

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 from automl_images import storage, store
 from automl_images.annotations import read_records
 from automl_images.environment import rank
-from automl_images.errors import DiskFullError, StoreError, UserError, explain_full_disk, first_line, say
+from automl_images.errors import (
+    CheckpointError,
+    DiskFullError,
+    StoreError,
+    UserError,
+    explain_full_disk,
+    first_line,
+    say,
+)
 from automl_images.faults import explained
 from automl_images.hyperparameters import in_one_line
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS
@@ -61,9 +69,8 @@ def run_trial(ledger: Ledger, run: str, trial: int, attempt: int | None = None) 
         journal = _journal(ledger, started, ledger.time_left(run)[0])
         with journal.beating():
             if checkpoint and has_best and not ledger.artifacts(trial).adopt_model(started.attempt, checkpoint.name):
-                say(f"{checkpoint.name}: its model has changed or is lost, so the trial starts over")
-                started, checkpoint = dataclasses.replace(started, resumed=None), None
-                ledger.rewrite(started)
+                started = _over(ledger, started, f"{checkpoint.name}: its model has changed or is lost")
+                checkpoint = None
             where = "from its beginning" if started.resumed is None else f"after epoch {started.resumed}"
             say("starting" if started.attempt == 1 else f"resuming {where} (attempt {started.attempt})")
             for note in in_one_line(notes):
@@ -74,7 +81,11 @@ def run_trial(ledger: Ledger, run: str, trial: int, attempt: int | None = None) 
 def _run(ledger: Ledger, run: str, started: Trial, journal: LedgerJournal, checkpoint: Path | None) -> int:
     try:
         with explain_full_disk():
-            fitted = _fitted(ledger, run, started, journal, checkpoint)
+            try:
+                fitted = _fitted(ledger, run, started, journal, checkpoint)
+            except CheckpointError as error:
+                started = _over(ledger, started, f"the checkpoint of another version does not fit ({error})")
+                fitted = _fitted(ledger, run, started, journal, None)
             if journal.superseded:
                 return EXIT_SUPERSEDED
             journal.close()
@@ -90,6 +101,15 @@ def _run(ledger: Ledger, run: str, started: Trial, journal: LedgerJournal, check
     ledger.end_trial(started, state, journal.last, best=best, reason=fitted.reason, model=model)
     journal.artifacts.clear(started.attempt)
     return 0
+
+
+def _over(ledger: Ledger, trial: Trial, why: str) -> Trial:
+    """Return the trial as one that starts from its beginning, and say why; a model taken over from before goes."""
+    say(f"{why}, so the trial starts over")
+    trial = dataclasses.replace(trial, resumed=None)
+    ledger.rewrite(trial)
+    storage.remove(ledger.artifacts(trial.index).model(trial.attempt))
+    return trial
 
 
 def _best(journal: LedgerJournal, best: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ import lightning.pytorch as pl
 import torch
 
 from automl_images.environment import COMPUTE
-from automl_images.errors import UserError
+from automl_images.errors import CheckpointError, UserError
 from automl_images.models import folder as model_folder
 from automl_images.models.freeze import freeze
 from automl_images.tasks import part
@@ -51,6 +51,7 @@ def fit(job: Job, journal: Journal, callbacks: Sequence[pl.Callback] = ()) -> Fi
     after the trial's own.
 
     Raises:
+        CheckpointError: the job's checkpoint is of another network or optimiser; nothing has been trained.
         UserError: the data, the weights or the settings do not work, or training diverged.
     """
     _quiet()
@@ -99,6 +100,8 @@ def _fit(
     module, settings = prepared.module, job.settings
     described: dict[str, Any]
     metric, described = module.primary_metric, {"task": job.task, "settings": settings, "classes": module.classes}
+    if job.checkpoint:
+        _check_fits(job.checkpoint, module)
     evaluated, background, history = prepared.validation is not None, own.Background(), own.History()
 
     def save(folder: Path, trained: Module, metrics: Mapping[str, Any]) -> None:
@@ -140,6 +143,21 @@ def _fit(
         evaluated_to = f"{stopping.patience} evaluations up to epoch {stopping.stopped_epoch + 1}"
         reason = f"early_stopping: no better {metric} in {evaluated_to}"
     return Fitted(evaluations.best, reason, bool(evaluations.reason))
+
+
+def _check_fits(checkpoint: Path, module: Module) -> None:
+    content = torch.load(checkpoint / "trainer.ckpt", map_location="cpu", weights_only=True, mmap=True)
+    held, wanted = ({n: tuple(t.shape) for n, t in d.items()} for d in (content["state_dict"], module.state_dict()))
+    if held != wanted:
+        name = min(n for n in held.keys() | wanted.keys() if held.get(n) != wanted.get(n))
+        raise CheckpointError(f"its {name} is {held.get(name)}, the network's {wanted.get(name)}")
+    optimizer = module.configure_optimizers()["optimizer"]
+    then, now = (
+        [len(group["params"]) for group in groups]
+        for groups in (content["optimizer_states"][0]["param_groups"], optimizer.param_groups)
+    )
+    if then != now:
+        raise CheckpointError(f"its optimiser has groups of {then} parameters, this version's of {now}")
 
 
 def _trainer(

@@ -58,6 +58,18 @@ class Module(pl.LightningModule):
         scheduler, interval = build_scheduler(optimizer, self.settings, self.steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
 
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the gradients' norm.
+
+        Lightning refuses to under autocast with a fused optimiser, lest a scaler has scaled them; bfloat16 has none.
+        """
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+
     def on_train_epoch_start(self) -> None:  # noqa: D102
         self._losses, self._batches = {}, 0
 

@@ -28,10 +28,10 @@ def malformed(draw: random.Random, count: int) -> list[Request]:
     while len(found) < count:
         kind = draw.randrange(7)
         if kind == 0:
-            body = bytearray(draw.choice([whole, table, image]))
+            spoilt = bytearray(draw.choice([whole, table, image]))
             for _ in range(draw.randint(1, 9)):
-                body[draw.randrange(len(body))] = draw.randrange(256)
-            found.append((predict, bytes(body)))
+                spoilt[draw.randrange(len(spoilt))] = draw.randrange(256)
+            found.append((predict, bytes(spoilt)))
         elif kind == 1:
             body = draw.choice([whole, table, image])
             found.append((predict, body[: draw.randrange(len(body))]))
@@ -99,7 +99,8 @@ def messages(draw: random.Random, count: int) -> list[bytes]:
     """Return bytes to send over gRPC as a `ModelInferRequest`: whole ones with wrong contents, and garbage."""
     from kserve.protocol.grpc import grpc_predict_v2_pb2 as kserve
 
-    image, found = png(32, 32), []
+    image = png(32, 32)
+    found: list[bytes] = []
     packed = struct.pack("<I", len(image)) + image
     while len(found) < count:
         kind = draw.randrange(4)

@@ -1,15 +1,14 @@
-"""The commands ``python -m pipelines`` and ``automl-images``, in this process."""
+"""The command ``automl-images``, in this process."""
 
 import io
 import sys
 
 from automl_images import cli
-from pipelines import __main__ as command
 
 
 def call(monkeypatch, capsys, *arguments):
-    """Return the exit code, standard output and standard error of ``python -m pipelines``."""
-    return _ran(command.main, monkeypatch, capsys, arguments)
+    """Return the exit code, standard output and standard error of ``automl-images``."""
+    return _ran(cli.main, monkeypatch, capsys, arguments)
 
 
 def call_step(monkeypatch, capsys, *arguments, given=None):

@@ -2,8 +2,8 @@
 
 import yaml
 
-from pipelines.experiment import load
-from pipelines.pipeline import compile_package
+from automl_images.pipelines.experiment import load
+from automl_images.pipelines.pipeline import compile_package
 
 
 class Package:
