@@ -151,8 +151,8 @@ class Experiment:
             resubmit: how often to send it again, while it is followed, if a pod of its is lost.
 
         Raises:
-            UserError: an image names no registry, an address is of this machine alone, Kubeflow does not take it, or the
-                run fails.
+            UserError: an image names no registry, an address is of this machine alone, Kubeflow does not take it, or
+                the run fails.
         """
         from automl_images.pipelines import submit as remote
         from automl_images.pipelines.experiment import draw_sample
