@@ -166,7 +166,8 @@ class Runner:
                 self._slots.append(slot)
         if code == 0:
             with contextlib.suppress(FileNotFoundError, ValueError):
-                task.outputs = json.loads(Path(described["outputs"]["outputFile"]).read_text())["parameterValues"]
+                written = json.loads(Path(described["outputs"]["outputFile"]).read_text())
+                task.outputs = written.get("parameterValues", {})
         task.ended, task.code = time.monotonic(), code
         return code
 
