@@ -54,9 +54,9 @@ TWICE = """if True:
     with contextlib.suppress(SystemExit):
         runpy.run_module("pipelines", run_name="__main__", alter_sys=True)
     names = {}
+    ours = ("automl_images", "components", "pipelines")
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None) or "site-packages"
-        if "site-packages" not in file and name not in ("__main__", "pipelines"):
+        if name.partition(".")[0] in ours and name != "pipelines" and (file := getattr(module, "__file__", None)):
             names.setdefault(str(pathlib.Path(file).resolve()), set()).add(name)
     print("automl_images.pipelines.experiment" in sys.modules)
     print({f: n for f, n in names.items() if len(n) > 1})
