@@ -1,15 +1,31 @@
 """The components in other people's pipelines: they compile, and run on one machine, in processes or in Docker."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import yaml
+from kfp import dsl
 
-from automl_images.components.example_pipelines import PIPELINES, write_packages
+from automl_images.components.example_pipelines import (
+    PIPELINES,
+    convert,
+    photograph,
+    plan,
+    register,
+    select,
+    serve,
+    split,
+    write_packages,
+)
 from automl_images.errors import UserError
 from automl_images.pipelines.local import Runner
 from automl_images.registry import open_registry
 from automl_images.steps.inputs import data_block, experiment_of, figures_of, training_inputs
+from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.trial import State
+from tests.helpers.registries import model_folder
 from tests.helpers.spec_walk import unresolved
 
 
@@ -48,6 +64,60 @@ def run_all(folder, make):
     (manifest,) = (folder / "third").glob("steps/*/serve/manifest")
     assert version["uri"] in (manifest / "inferenceservice.yaml").read_text()
     return said
+
+
+def outputs(folder, **kinds):
+    folder.mkdir()
+    return {name: kind(uri=str(folder / name)) for name, kind in kinds.items()}
+
+
+def test_from_images_to_a_manifest_by_the_light_components(tmp_path, capsys):
+    data, text = dsl.Dataset, json.loads
+    images = outputs(tmp_path / "photograph", images=data)["images"]
+    photograph.python_func(count=6, images=images)
+    read = outputs(tmp_path / "convert", training=data, validation=data, test=data, report=dsl.HTML)
+    found = text(convert.python_func(folder=images, task="image-classification", copy_images=False, **read))
+    assert found["training"]["images"] == 12 and read["training"].metadata["task"] == "image-classification"
+    parts = outputs(tmp_path / "split", training=data, validation=data, test=data)
+    counts = text(split.python_func(records=read["training"], by="stratified", split_ratio=0.25, seed=1.0, **parts))
+    assert (counts["training"], counts["validation"], counts["test"]) == (9, 3, 0)
+    assert parts["validation"].metadata == {"task": "image-classification", "images": 3, "set": "validation"}
+    summary = outputs(tmp_path / "plan", summary=dsl.Markdown)
+    del parts["test"]
+    sweep = {"weights": {"pretrained": False}, "sweep": {"space": {"learning_rate": {"uniform": [0.001, 0.01]}}}}
+    lanes = plan.python_func(
+        **parts, **summary, experiment=json.dumps(sweep), iterations=2.0, model_name="resnet18", epochs=3.0
+    )
+    ledger = Ledger(text(lanes[0])["ledger"])
+    assert ledger.experiment()["task"] == "image-classification"
+    assert ledger.experiment()["settings"] == {"model_name": "resnet18", "number_of_epochs": 3}
+    assert len(lanes) == ledger.run(text(lanes[0])["run"]).iterations == 2
+    for trial, value in enumerate((0.25, 0.5)):
+        begun = ledger.start_trial(trial, {"number_of_epochs": 3}, [])
+        folder = model_folder(Path(ledger.artifacts(trial).model(1)), f"trial {trial}")
+        best = {"metric": "accuracy", "value": value, "epoch": 2}
+        ledger.end_trial(begun, State.COMPLETED, best=best, model=folder)
+    kinds = {"model": dsl.Model, "leaderboard": dsl.HTML, "metrics": dsl.Metrics, "evolution": dsl.Artifact}
+    chosen = outputs(tmp_path / "select", **kinds)
+    assert text(select.python_func(lanes=lanes, **chosen))["trial"] == 1
+    model = chosen["model"]
+    assert Path(model.path, "model.pt").read_text() == "trial 1" and model.metadata["uri"] == folder
+    model.metadata["trial"] = 1.0  # as it comes back from the metadata store
+    version = outputs(tmp_path / "register", registered=dsl.Model)
+    asked = {"experiment": json.dumps({"task": "t"}), "iterations": 2.0, "model_name": "resnet18", "epochs": 3.0}
+    said = register.python_func(name="colours", model=model, evaluation='{"accuracy": 0.5}', **version, **asked)
+    kept = open_registry(str(tmp_path / "plan" / "registry")).get("colours")
+    assert text(said)["uri"] == version["registered"].metadata["uri"] == kept["uri"]
+    assert Path(kept["uri"], "model.pt").read_text() == "trial 1"
+    assert kept["lineage"]["trial"] == 1 and kept["lineage"]["settings"]["number_of_epochs"] == 3
+    assert kept["lineage"]["experiment"]["settings"] == {"model_name": "resnet18", "number_of_epochs": 3}
+    manifest = outputs(tmp_path / "serve", manifest=dsl.Artifact)
+    serve.python_func(model=model, version=said, **manifest)
+    assert kept["uri"] in Path(manifest["manifest"].path, "inferenceservice.yaml").read_text()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("repeat with: ")]
+    assert [re.search(r" (\w+) ", line.partition("light:")[2])[1] for line in lines] == [
+        "convert", "split", "plan", "select", "register", "serve",
+    ]  # fmt: skip
 
 
 @pytest.mark.full

@@ -44,7 +44,8 @@ def split(
     from automl_images.steps.repeat import address, step
     from automl_images.steps.split import how, split_data, words
 
-    block = {"split_ratio": split_ratio, "test_ratio": test_ratio, "split": {"by": by, "seed": seed}}
+    block = {"split_ratio": split_ratio, "test_ratio": test_ratio, "split": {"by": by, "seed": int(seed)}}
+    task = {"task": records.metadata["task"]} if "task" in records.metadata else {}
     options = how(json.loads(data) if data else block)
     known = {"given": given, "tested": tested}
     more = [w for name, artifact in known.items() if artifact for w in (f"--{name}", address(artifact))]
@@ -54,5 +55,5 @@ def split(
         files = {"test_out": test.path, "tested": tested and tested.path}
         counts = split_data(records.path, given and given.path, training.path, validation.path, **files, **options)
         for name, artifact in (("training", training), ("validation", validation), ("test", test)):
-            artifact.metadata.update({**records.metadata, "images": counts[name], "set": name})
+            artifact.metadata.update({**task, "images": counts[name], "set": name})
         return json.dumps(counts)
