@@ -5,8 +5,12 @@ import json
 import random
 import re
 import time
+from base64 import b64encode
 from dataclasses import replace
+from hashlib import sha256
 from math import log10
+from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from rich.console import Console
@@ -50,13 +54,37 @@ def test_a_page_is_whole_escaped_and_fetches_nothing(tmp_path, count):
     write_leaderboard(f"{tmp_path}/board.html", title="T", metric=METRIC, trials=sweep(count), best=0)
     text = (tmp_path / "board.html").read_text()
     assert text.rstrip().endswith("</html>") and len(text) < 1_000_000
-    assert "<script" not in text and "<i>a" not in text and "<b>mode" not in text
-    assert not re.search(r"""(src|href)\s*=|@import|url\((?!#shade\))|https?://""", text)
+    script = re.findall(r"<script>(.*?)</script>", text, re.S)
+    assert [f"script-src 'sha256-{b64encode(sha256(s.encode()).digest()).decode()}'" in text for s in script] == [True]
+    assert "<i>a" not in text and "<b>mode" not in text
+    assert not re.search(r"""src\s*=|href="(?!#tr)|@import|url\((?!#shade\))|https?://""", text)
+    assert {*re.findall('href="#([^"]*)', text)} <= {*re.findall('id="([^"]*)', text)}
+    assert text.count('class="spark"') == text.count("<tbody>") == count
+    panels = re.findall(r'<svg class="gene".*?</svg>', text, re.S)  # a setting that half of the trials lack too
+    assert [p.count("<circle") for p in panels if "size:" in p] == ([count // 2] if count > 1 else [])
+    assert len(panels) == (0 if count == 1 else 5)
     assert text.count('class="bar ') == count
     says = {1: ("At least 8 trials", "No sampled"), 40: ("PED-ANOVA", ""), 300: ("151 of 300 trials", "101 of 300")}
     assert says[count][0] in text and says[count][1] in text
     marks = [text.count(f'class="end {mark}"') for mark in ("cross", "diamond")]
     assert count == 300 or marks == ([11, 11] if count == 40 else [0, 0])  # ten trials each, and the key
+
+
+def test_a_trial_tells_the_settings_that_set_it_apart_its_model_and_its_log(tmp_path):
+    ledger = Ledger(f"{tmp_path}/led ger")
+    trials = [replace(trial(i, {"rate": 0.5 * i, "same": 7}), model=f"s3://key:secret@b/{i}") for i in range(2)]
+    Path(ledger.artifacts(0).log()).parent.mkdir(parents=True)
+    Path(ledger.artifacts(0).log()).write_text("epoch 1")
+    write_leaderboard(f"{tmp_path}/out/b.html", title="T", metric=METRIC, trials=trials, best=1, ledger=ledger)
+    text = (tmp_path / "out/b.html").read_text()
+    links = re.findall('href="([^#"]+)"', text)
+    assert [(tmp_path / "out" / unquote(link)).read_text() for link in links] == ["epoch 1"]  # the other has none
+    # each is among the best trial's sampled settings too
+    assert text.count("<dt>same</dt>") == 2 and text.count("<dt>rate</dt>") == 3 and "secret" not in text
+    remote = Ledger("memory://somewhere/l")
+    write_leaderboard(f"{tmp_path}/c.html", title="T", metric=METRIC, trials=trials[:1], best=0, ledger=remote)
+    text = (tmp_path / "c.html").read_text()
+    assert f'<code class="text">{remote.artifacts(0).log()}</code>' in text and text.count("<dt>same</dt>") == 1
 
 
 def test_lines_have_gaps_where_trials_lack_a_setting():

@@ -88,7 +88,13 @@ def select_trial(
 
         heading = title or "Leaderboard"
         write_leaderboard(
-            report, title=heading, metric=figures["metric"], trials=ordered, best=best.index, evolution=evolved
+            report,
+            title=heading,
+            metric=figures["metric"],
+            trials=ordered,
+            best=best.index,
+            evolution=evolved,
+            ledger=shared,
         )
     return {
         "trial": best.index,
