@@ -29,8 +29,9 @@ def build(experiment: Experiment, *, here: int | None = None, keyed: bool = Fals
     run gives it a digest of its sources.
 
     What shapes it is fixed here: parallelism, resources, images, secrets, which steps there are. The rest are the
-    pipeline's parameters, JSON texts with the experiment's values as defaults: a number inside a dictionary parameter
-    would come back as a float.
+    pipeline's parameters. First those that people change in the form of a run: ``data`` (an address), ``iterations``,
+    ``model``, ``epochs``, in place of the experiment's where they are given. Then JSON texts with the experiment's
+    values as defaults: a number inside a dictionary parameter would come back as a float.
 
     Args:
         here: how many lanes run at once on this machine; None: the pipeline is for a cluster, which has credentials,
@@ -51,8 +52,12 @@ def build(experiment: Experiment, *, here: int | None = None, keyed: bool = Fals
 
     @dsl.pipeline(name=pipeline_name(experiment.name), description=f"automl-images: {experiment.task}")
     def pipeline(
+        data: str = "",
+        iterations: int = 0,
+        model: str = "",
+        epochs: int = 0,
         task: str = experiment.task,
-        data: str = _json(experiment.data.model_dump()),
+        data_json: str = _json(experiment.data.model_dump()),
         experiment_json: str = _json(experiment.trained()),
         storage: str = experiment.storage or "",
         register_name: str = (registered and registered.name) or experiment.name,
@@ -64,29 +69,32 @@ def build(experiment: Experiment, *, here: int | None = None, keyed: bool = Fals
         copy_images: bool = not here,
         digest: str = "",
     ):
-        converted = place(convert(task=task, data=data, storage=storage, copy_images=copy_images, digest=digest))
+        source = {"data": data_json, "source": data, "storage": storage, "copy_images": copy_images}
+        converted = place(convert(task=task, digest=digest, **source))
         converted.set_caching_options(keyed)
         records, given, tested = (converted.outputs[name] for name in ("training", "validation", "test"))
         sets = {"records": records, "given": given, "tested": tested}
-        parts = place(split(data=data, converted=converted.outputs["Output"], **sets))
+        parts = place(split(data=data_json, converted=converted.outputs["Output"], **sets))
         parts.set_caching_options(True)
         training, validation, test = (parts.outputs[name] for name in ("training", "validation", "test"))
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        sweep = {"experiment": experiment_json, "storage": storage, "run": run, "fresh": fresh}
+        asked = {"experiment": experiment_json, "iterations": iterations, "model_name": model, "epochs": epochs}
+        sweep = {**asked, "storage": storage, "run": run, "fresh": fresh}
         lanes = place(plan(**sweep, training=training, validation=validation)).outputs["Output"]
         with dsl.ParallelFor(lanes, parallelism=here or experiment.lanes()) as lane:
             trained = place(train(lane=lane))
-        selected = place(select(name=experiment.name, lanes=lanes, trained=dsl.Collected(trained.output)))
-        model = chosen = selected.outputs["Output"]
-        evaluated = place(evaluate(name=experiment.name, chosen=chosen, validation=validation, test=test))
+        selected = place(select(name=experiment.name, lanes=lanes, trained=dsl.Collected(trained.outputs["Output"])))
+        best = selected.outputs["model"]
+        evaluated = place(evaluate(name=experiment.name, model=best, data=test, validation=validation))
+        version = ""
         if registered:
-            of = {"chosen": chosen, "evaluation": evaluated.outputs["Output"], "experiment": experiment_json}
+            of = {"model": best, "evaluation": evaluated.outputs["Output"], **asked}
             of |= {"minimum": register_minimum, "promote": register_promote}
-            version = place(register(name=register_name, registry=registry, **of))
-            model = version.outputs["Output"]
+            version = place(register(name=register_name, registry=registry, **of)).outputs["Output"]
         if served:
             how = _json(served.model_dump(exclude_unset=True))
-            place(serve(name=serve_name, model=model, image=cluster.images.serve, options=how)).after(evaluated)
+            of = {"model": best, "version": version, "image": cluster.images.serve, "options": how}
+            place(serve(name=serve_name, **of)).after(evaluated)
 
     return pipeline
 

@@ -95,7 +95,10 @@ def _running(staged: Experiment, kubeflow: Kubeflow, digest: str) -> list[str]:
     for run in kubeflow.active(staged.name):
         try:
             given = kubeflow.parameters(run)
-            same_data = json.loads(given["data"]) == staged.data.model_dump() and (
+            block = given.get("data_json") or given["data"]  # its name in packages of the version before
+            if "data_json" in given and any(given.get(n) for n in ("data", "model", "epochs")):  # another experiment
+                continue
+            same_data = json.loads(block) == staged.data.model_dump() and (
                 not digest or given.get("digest") in ("", None, digest)
             )
             if same_data and not given.get("fresh") and staged.trains_as(json.loads(given["experiment_json"])):

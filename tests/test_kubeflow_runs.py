@@ -162,7 +162,7 @@ def test_each_example_ends_in_a_registered_model(submit, backend, name):
     told = next(
         json.loads(storage.read_bytes(f"minio://mlpipeline/v2/artifacts/{path}"))
         for path in storage.files_below("minio://mlpipeline/v2/artifacts")
-        if f"{run.id}/register/" in path and path.endswith("/model")
+        if f"{run.id}/register/" in path and path.endswith("/registered")
     )
     assert told == {"name": name, "version": registered["version"], "uri": registered["uri"]}
 

@@ -69,7 +69,7 @@ class Cluster:
         given = self.fake.parameters(run)
         out = {n: str(self.folder / f"{run['run_id']}-{n}.jsonl") for n in ("a", "b", "c", "training", "validation")}
         sets = {"training": out["a"], "validation": out["b"], "test": out["c"]}
-        convert_data(given["task"], json.loads(given["data"]), sets)
+        convert_data(given["task"], json.loads(given["data_json"]), sets)
         split_data(out["a"], out["b"], out["training"], out["validation"])
         self.lanes[run["run_id"]] = plan_sweep(
             json.loads(given["experiment_json"]), out["training"], out["validation"], run=run["run_id"],
@@ -174,7 +174,7 @@ def test_a_run_is_followed_to_its_end(cluster, fake, experiment, run):
 def test_pods_get_addresses_that_they_reach(cluster, fake, experiment, run, tmp_path):
     run(experiment())
     (made,) = fake.runs.values()
-    data = json.loads(fake.parameters(made)["data"])
+    data = json.loads(fake.parameters(made)["data_json"])
     assert data["training"]["source"].startswith(f"{STORE}/data/") and data["training"]["format"] == "jsonl"
     records = list(read_records(data["training"]["source"]))
     assert len(records) == 10
@@ -355,7 +355,7 @@ def test_data_on_a_volume_is_converted_anew_each_time(fake, experiment, run):
     data = {"training": {"source": "/data/cells"}}
     assert run(experiment(data=data, cluster={"data_volume": {"claim": "cells"}}), "--no-wait")[0] == 0
     (given,) = (fake.parameters(r) for r in fake.runs.values())
-    assert given["digest"] == "" and json.loads(given["data"])["training"]["source"] == "/data/cells"
+    assert given["digest"] == "" and json.loads(given["data_json"])["training"]["source"] == "/data/cells"
     assert stored() == {}
 
 
