@@ -17,15 +17,16 @@ from automl_images.annotations import findings, formats, read_records
 from automl_images.cli_data import AsJson, Settings, settings_of
 from automl_images.cli_data import app as data_commands
 from automl_images.cli_evaluate import app as evaluate_commands
+from automl_images.cli_import import app as import_commands
 from automl_images.cli_models import app as models_commands
 from automl_images.cli_serve import app as serve_commands
 from automl_images.cli_serve import json_object
 from automl_images.cli_sweep import DETECTION, Task
 from automl_images.cli_sweep import app as sweep_commands
 from automl_images.errors import StepFailed, UserError
+from automl_images.experiment_file import read_experiment
 from automl_images.faults import explained
 from automl_images.pipelines.cli import app as pipeline_commands
-from automl_images.plain import read_yaml
 from automl_images.registry import resolve
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ app.add_typer(data_commands)
 app.add_typer(evaluate_commands)
 app.add_typer(sweep_commands)
 app.add_typer(serve_commands)
+app.add_typer(import_commands)
 app.add_typer(models_commands, name="models")
 
 
@@ -159,12 +161,8 @@ def plan(
     """Open the sweep's ledger and print its lanes, one JSON object a line."""
     from automl_images.steps.plan import plan_sweep
 
-    try:
-        text = sys.stdin.read() if experiment == "-" else storage.read_text(experiment)
-    except FileNotFoundError:
-        raise UserError(f"{experiment}: no such experiment") from None
-    content = read_yaml(text, experiment)
-    if not isinstance(content, dict) or "task" not in content:
+    content = read_experiment(experiment)
+    if "task" not in content:
         raise UserError(f"{experiment}: is not an experiment: it needs at least a task")
     lanes = plan_sweep(content, training, validation, run=run or None, default_storage=root, ledger=ledger, fresh=fresh)
     print("\n".join(lanes))

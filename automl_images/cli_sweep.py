@@ -20,12 +20,15 @@ Task = Annotated[str, typer.Option(help="The task, such as image-object-detectio
 def hyperparameters(
     task: Task = DETECTION,
     model: Annotated[str | None, typer.Option(help="The model; its task's default if left out.")] = None,
+    vendor: Annotated[
+        str | None, typer.Option(help="List azure's, sagemaker's or yolov5's instead, by its names, with ours beside.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List a model's hyperparameters: type, range, default, effect."""
-    from automl_images.steps.hyperparameters import list_hyperparameters
+    from automl_images.steps.hyperparameters import list_hyperparameters, list_of_vendor
 
-    rows = list_hyperparameters(task, model)
+    rows = list_of_vendor(vendor, task, model) if vendor else list_hyperparameters(task, model)
     if as_json:
         return print(json.dumps(rows, indent=1))
     from rich.console import Console
@@ -34,7 +37,8 @@ def hyperparameters(
     console = Console(highlight=False)
     for row in rows:
         default = "not set" if row["default"] is None else row["default"]
-        kind = f"{row['type']}, {row['range']}; default {default}" + "; acts at inference" * row["inference"]
+        kind = f"{row['type']}, {row['range']}; default {default}" + "; acts at inference" * row.get("inference", False)
+        kind = f"ours {row['ours']}; {kind}" if vendor else kind
         if console.is_terminal:
             console.print(f"[bold]{row['name']}[/]  {escape(kind)}")
             console.print(Padding(escape(row["description"]), (0, 0, 0, 4)))

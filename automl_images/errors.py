@@ -40,6 +40,10 @@ class UserError(Exception):
     def __init__(self, text: str = ""):
         super().__init__(_UNPRINTABLE.sub(lambda m: m[0].encode("unicode_escape").decode(), str(text)))
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows of it: the line alone."""
+        return [f"error: {self}"]
+
 
 class StepFailed(Exception):
     """A step failed by a fault of ours; the text has the last lines of its log. Exit code 1."""

@@ -12,38 +12,15 @@ from typing import Any
 from pydantic import Field
 
 from automl_images import experiment as library
-from automl_images import steps
 from automl_images.errors import UserError
 from automl_images.experiment import Data, Source
-from automl_images.plain import read_yaml
+from automl_images.experiment_file import read_experiment
+from automl_images.pipelines.cluster import Cluster
 from automl_images.steps.plan import check_experiment
 from automl_images.sweep.sampling.evolve import CONFIRM
-from automl_images.sweep.schema import Block
 
 SHIPPED = Path(__file__).parent / "experiments"
 _BUDGET = ("iterations", "max_concurrent_iterations", "timeout_hours", "lanes")  # what may change within a ledger
-
-
-class Images(Block):
-    """The container images."""
-
-    light: str = Field(steps.LIGHT, min_length=1)
-    gpu: str = Field(steps.GPU, min_length=1)
-    serve: str = Field(steps.SERVE, min_length=1)
-
-
-class Cluster(Block):
-    """Where the pipeline is submitted, and what its pods are given."""
-
-    namespace: str = "kubeflow"
-    endpoint: str | None = Field(None, description="The address of the Kubeflow Pipelines API; null: found by kfp.")
-    service_account: str | None = None
-    images: Images = Images()
-    secret: str | None = Field(
-        "mlpipeline-minio-artifact", description="A secret with accesskey and secretkey of the object store."
-    )
-    object_store: str | None = Field(None, description="The object store's S3 address for pods; null: Kubeflow's own.")
-    cache_volume: str | None = Field(None, description="A volume claim that keeps downloaded weights.")
 
 
 class Experiment(library.Experiment):
@@ -67,7 +44,7 @@ class Experiment(library.Experiment):
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> Experiment:
-    """Return the experiment in a YAML file.
+    """Return the experiment in a YAML file, or in a vendor's.
 
     Args:
         path: the file; or, where there is none of this name, that of an experiment that ships, such as ``quickstart``.
@@ -80,16 +57,9 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Experiment:
     ships = {file.stem: file for file in sorted(SHIPPED.glob("*.yaml"))}
     if str(path) in ships and not path.exists():
         path = ships[str(path)]
-    try:
-        content = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path}: no such experiment; these ship and go by their names: {', '.join(ships)}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: is not an experiment: its top level is no mapping")
-    for override in overrides or []:
-        _override(content, override)
+    if not path.exists() or path.is_dir():
+        raise UserError(f"{path}: no such experiment; these ship and go by their names: {', '.join(ships)}")
+    content = read_experiment(str(path), overrides or ())
     try:
         experiment = Experiment.read(content)
         check_experiment(experiment)
@@ -119,17 +89,3 @@ def draw_sample(experiment: Experiment) -> None:
     with tempfile.TemporaryDirectory(dir=".", prefix=".sample-") as folder:
         make_sample(Path(folder, "sample"))
         Path(folder, "sample").rename(sample)
-
-
-def _override(content: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    *parents, last = name.strip().split(".")
-    if not equals or not last:
-        raise UserError(f"--set {override}: write PATH=VALUE, such as sweep.iterations=4")
-    value = read_yaml(text, f"--set {override}")
-    at = content
-    for key in parents:
-        if not isinstance(at.get(key), dict):
-            at[key] = {}
-        at = at[key]
-    at[last] = value

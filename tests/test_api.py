@@ -71,6 +71,7 @@ def test_what_is_wrong_is_said_as_of_a_file(given, line):
     with pytest.raises(UserError) as caught:
         Experiment(**{"task": TASK, "data": "photos", **given})
     assert line in str(caught.value)
+    assert caught.value._render_traceback_() == [f"error: {caught.value}"]  # which IPython asks for
 
 
 def test_run_hands_on_what_it_is_given(tmp_path, monkeypatch):

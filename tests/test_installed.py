@@ -1,9 +1,11 @@
 """What is installed is enough: the wheel holds pipelines and components, each module has one name, extras are named."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -54,9 +56,9 @@ TWICE = """if True:
     with contextlib.suppress(SystemExit):
         runpy.run_module("pipelines", run_name="__main__", alter_sys=True)
     names = {}
+    ours = ("automl_images", "components", "pipelines")
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None) or "site-packages"
-        if "site-packages" not in file and name not in ("__main__", "pipelines"):
+        if name.partition(".")[0] in ours and name != "pipelines" and (file := getattr(module, "__file__", None)):
             names.setdefault(str(pathlib.Path(file).resolve()), set()).add(name)
     print("automl_images.pipelines.experiment" in sys.modules)
     print({f: n for f, n in names.items() if len(n) > 1})
@@ -66,6 +68,26 @@ TWICE = """if True:
 def test_the_alias_loads_no_module_twice():
     done = subprocess.run([sys.executable, "-c", TWICE, "schema"], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.splitlines()[-2:] == ["True", "{}"], done.stderr
+
+
+def test_a_checkout_takes_pytorch_from_the_cpu_index_that_is_named(tmp_path):
+    def make(*arguments):
+        command = ["make", "setup", f"VENV={tmp_path}/venv", *arguments]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+        return done.returncode, done.stdout, done.stderr
+
+    code, planned, _ = make("--dry-run", "TORCH=cpu", "TORCH_INDEX=file:///simple")
+    installs = [line for line in planned.splitlines() if " pip install " in line]
+    assert code == 0 and installs[0].endswith(
+        "--no-deps -c constraints.txt --index-url file:///simple torch torchvision"
+    )
+    assert "-e '.[train" in installs[1] and "index-url" not in installs[1]
+    assert "index-url" not in make("--dry-run")[1]
+    for wrong in ("TORCH=cpu", "TORCH=cuda"):
+        code, _, told = make(wrong)
+        assert code == 2 and told.startswith("name PyTorch's CPU index: make setup TORCH=cpu TORCH_INDEX=...\n")
+    assert not (tmp_path / "venv").exists()
 
 
 WITHOUT = "import sys; sys.modules[sys.argv.pop(1)] = None; from automl_images.cli import main; main()"
@@ -93,3 +115,50 @@ def test_an_experiment_that_ships_goes_by_its_name(tmp_path, monkeypatch):
     (tmp_path / "quickstart").mkdir()
     with pytest.raises(UserError, match="^quickstart: no such experiment"):
         load("quickstart")
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """Return the folder of commands of an environment that has the wheel, and for the rest the packages of this one."""
+    folder = tmp_path_factory.mktemp("environment") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin/python"
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    Path(packages, "others.pth").write_text(sysconfig.get_path("purelib") + "\n")  # whose own .pth files do not count
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(pip, check=True)
+    return folder / "bin"
+
+
+FROM_PYTHON = """
+import automl_images
+from automl_images import Experiment, load_model
+print(automl_images.__file__)
+run = Experiment.load("smoke", ["settings.number_of_epochs=1", "settings.evaluation_frequency=1"]).run()
+print(run.register("cells")["version"], len(run.trials), run.best.state, run.report)
+found = load_model("runs/registry/cells@champion").predict("sample/JPEGImages/000000.jpg")
+print(len(found.to_coco()), len(found._repr_png_()))
+"""
+
+
+@pytest.mark.full
+def test_the_wheel_is_enough(installed, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def said(*command):
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    command = installed / "automl-images"
+    said(command, "sample-data", "sample", "--images", "20")
+    first, registered, drawn = said(installed / "python", "-c", FROM_PYTHON).splitlines()
+    assert Path(first).is_relative_to(installed.parent)
+    assert registered.startswith("1 2 completed ") and int(drawn.split()[1]) > 1000
+    small = ("--set", "settings.number_of_epochs=1", "--set", "settings.evaluation_frequency=1")
+    told = said(command, "run", "smoke", *small, "--json")  # the trials are kept
+    assert json.loads(told)["registered"]["name"] == "smoke"
+    assert (tmp_path / said(command, "compile", "smoke").strip()).is_file()
+    assert json.loads(said(command, "schema"))["title"] == "Experiment"
+    assert "sample" in said(command, "predict", "runs/registry/cells@champion", "sample/JPEGImages/000001.jpg")

@@ -96,6 +96,7 @@ def submit(fake, data, monkeypatch, capsys, tmp_path, request):
                 monkeypatch.setattr(sys, stream, ByThread(getattr(sys, stream)))
         overrides = [x for o in [*SHORTER[name], f"storage={root}"] for x in ("--set", o)]
         arguments = ["submit", str(EXPERIMENTS[name]), "--host", fake.url, *overrides, *options]
+        arguments += [] if "--follow" in options else ["--local-images"]
         return command.call(monkeypatch, capsys, *arguments)
 
     call.root = root
@@ -299,5 +300,6 @@ def test_an_experiment_that_runs_is_followed_or_taken_over_and_never_doubled(sub
     code, _, err = submit("classification", "--follow", new, "--fresh")
     assert (
         code == 2
-        and err == "error: --follow: sends nothing, so it does not go with --fresh, --take-over or --no-wait\n"
+        and err
+        == "error: --follow: sends nothing, so it does not go with --fresh, --take-over, --local-images or --no-wait\n"
     )

@@ -61,7 +61,7 @@ def run(*command, **more):
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1200)  # PyTorch with CUDA's libraries is installed, and once more for another list of packages
+@pytest.mark.timeout(3600)  # PyTorch with CUDA's libraries is installed, and once more for another list of packages
 @pytest.mark.parametrize("task", [*(name for name in TASKS if name != DETECTION), DETECTION])
 def test_a_score_file_answers_where_its_own_requirements_alone_are(task, environment, tmp_path, squares):
     settings = resolve(task, YOLO) | {"model_size": "nano"} if task == DETECTION else None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from automl_images.hyperparameters import check_model, described
+from automl_images.errors import UserError, nearest
+from automl_images.hyperparameters import check_model, default_model, described
+from automl_images.hyperparameters.vendors import VENDORS
 from automl_images.tasks import get_task
 
 
@@ -34,4 +36,32 @@ def list_hyperparameters(task: str, model: str | None = None) -> list[dict[str, 
             "description": row.effect,
         }
         for row in rows.values()
+    ]
+
+
+def list_of_vendor(vendor: str, task: str, model: str | None = None) -> list[dict[str, Any]]:
+    """Return a vendor's hyperparameters of a task by its names: range, default, and where ours is.
+
+    ``ours`` is a path in an experiment, such as ``settings.number_of_epochs``.
+
+    Raises:
+        UserError: there is no such vendor, task or model, or the vendor has none for them.
+    """
+    if vendor not in VENDORS:
+        raise UserError(f"--vendor: no vendor is called '{vendor}'; {nearest(vendor, VENDORS)}")
+    kind, reader = get_task(task), VENDORS[vendor]
+    name = check_model(kind.name, model or default_model(kind.name, "sagemaker" if vendor == "sagemaker" else "azure"))
+    rows = reader.table(kind.name, name)
+    if not rows:
+        raise UserError(f"--vendor {vendor}: {reader.TITLE} has no hyperparameters of {kind.name} with {name}")
+    return [
+        {
+            "name": theirs,
+            "ours": named.ours,
+            "type": named.row.type,
+            "range": named.row.range_text(),
+            "default": named.default,
+            "description": named.row.effect,
+        }
+        for theirs, named in rows.items()
     ]

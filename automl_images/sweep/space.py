@@ -1,7 +1,7 @@
 """The search space: for each hyperparameter an expression, in one mapping or in a list of conditional mappings.
 
 Expressions and their mathematics are Azure's: bounds of the ``log`` family are natural logarithms, and the ``q`` family
-rounds to multiples of q.
+rounds to multiples of q. SageMaker's ``reverseloguniform: [a, b]`` is 1 - exp(-u), u uniform between a and b.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _CHECKED, _FEW = 1000, 12
 _LEAST_SHARE = 0.01  # of a normal expression's draws that are in its setting's range; the others are drawn again
 ARITY = {"choice": None, "randint": 1, "uniform": 2, "loguniform": 2, "normal": 2, "lognormal": 2}
 ARITY |= {"quniform": 3, "qloguniform": 3, "qnormal": 3, "qlognormal": 3}
+ARITY["reverseloguniform"] = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ class Expression:
     kind: str
     arguments: tuple[Any, ...]
     limits: tuple[float, float] = (-math.inf, math.inf)  # the setting's range, which a normal expression keeps to
+
+    def at(self, place: float) -> float:
+        """Return the value at a place between a uniform expression's bounds, or on a normal one's line."""
+        if self.kind == "reverseloguniform":
+            return -math.expm1(-place)
+        return math.exp(place) if "log" in self.kind else place
 
     @property
     def size(self) -> int | None:
@@ -51,7 +58,7 @@ class Expression:
             return a[i] if self.kind == "choice" else i
         for _ in range(_CHECKED):
             value = rng.uniform(a[0], a[1]) if self.kind.endswith("uniform") else rng.normal(a[0], a[1])
-            drawn = float(np.exp(value)) if "log" in self.kind else float(value)
+            drawn = self.at(float(value))
             if self.kind.endswith("uniform") or self.limits[0] <= drawn <= self.limits[1]:
                 return self.rounded(drawn)
         return self.quantile(rng.random())
@@ -78,7 +85,7 @@ class Expression:
         else:
             low, high = map(self._below, self.limits)
             value = a[0] + a[1] * NormalDist().inv_cdf(min(max(low + u * (high - low), 1e-12), 1 - 1e-12))
-        return self.rounded(float(np.exp(value)) if "log" in self.kind else value)
+        return self.rounded(self.at(value))
 
     def probability(self, value: float) -> float:
         """Return the share of the draws of a normal expression that lies below ``value``."""
@@ -105,7 +112,7 @@ class Expression:
         if self.kind == "choice":
             return list(self.arguments)
         bounds = self.bounds()
-        if bounds is None or self.kind in ("uniform", "loguniform"):
+        if bounds is None or self.kind in ("uniform", "loguniform", "reverseloguniform"):
             return None
         q = self.arguments[2] if self.kind.startswith("q") else 1
         first, last = (round(b / q) for b in bounds)
@@ -119,7 +126,7 @@ class Expression:
             return 0, int(a[0]) - 1
         if not self.kind.endswith("uniform"):
             return None
-        low, high = (float(np.exp(x)) if "log" in self.kind else float(x) for x in a[:2])
+        low, high = (self.at(float(x)) for x in a[:2])
         if self.kind.startswith("q"):
             low, high = (float(np.round(x / a[2]) * a[2]) for x in (low, high))
         return low, high

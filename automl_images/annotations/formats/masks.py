@@ -150,7 +150,7 @@ def _map(pair: Pair, first: Sequence[str], folders: Sequence[str]) -> LabelMap:
         print(f"{where}: the masks have 0 and 255 alone, read as background and foreground", file=sys.stderr)
         return LabelMap((("background", 0), ("foreground", 255)), ())
     print(
-        f"{where}: no label map names the classes; they have their indices' names; 255 is ignored, and what ignore lists",
+        f"{where}: no label map names the classes, indices do; 255 is ignored, and what ignore lists",
         file=sys.stderr,
     )
     return LabelMap()

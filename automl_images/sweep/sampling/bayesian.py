@@ -107,7 +107,12 @@ def _distribution(optuna: Any, e: Expression) -> Any:
 def _ends(e: Expression) -> tuple[float, float]:
     """Return the bounds of a uniform expression before they are rounded to multiples of q."""
     low, high = (math.exp(a) if "log" in e.kind else float(a) for a in e.arguments[:2])
-    return low, high
+    return (1 / high, 1 / low) if _reverse(e) else (low, high)
+
+
+def _reverse(e: Expression) -> bool:
+    """Return whether an expression is asked for as what it leaves to 1."""
+    return e.kind == "reverseloguniform"
 
 
 def _from_parameter(e: Expression, parameter: Any) -> Any:
@@ -115,6 +120,8 @@ def _from_parameter(e: Expression, parameter: Any) -> Any:
         return e.arguments[parameter]
     if e.kind == "randint":
         return int(parameter)
+    if _reverse(e):
+        return 1 - float(parameter)
     return e.quantile(parameter) if e.bounds() is None else e.rounded(float(parameter))
 
 
@@ -126,7 +133,7 @@ def _to_parameter(e: Expression, value: Any) -> Any:
     if e.bounds() is None:
         return min(max(e.probability(value), _EDGE), 1 - _EDGE)
     low, high = _ends(e)
-    return min(max(float(value), low), high)
+    return min(max(1 - value if _reverse(e) else float(value), low), high)
 
 
 def _fits(e: Expression, value: Any) -> bool:

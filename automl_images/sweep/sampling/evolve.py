@@ -207,6 +207,8 @@ def _to_unit(e: Expression, value: Any) -> float:
         return float(min(max(e.probability(value), 0.0), 1.0))
     low, high = map(float, e.arguments[:2])
     place = math.log(max(value, 1e-300)) if "log" in e.kind else float(value)
+    if e.kind == "reverseloguniform":
+        place = -math.log(max(1 - value, 1e-300))
     return min(max((place - low) / (high - low), 0.0), 1.0) if high > low else 0.5
 
 
