@@ -31,8 +31,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall -c constraints.txt opencv-python-headless
 	@touch $@
 
+# With DATA, a folder or file of annotations: an experiment for it is written first, unless it is there.
+OWN = $(notdir $(patsubst %/,%,$(DATA))).yaml
 run: setup
-	$(BIN)/python -m pipelines run $(EXPERIMENT) --predict sample/JPEGImages/000000.jpg $(ARGS)
+	$(if $(DATA),@test -f "$(OWN)" || $(BIN)/automl-images init "$(DATA)" -o "$(OWN)" $(if $(TASK),--task $(TASK)))
+	$(BIN)/python -m pipelines run $(if $(DATA),"$(OWN)" $(ARGS),$(EXPERIMENT) --predict sample/JPEGImages/000000.jpg $(ARGS))
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not full" $(ARGS)

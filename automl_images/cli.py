@@ -18,6 +18,7 @@ from automl_images.cli_data import AsJson, Settings, settings_of
 from automl_images.cli_data import app as data_commands
 from automl_images.cli_evaluate import app as evaluate_commands
 from automl_images.cli_import import app as import_commands
+from automl_images.cli_init import app as init_commands
 from automl_images.cli_models import app as models_commands
 from automl_images.cli_serve import app as serve_commands
 from automl_images.cli_serve import json_object
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 
 app.add_typer(pipeline_commands)
+app.add_typer(init_commands)
 app.add_typer(data_commands)
 app.add_typer(evaluate_commands)
 app.add_typer(sweep_commands)

@@ -26,8 +26,22 @@ from automl_images.tasks import get_task
 _PEEKED = 50  # records that tell which task a source is for
 
 
+class SeveralTasksError(UserError):
+    """A source's annotations fit several tasks, whose names are ``tasks``."""
+
+    def __init__(self, source: str, tasks: list[str]):
+        super().__init__(f"{source}: its annotations fit {', '.join(tasks)}; name one with --task")
+        self.tasks = tasks
+
+
 def inspect_source(
-    source: str, task: str | None = None, *, format: str = "auto", images: str | None = None, html: str | None = None
+    source: str,
+    task: str | None = None,
+    *,
+    format: str = "auto",
+    images: str | None = None,
+    html: str | None = None,
+    keep: str | Path | None = None,
 ) -> tuple[dict[str, Any], list[DataSet]]:
     """Read a source, check every record and its image, and return what it holds; flawed records are left out.
 
@@ -35,6 +49,7 @@ def inspect_source(
         source, format, images: as for :func:`automl_images.annotations.formats.read`.
         task: the task's name; None: the one that the source alone fits.
         html: the page to write, to any fsspec URL; None: none.
+        keep: the folder to write each set's records (JSONL) to, under its name; None: they are not kept.
 
     Returns:
         ``source``, ``task`` and ``sets``, plain values for JSON: by the set's name (``data`` where the source is one
@@ -60,7 +75,7 @@ def inspect_source(
             own = opened.at(part.source, part.images or images)
             found = formats.detect(own, kind_of(label)).name if format == "auto" else format
             described[name] = {"source": own.shown, "format": found}
-            records[name] = str(Path(folder, f"{name}.jsonl"))
+            records[name] = str(Path(keep or folder, f"{name}.jsonl"))
             options: dict[str, Any] = {"format": found, "on_error": "skip"}
             if name not in ("data", "training"):
                 options["classes"] = list(summaries["training"]["classes"])
@@ -142,7 +157,7 @@ def guessed_task(source: Source, format: str = "auto") -> str:
     if len(tasks) == 1:
         return tasks[0]
     if tasks:
-        raise UserError(f"{source.shown}: its annotations fit {', '.join(tasks)}; name one with --task")
+        raise SeveralTasksError(source.shown, tasks)
     if format != "auto" and format not in formats.FORMATS:
         raise UserError(f"format: '{format}' is unknown; {nearest(format, formats.NAMES)}")
     raise UserError(said or f"{source.shown}: is or holds no annotations in a known format; name one with --format")

@@ -1,0 +1,102 @@
+import json
+
+import pytest
+import yaml
+
+from automl_images.errors import UserError
+from automl_images.experiment import Experiment
+from automl_images.sample_data import make_sample
+from automl_images.steps import init
+from automl_images.steps.inspect import SeveralTasksError
+from tests.helpers.command import call
+
+SIZES = {"width": {"median": 640}, "height": {"median": 480}}
+TIMES = {"step": 2.0, "image": 0.5, "start": 10.0, "steps": 3, "pretrained": False, "reason": "no network"}
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("init") / "a sample"
+    make_sample(folder, images=12, size=64)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("image-classification", {"train_crop_size": 224, "valid_resize_size": 256}),
+        ("image-object-detection", {"img_size": 320}),
+        ("image-instance-segmentation", {"min_size": 256, "max_size": 342}),
+        ("image-semantic-segmentation", {"base_size": 256, "crop_size": 128}),
+    ],
+)
+def test_sizes_are_the_images_within_what_the_machine_bears(task, expected):
+    settings = init.chosen(task, SIZES, False, 100)
+    assert settings.items() >= expected.items()
+    small = init.chosen(task, {"width": {"median": 100}, "height": {"median": 90}}, False, 3)
+    assert small["training_batch_size"] <= 3
+    assert small != settings
+    assert init.resolve(task, init.chosen(task, SIZES, True, 100))  # those for a GPU are settings too
+
+
+def test_the_budget_is_what_the_measured_steps_allow():
+    settings = {"model_name": "yolov5", "training_batch_size": 8}
+    parts = {"training": {"images": 80}, "validation": {"images": 20}, "test": {"images": 9}}
+    plan = init.planned("image-object-detection", settings, parts, TIMES, 1)
+    assert plan == {"epochs": 30, "iterations": 3, "epoch": 30.0, "trial": 910.0}
+    assert init.planned("image-object-detection", settings, parts, TIMES, 0.1)["epochs"] == 11
+    assert init.planned("image-object-detection", settings, parts, None, 1)["iterations"] == 1
+
+
+def test_an_experiment_is_written_that_says_what_was_found(sample, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(init, "_measured", lambda *_: TIMES)
+    output = tmp_path / "mine.yaml"
+    arguments = ["init", str(sample), "-o", str(output), "--task", "image-object-detection", "--json"]
+    code, out, _ = call(monkeypatch, capsys, *arguments)
+    told = json.loads(out)
+    assert (code, told["sets"], told["measured"]) == (0, {"data": 12}, TIMES)
+    text = output.read_text()
+    experiment = Experiment.read(yaml.safe_load(text))
+    assert experiment.name == "a-sample"
+    assert experiment.data.training.source == str(sample)
+    assert experiment.data.training.format == "voc"
+    assert experiment.settings["img_size"] == 128
+    assert experiment.weights.pretrained is False
+    assert experiment.sweep.iterations == 10
+    assert "12 images for training" in text and "no validation set was found" in text
+    assert call(monkeypatch, capsys, *arguments)[0] == 2  # it is there already
+    assert output.read_text() == text
+
+
+def test_a_source_for_several_tasks_asks_for_one(sample, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SeveralTasksError) as several:
+        init.init_experiment(str(sample), tmp_path / "x.yaml", measured=False)
+    assert len(several.value.tasks) > 1
+    code, _, err = call(monkeypatch, capsys, "init", str(sample), "-o", str(tmp_path / "x.yaml"), "--no-measure")
+    assert (code, len(err.strip().splitlines())) == (2, 1) and "--task" in err
+    assert not (tmp_path / "x.yaml").exists()
+
+
+def test_what_cannot_be_measured_is_said(sample, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(init.sys, "executable", "/bin/false")
+    result = init.init_experiment(str(sample), tmp_path / "x.yaml", "image-object-detection")
+    assert result["measured"] is None
+    assert "not measured: it was ended" in capsys.readouterr().err
+    assert "was not measured" in (tmp_path / "x.yaml").read_text()
+
+
+def test_a_class_name_does_not_end_a_comment(sample, tmp_path):
+    labels = tmp_path / "labels.csv"
+    names = sorted(str(file) for file in (sample / "JPEGImages").iterdir())
+    rows = [f'{name},"{"a" if i % 2 else "b: 1"}\nsweep: {{}}"' for i, name in enumerate(names)]
+    labels.write_text("filename,label\n" + "\n".join(rows) + "\n")
+    try:
+        init.init_experiment(str(labels), tmp_path / "x.yaml", "image-classification", measured=False)
+    except UserError:
+        return  # refused by name
+    assert Experiment.read(yaml.safe_load((tmp_path / "x.yaml").read_text())).sweep.iterations == 1
