@@ -49,7 +49,7 @@ def test_the_baseline_stands_where_the_metric_is_read(tmp_path):
     assert table.lines(trials, [])[1].endswith("best accuracy 0.5000 (baseline 0.3750) at epoch 9")
     text = io.StringIO()
     Console(file=text, width=200).print(table.render(trials))
-    assert "best: trial 0 (*); baseline: 0.3750" in text.getvalue()
+    assert "best: trial 0 (*), accuracy 0.5000; baseline: 0.3750" in text.getvalue()
     write_leaderboard(f"{tmp_path}/board.html", title="T", metric="accuracy", trials=trials, best=0)
     assert "<b>0.3750</b>baseline" in (tmp_path / "board.html").read_text()
     write_leaderboard(f"{tmp_path}/old.html", title="T", metric="accuracy", trials=trials[1:], best=None)

@@ -55,8 +55,11 @@ def _across(found: dict[int, Any]) -> tuple[dict[int, float], list[tuple[float, 
         measure = math.log if kind == "log" else float
         first, last = measure(low), measure(high)
         at = {t: round(_LEFT + (measure(v) - first) / (last - first) * wide, 1) for t, v in found.items()}
-        ends = [(_LEFT, view.setting(low), "start"), (WIDE - _RIGHT, view.setting(high), "end")]
-        return at, [*ends, (_LEFT + wide / 2, "(log)", "middle")] if kind == "log" else ends
+        ends: list[tuple[float, str, str]] = [
+            (_LEFT, view.setting(low), "start"),
+            (WIDE - _RIGHT, view.setting(high), "end"),
+        ]
+        return at, ends + [(_LEFT + wide / 2, "(log)", "middle")] * (kind == "log")
     order = sorted(set(found.values()))
     middle = {text: round(_LEFT + (i + 0.5) * wide / len(order), 1) for i, text in enumerate(order)}
     told = order if len(order) <= _CATEGORIES else []  # the dots' titles and the table tell the others
