@@ -9,7 +9,6 @@ import typer
 
 from automl_images.cli_data import AsJson
 from automl_images.errors import UserError
-from automl_images.registry import resolve
 from automl_images.tasks import get_task
 
 app = typer.Typer()
@@ -91,6 +90,7 @@ def evaluate(
         raise UserError(f"--{option}: is for predictions made elsewhere; a model folder has settings of its own")
     else:
         from automl_images.steps.evaluate import evaluate_model
+        from automl_images.steps.model_address import model_address
 
-        result = evaluate_model(resolve(model), data, output, title=title, keep_thresholds=keep_thresholds)
+        result = evaluate_model(model_address(model), data, output, title=title, keep_thresholds=keep_thresholds)
     print(json.dumps(result, indent=1) if as_json else "\n".join([*summary_lines(result), *lines]))
