@@ -1,4 +1,4 @@
-"""The command that scores a model, or predictions made elsewhere; :mod:`automl_images.cli` has it among its own."""
+"""The commands that score models, or predictions made elsewhere; :mod:`automl_images.cli` has them among its own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from automl_images import storage
 from automl_images.cli_data import AsJson
-from automl_images.errors import UserError
+from automl_images.errors import UserError, say
+from automl_images.steps.model_address import model_address
 from automl_images.tasks import get_task
 
 app = typer.Typer()
@@ -90,7 +92,38 @@ def evaluate(
         raise UserError(f"--{option}: is for predictions made elsewhere; a model folder has settings of its own")
     else:
         from automl_images.steps.evaluate import evaluate_model
-        from automl_images.steps.model_address import model_address
 
         result = evaluate_model(model_address(model), data, output, title=title, keep_thresholds=keep_thresholds)
     print(json.dumps(result, indent=1) if as_json else "\n".join([*summary_lines(result), *lines]))
+
+
+@app.command()
+def compare(
+    models: Annotated[list[str], typer.Argument(help="Model folders or REGISTRY/NAME@ALIAS, all of one task.")],
+    data: Annotated[list[str], typer.Option(help="Labelled images in any format that is read. Repeatable.")],
+    output: Annotated[str, typer.Option(help="The folder for compare.html, compare.json and each report.")] = "compare",
+    format: Annotated[str, typer.Option(help="What the data are: auto, or one of convert's.")] = "auto",
+    images: Annotated[str | None, typer.Option(help="The images' root, or PREFIX=URL.")] = None,
+    on_error: Annotated[str, typer.Option(help="What to do with flawed records: fail, skip or fix.")] = "fail",
+    title: Annotated[str | None, typer.Option(help="The page's heading.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score several models, or one on several test sets, side by side: a table and a page."""
+    from automl_images.reports.compare import comparison_lines
+    from automl_images.steps.compare import compare_models
+
+    for name in {m for m in models if models.count(m) > 1}:
+        raise UserError(f"{storage.redact(name)}: is there twice; give each model once")
+    found = compare_models(
+        {storage.redact(m): model_address(m) for m in models},
+        data,
+        output,
+        format=format,
+        images=images,
+        on_error=on_error,
+        title=title,
+        tell=say,
+    )
+    print(
+        json.dumps(found, indent=1) if as_json else "\n".join([*comparison_lines(found), f"report {found['report']}"])
+    )

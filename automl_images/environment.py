@@ -10,6 +10,7 @@ GPU_IMAGE = "AUTOML_IMAGES_GPU_IMAGE"
 SERVE_IMAGE = "AUTOML_IMAGES_SERVE_IMAGE"
 IMAGE = "AUTOML_IMAGES_IMAGE"  # the image that a step runs in, for the line that repeats it
 MOUNTS = "AUTOML_IMAGES_MOUNTS"  # the folders that a step's container is given, as docker run -v has them, one a line
+SHARED = "AUTOML_IMAGES_SHARED"  # a folder that all pods of a run have, whose images are not copied
 LANES_HERE = "AUTOML_IMAGES_LANES_HERE"  # how many lanes share this machine
 STOP = "AUTOML_IMAGES_STOP"  # a lane starts no trial; what has begun ends with the best model that it has
 PROCESSES = "AUTOML_IMAGES_PROCESSES"  # how many processes train a trial where there is no GPU

@@ -128,7 +128,7 @@ def write(draft: Draft, files: Sequence[str]) -> str:
 
 
 def _lines(value: Mapping[str, Any], path: str, depth: int, origins: Mapping[str, str]) -> list[str]:
-    lines, pad = [], "  " * depth
+    lines, pad = list[str](), "  " * depth
     for name, each in value.items():
         at = f"{path}.{name}" if path else str(name)
         comment = f"  # {_line(origins[at])}" if at in origins else ""

@@ -65,6 +65,9 @@ class Journal:
     def evaluated(self, *_: Any) -> None:
         """Go on."""
 
+    def progressed(self, pace: Any) -> None:
+        """Pass it over."""
+
     def save_model(self, folder: Path) -> None:
         """Copy it."""
         shutil.copytree(folder, self.folder / "model", dirs_exist_ok=True)

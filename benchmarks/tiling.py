@@ -209,6 +209,9 @@ class Journal:
         print(f"epoch {score.epoch}: {score.value:.4f}", file=sys.stderr)
         return None
 
+    def progressed(self, pace: Any) -> None:
+        """Pass it over."""
+
     def save_model(self, folder: Path) -> None:
         """Keep the model folder."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -121,6 +121,9 @@ def submit(
     take_over: Annotated[
         bool, typer.Option("--take-over", help="If a run of it still goes, end that one and go on with its trials.")
     ] = False,
+    local_images: Annotated[
+        bool, typer.Option("--local-images", help="The cluster's nodes have the images, which name no registry (kind).")
+    ] = False,
     resubmit: Annotated[
         int | None,
         typer.Option(min=0, max=100, help="How often to send it again, while followed, if a pod of its is lost: 2."),
@@ -131,8 +134,9 @@ def submit(
     from automl_images.pipelines.experiment import draw_sample, load
     from automl_images.pipelines.kubeflow import Kubeflow
 
-    if follow and (fresh or take_over or not wait):
-        raise UserError("--follow: sends nothing, so it does not go with --fresh, --take-over or --no-wait")
+    if follow and (fresh or take_over or local_images or not wait):
+        others = "--fresh, --take-over, --local-images or --no-wait"
+        raise UserError(f"--follow: sends nothing, so it does not go with {others}")
     if resubmit is not None and not wait:
         raise UserError("--resubmit: is done while the run is followed, so it does not go with --no-wait")
     again = 2 if resubmit is None else resubmit
@@ -141,7 +145,7 @@ def submit(
     if follow:
         return remote.follow(loaded, kubeflow, follow, again)
     draw_sample(loaded)
-    run = remote.submit(loaded, kubeflow, fresh=fresh, take_over=take_over)
+    run = remote.submit(loaded, kubeflow, fresh=fresh, take_over=take_over, local_images=local_images)
     print(f"run {run}: {kubeflow.link(run)}", flush=True)
     if wait:
         remote.follow(loaded, kubeflow, run, again)

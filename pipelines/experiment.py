@@ -12,38 +12,15 @@ from typing import Any
 from pydantic import Field
 
 from automl_images import experiment as library
-from automl_images import steps
 from automl_images.errors import UserError
 from automl_images.experiment import Data, Source
 from automl_images.experiment_file import read_experiment
+from automl_images.pipelines.cluster import Cluster
 from automl_images.steps.plan import check_experiment
 from automl_images.sweep.sampling.evolve import CONFIRM
-from automl_images.sweep.schema import Block
 
 SHIPPED = Path(__file__).parent / "experiments"
 _BUDGET = ("iterations", "max_concurrent_iterations", "timeout_hours", "lanes")  # what may change within a ledger
-
-
-class Images(Block):
-    """The container images."""
-
-    light: str = Field(steps.LIGHT, min_length=1)
-    gpu: str = Field(steps.GPU, min_length=1)
-    serve: str = Field(steps.SERVE, min_length=1)
-
-
-class Cluster(Block):
-    """Where the pipeline is submitted, and what its pods are given."""
-
-    namespace: str = "kubeflow"
-    endpoint: str | None = Field(None, description="The address of the Kubeflow Pipelines API; null: found by kfp.")
-    service_account: str | None = None
-    images: Images = Images()
-    secret: str | None = Field(
-        "mlpipeline-minio-artifact", description="A secret with accesskey and secretkey of the object store."
-    )
-    object_store: str | None = Field(None, description="The object store's S3 address for pods; null: Kubeflow's own.")
-    cache_volume: str | None = Field(None, description="A volume claim that keeps downloaded weights.")
 
 
 class Experiment(library.Experiment):

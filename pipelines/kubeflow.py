@@ -221,7 +221,8 @@ def _command(container: dict[str, Any], step: str, lane: int) -> dict[str, Any] 
     if "--function_to_execute" not in command or command[command.index("--function_to_execute") + 1] != step:
         return None
     inputs = json.loads(launcher[launcher.index("--executor_input") + 1])
-    if step == "train" and int(json.loads(inputs["inputs"]["parameterValues"]["lane"])["lane"]) != lane:
+    of = inputs["inputs"].get("parameterValues", {}).get("lane")
+    if step == "train" and int(json.loads(of)["lane"] if of else 0) != lane:
         return None
     command[command.index("--executor_input") + 1] = json.dumps(inputs)
     limits = (container.get("resources") or {}).get("limits") or {}

@@ -146,8 +146,8 @@ class Runner:
         variables = {"PYTHONUNBUFFERED": "1", MOUNTS: "\n".join(self.mounts), **(variables or {})}
         lane, slot, each = None, None, self.resources.count
         gpus = self.gpus[:each]
-        if step == "train":
-            plan = json.loads(described["inputs"]["parameterValues"]["lane"])
+        if step == "train" and (of := described["inputs"].get("parameterValues", {}).get("lane")):
+            plan = json.loads(of)
             lane = int(plan["lane"])
             name = f"train-{lane}"
             variables[LANES_HERE] = str(min(self.parallelism, int(plan["lanes"])))
@@ -166,7 +166,8 @@ class Runner:
                 self._slots.append(slot)
         if code == 0:
             with contextlib.suppress(FileNotFoundError, ValueError):
-                task.outputs = json.loads(Path(described["outputs"]["outputFile"]).read_text())["parameterValues"]
+                written = json.loads(Path(described["outputs"]["outputFile"]).read_text())
+                task.outputs = written.get("parameterValues", {})
         task.ended, task.code = time.monotonic(), code
         return code
 

@@ -5,8 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from kfp import compiler, dsl, kubernetes
-from kubernetes.utils.quantity import parse_quantity
+from kfp import compiler, dsl
 
 from automl_images.components.convert.component import convert
 from automl_images.components.evaluate.component import evaluate
@@ -17,14 +16,9 @@ from automl_images.components.serve.component import serve
 from automl_images.components.split.component import split
 from automl_images.components.train.component import train
 from automl_images.environment import IMAGE
-from automl_images.experiment import LightResources, Resources
-from automl_images.pipelines.experiment import Cluster, Experiment
+from automl_images.pipelines.experiment import Experiment
+from automl_images.pipelines.pods import equip, limit
 from automl_images.steps import HEAVY
-
-RETRIES = 2  # of a pod that was deleted; Kubeflow's controller retries no container that ended by itself or was killed
-USER = 10001  # the images' own; a namespace of the restricted level takes no pod that does not name one
-LEAST = {"cpu": "100m", "memory": "256Mi"}  # what a light step's pod asks for
-OBJECT_STORE = "http://seaweedfs.kubeflow:9000"  # what Kubeflow Pipelines 2.17 installs, for every namespace
 
 
 def build(experiment: Experiment, *, here: int | None = None, keyed: bool = False) -> Any:
@@ -35,8 +29,9 @@ def build(experiment: Experiment, *, here: int | None = None, keyed: bool = Fals
     run gives it a digest of its sources.
 
     What shapes it is fixed here: parallelism, resources, images, secrets, which steps there are. The rest are the
-    pipeline's parameters, JSON texts with the experiment's values as defaults: a number inside a dictionary parameter
-    would come back as a float.
+    pipeline's parameters. First those that people change in the form of a run: ``data`` (an address), ``iterations``,
+    ``model``, ``epochs``, in place of the experiment's where they are given. Then JSON texts with the experiment's
+    values as defaults: a number inside a dictionary parameter would come back as a float.
 
     Args:
         here: how many lanes run at once on this machine; None: the pipeline is for a cluster, which has credentials,
@@ -51,13 +46,18 @@ def build(experiment: Experiment, *, here: int | None = None, keyed: bool = Fals
         image = cluster.images.gpu if heavy else cluster.images.light
         task.set_container_image(image).set_env_variable(IMAGE, image).set_caching_options(False)
         if not here:
-            _equip(task, cluster)
-        return _accelerate(task, resources) if heavy else _limit(task, resources.light)
+            equip(task, cluster)
+        limit(task, resources, cluster)
+        return task
 
     @dsl.pipeline(name=pipeline_name(experiment.name), description=f"automl-images: {experiment.task}")
     def pipeline(
+        data: str = "",
+        iterations: int = 0,
+        model: str = "",
+        epochs: int = 0,
         task: str = experiment.task,
-        data: str = _json(experiment.data.model_dump()),
+        data_json: str = _json(experiment.data.model_dump()),
         experiment_json: str = _json(experiment.trained()),
         storage: str = experiment.storage or "",
         register_name: str = (registered and registered.name) or experiment.name,
@@ -69,29 +69,32 @@ def build(experiment: Experiment, *, here: int | None = None, keyed: bool = Fals
         copy_images: bool = not here,
         digest: str = "",
     ):
-        converted = place(convert(task=task, data=data, storage=storage, copy_images=copy_images, digest=digest))
+        source = {"data": data_json, "source": data, "storage": storage, "copy_images": copy_images}
+        converted = place(convert(task=task, digest=digest, **source))
         converted.set_caching_options(keyed)
         records, given, tested = (converted.outputs[name] for name in ("training", "validation", "test"))
         sets = {"records": records, "given": given, "tested": tested}
-        parts = place(split(data=data, converted=converted.outputs["Output"], **sets))
+        parts = place(split(data=data_json, converted=converted.outputs["Output"], **sets))
         parts.set_caching_options(True)
         training, validation, test = (parts.outputs[name] for name in ("training", "validation", "test"))
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        sweep = {"experiment": experiment_json, "storage": storage, "run": run, "fresh": fresh}
+        asked = {"experiment": experiment_json, "iterations": iterations, "model_name": model, "epochs": epochs}
+        sweep = {**asked, "storage": storage, "run": run, "fresh": fresh}
         lanes = place(plan(**sweep, training=training, validation=validation)).outputs["Output"]
         with dsl.ParallelFor(lanes, parallelism=here or experiment.lanes()) as lane:
             trained = place(train(lane=lane))
-        selected = place(select(name=experiment.name, lanes=lanes, trained=dsl.Collected(trained.output)))
-        model = chosen = selected.outputs["Output"]
-        evaluated = place(evaluate(name=experiment.name, chosen=chosen, validation=validation, test=test))
+        selected = place(select(name=experiment.name, lanes=lanes, trained=dsl.Collected(trained.outputs["Output"])))
+        best = selected.outputs["model"]
+        evaluated = place(evaluate(name=experiment.name, model=best, data=test, validation=validation))
+        version = ""
         if registered:
-            of = {"chosen": chosen, "evaluation": evaluated.outputs["Output"], "experiment": experiment_json}
+            of = {"model": best, "evaluation": evaluated.outputs["Output"], **asked}
             of |= {"minimum": register_minimum, "promote": register_promote}
-            version = place(register(name=register_name, registry=registry, **of))
-            model = version.outputs["Output"]
+            version = place(register(name=register_name, registry=registry, **of)).outputs["Output"]
         if served:
             how = _json(served.model_dump(exclude_unset=True))
-            place(serve(name=serve_name, model=model, image=cluster.images.serve, options=how)).after(evaluated)
+            of = {"model": best, "version": version, "image": cluster.images.serve, "options": how}
+            place(serve(name=serve_name, **of)).after(evaluated)
 
     return pipeline
 
@@ -103,44 +106,6 @@ def compile_package(experiment: Experiment, path: str | Path, *, keyed: bool = F
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(build(experiment, keyed=keyed), package_path=str(path))
-
-
-def _equip(task: dsl.PipelineTask, cluster: Cluster) -> dsl.PipelineTask:
-    """Give a task what it needs on a cluster: a user, retries, credentials, the volume of weights."""
-    kubernetes.set_security_context(task, run_as_user=USER, run_as_non_root=True)
-    task.set_retry(num_retries=RETRIES, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
-    if cluster.secret:
-        keys = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
-        kubernetes.use_secret_as_env(task, cluster.secret, keys, optional=True)
-        task.set_env_variable("AWS_ENDPOINT_URL", cluster.object_store or OBJECT_STORE)
-    if cluster.cache_volume:
-        kubernetes.mount_pvc(task, cluster.cache_volume, "/cache")
-        task.set_env_variable("TORCH_HOME", "/cache/torch")
-    return task
-
-
-def _limit(task: dsl.PipelineTask, light: LightResources) -> dsl.PipelineTask:
-    """Give a light step's pod requests and limits: a namespace with a quota takes no pod without them."""
-    asked = {k: min(least, getattr(light, k), key=parse_quantity) for k, least in LEAST.items()}
-    task.set_cpu_request(asked["cpu"]).set_cpu_limit(light.cpu)
-    return task.set_memory_request(asked["memory"]).set_memory_limit(light.memory)
-
-
-def _accelerate(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
-    """Ask for what training needs. All are constants: inside a loop, limits that are parameters lose their wiring."""
-    if resources.count:
-        task.set_accelerator_type(resources.accelerator).set_accelerator_limit(resources.count)
-    if resources.cpu:
-        task.set_cpu_limit(resources.cpu)
-    if resources.memory:
-        task.set_memory_limit(resources.memory)
-    if resources.shared_memory:
-        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=resources.shared_memory)  # noqa: S108
-    for key, value in resources.node_selector.items():
-        kubernetes.add_node_selector(task, key, value)
-    for toleration in resources.tolerations:
-        kubernetes.add_toleration(task, **toleration.model_dump(exclude_none=True))
-    return task
 
 
 def _json(value: Any) -> str:

@@ -91,7 +91,10 @@ def _redirected(inputs: dict[str, Any], folder: Path) -> dict[str, Any]:
         for i, artifact in enumerate(listed["artifacts"]):
             if not storage.is_local(artifact["uri"]):
                 local = folder / "inputs" / name / str(i)
-                storage.write(str(local), storage.read_bytes(artifact["uri"]))
+                if storage.is_dir(artifact["uri"]):
+                    storage.copy_folder(artifact["uri"], str(local))
+                else:
+                    storage.write(str(local), storage.read_bytes(artifact["uri"]))
                 artifact["uri"] = str(local)
     outputs = inputs["outputs"]
     for name, listed in (outputs.get("artifacts") or {}).items():

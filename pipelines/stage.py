@@ -50,10 +50,15 @@ def stage(experiment: Experiment) -> Experiment:
         if address and storage.is_local(str(address)):
             mend = "its model in weights.source" if place.startswith("settings.") else "a store, such as s3://bucket"
             raise UserError(f"{place}: pods do not reach '{address}' on this machine; name {mend}")
-    data, known = _filled(experiment), None
+    volume = experiment.cluster.data_volume
+
+    def only_here(address: str) -> bool:
+        return storage.on_machine(address) and not (volume and volume.holds(address))
+
+    data, known = _filled(experiment) if only_here(experiment.data.training.source) else experiment.data, None
     for name in ("training", "validation", "test"):
         part: Source | None = getattr(data, name)
-        address = next(filter(storage.on_machine, addresses(part)), None) if part else None
+        address = next(filter(only_here, addresses(part)), None) if part else None
         if part and address:
             root = _root(experiment, f"data.{name}", address)
             try:
@@ -63,7 +68,7 @@ def stage(experiment: Experiment) -> Experiment:
             data = data.model_copy(update={name: part})
             known = classes if name == "training" else known
     weights = experiment.weights
-    if weights.source and storage.is_local(weights.source):
+    if weights.source and only_here(weights.source):
         source = _weights(weights.source, _root(experiment, "weights.source", weights.source))
         weights = weights.model_copy(update={"source": source})
     return experiment.model_copy(update={"data": data, "weights": weights})
@@ -71,8 +76,6 @@ def stage(experiment: Experiment) -> Experiment:
 
 def _filled(experiment: Experiment) -> Data:
     """Return the data with the sets that a local folder of training holds."""
-    if not storage.on_machine(experiment.data.training.source):
-        return experiment.data
     kind = kind_of(get_task(experiment.task).label)
     return Data.model_validate(sets.filled(experiment.data.model_dump(), kind, say=True))
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from automl_images import storage
 from automl_images.annotations.labels import kind_of
 from automl_images.errors import UserError
-from automl_images.pipelines.experiment import Experiment
+from automl_images.pipelines.experiment import Experiment, addresses, sets
 from automl_images.pipelines.follow import Remote, RemoteView
 from automl_images.pipelines.kubeflow import Failure, Kubeflow
 from automl_images.pipelines.pipeline import compile_package, pipeline_name
@@ -27,7 +28,14 @@ class PodLostError(UserError):
     """A run failed because a pod of its was killed, evicted or lost its node; another run may do well."""
 
 
-def submit(experiment: Experiment, kubeflow: Kubeflow, *, fresh: bool = False, take_over: bool = False) -> str:
+def submit(
+    experiment: Experiment,
+    kubeflow: Kubeflow,
+    *,
+    fresh: bool = False,
+    take_over: bool = False,
+    local_images: bool = False,
+) -> str:
     """Copy what only this machine has, upload the pipeline's package and start a run of it; return the run's id.
 
     Submitted again, an experiment whose data and settings are the same has the same ledger, and goes on.
@@ -36,14 +44,19 @@ def submit(experiment: Experiment, kubeflow: Kubeflow, *, fresh: bool = False, t
         experiment, kubeflow: what is run where.
         fresh: start another ledger even if there is one of this experiment, and convert the data again.
         take_over: end a run of the same experiment that still goes; its trials go on in this one.
+        local_images: the cluster's nodes have the images themselves, as those of kind do that were loaded; else each
+            has to name its registry.
 
     Raises:
-        UserError: an address is a path of this machine and cannot be copied, the experiment is running already, or
-            Kubeflow does not take the run.
+        UserError: an image names no registry, an address is a path of this machine and cannot be copied, the
+            experiment is running already, or Kubeflow does not take the run.
     """
+    if not local_images:
+        _check_images(experiment)
     staged = stage(experiment)
     elsewhere = kind_of(get_task(staged.task).label).has_files  # which the listings of the sources may lack
-    digest = None if fresh or elsewhere else source_digest(staged.data)
+    on_volume = any(map(storage.on_machine, (a for part in sets(staged.data) for a in addresses(part))))  # not here
+    digest = None if fresh or elsewhere or on_volume else source_digest(staged.data)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     params = {"digest": digest or "", "fresh": f"{stamp}-{uuid.uuid4().hex[:6]}" if fresh else ""}
     for run in [] if fresh else _running(staged, kubeflow, params["digest"]):
@@ -61,6 +74,17 @@ def submit(experiment: Experiment, kubeflow: Kubeflow, *, fresh: bool = False, t
     return kubeflow.start(uploaded, experiment.name, _run_name(experiment), params, experiment.cluster.service_account)
 
 
+def _check_images(experiment: Experiment) -> None:
+    images = experiment.cluster.images.model_dump()
+    for role in ("light", "gpu", *(["serve"] if experiment.serve else [])):
+        host, slash, _ = images[role].partition("/")
+        if not slash or not ("." in host or ":" in host or host == "localhost"):
+            raise UserError(
+                f"cluster.images.{role}: {images[role]} names no registry that the cluster pulls it from; make push "
+                "REGISTRY=... prints names for cluster.images; --local-images: its nodes have the image, as kind's do"
+            )
+
+
 def _run_name(experiment: Experiment) -> str:
     return f"{experiment.name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
 
@@ -71,7 +95,10 @@ def _running(staged: Experiment, kubeflow: Kubeflow, digest: str) -> list[str]:
     for run in kubeflow.active(staged.name):
         try:
             given = kubeflow.parameters(run)
-            same_data = json.loads(given["data"]) == staged.data.model_dump() and (
+            block = given.get("data_json") or given["data"]  # its name in packages of the version before
+            if "data_json" in given and any(given.get(n) for n in ("data", "model", "epochs")):  # another experiment
+                continue
+            same_data = json.loads(block) == staged.data.model_dump() and (
                 not digest or given.get("digest") in ("", None, digest)
             )
             if same_data and not given.get("fresh") and staged.trains_as(json.loads(given["experiment_json"])):

@@ -21,7 +21,7 @@ from automl_images.sweep.trial import Trial
 
 _TAIL = 20
 # of a lane's log: training.progress's lines; the baseline, once; what the lane itself says
-_PROGRESS = re.compile(r"trial \d+: epoch \d+/\d+: loss .* images/s|lane \d+: ")
+_EPOCH, _LANE = re.compile(r"trial \d+: epoch \d+/\d+: loss .* images/s"), re.compile(r"lane \d+: ")
 _BASELINE = re.compile(r"trial \d+: (baseline: .*)")
 _LONGEST = 15.0  # seconds between two listings of a ledger, however slow its store
 
@@ -88,18 +88,22 @@ class View:
                 self._print(f"  {kept} trials kept from an earlier run")
         if self._submission.confirm and self._submission.confirming is None:  # it is decided once all have ended
             self._submission = self._ledger.run(self._submission.run)
-        self.table.total = self._submission.total
+        self.table.expect(self._submission)
         trials = self._ledger.trials()
-        self._show_progress()
+        paces = self._ledger.paces(trials)
+        self._show_progress(epochs=live is None)  # the table has them
         if live is not None:
-            live.update(self.table.render(trials))
+            live.update(self.table.render(trials, paces))
         else:
-            for line in self.table.lines(trials, self._trials):
+            for line in self.table.lines(trials, self._trials, paces):
                 self.console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         self._trials = trials
 
-    def _show_progress(self) -> None:
-        """Print what a person is to read of what lanes and trials have said since the last look at their logs."""
+    def _show_progress(self, epochs: bool) -> None:
+        """Print what a person is to read of what lanes and trials have said since the last look at their logs.
+
+        Among it, if ``epochs``, are the lines of epochs without an evaluation.
+        """
         for task in [t for t in self.runner.tasks if t.step == "train" and t.log.is_file()]:
             with task.log.open("rb") as log:
                 log.seek(self._read.get(task.log, 0))
@@ -107,7 +111,7 @@ class View:
             self._read[task.log] = self._read.get(task.log, 0) + len(whole)
             for line in whole.decode(errors="replace").splitlines():
                 simplest = _BASELINE.match(line)
-                if _PROGRESS.match(line):
+                if _LANE.match(line) or (epochs and _EPOCH.match(line)):
                     self._print(f"  {line}")
                 elif simplest and simplest[1] not in self._said:
                     self._said.add(simplest[1])

@@ -46,7 +46,7 @@ def test_the_metadata_describes_the_component(step):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_component_is_thin_and_stands_alone(step):
-    assert len((FOLDER / step / "component.py").read_text().splitlines()) < 60
+    assert len((FOLDER / step / "component.py").read_text().splitlines()) < 70
     tree = ast.parse(textwrap.dedent(inspect.getsource(component(step).python_func)))
     imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
     names = {a.name for n in imports if isinstance(n, ast.Import) for a in n.names}

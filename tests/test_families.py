@@ -122,7 +122,8 @@ FIRST = {family: next(t.name for t in BUILT if t.family == family) for family in
 
 @pytest.mark.parametrize(
     "trained",
-    [pytest.param(name, marks=pytest.mark.full) if f == "detection" else name for f, name in FIRST.items()],
+    # a detector is predicted with so by tests/test_models_folder.py, too
+    [pytest.param(n, marks=[pytest.mark.full] * (f in ("detection", "instances"))) for f, n in FIRST.items()],
     indirect=True,
 )
 def test_a_model_folder_predicts_without_what_training_needs(trained):

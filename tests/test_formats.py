@@ -309,7 +309,7 @@ def test_what_lists_the_formats_has_them_from_the_table(monkeypatch):
     for name in formats.NAMES:
         assert f'"{name}"' in schema and name in formats.description()
     assert formats.description() in schema
-    assert formats.description() in component.component_spec.inputs["data"].description
+    assert formats.description() in component.component_spec.inputs["format"].description
     monkeypatch.setenv("COLUMNS", "1000")
     assert formats.description() in CliRunner().invoke(app, ["convert", "--help"], terminal_width=1000).output
 

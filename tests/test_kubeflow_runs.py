@@ -96,6 +96,7 @@ def submit(fake, data, monkeypatch, capsys, tmp_path, request):
                 monkeypatch.setattr(sys, stream, ByThread(getattr(sys, stream)))
         overrides = [x for o in [*SHORTER[name], f"storage={root}"] for x in ("--set", o)]
         arguments = ["submit", str(EXPERIMENTS[name]), "--host", fake.url, *overrides, *options]
+        arguments += [] if "--follow" in options else ["--local-images"]
         return command.call(monkeypatch, capsys, *arguments)
 
     call.root = root
@@ -161,7 +162,7 @@ def test_each_example_ends_in_a_registered_model(submit, backend, name):
     told = next(
         json.loads(storage.read_bytes(f"minio://mlpipeline/v2/artifacts/{path}"))
         for path in storage.files_below("minio://mlpipeline/v2/artifacts")
-        if f"{run.id}/register/" in path and path.endswith("/model")
+        if f"{run.id}/register/" in path and path.endswith("/registered")
     )
     assert told == {"name": name, "version": registered["version"], "uri": registered["uri"]}
 
@@ -299,5 +300,6 @@ def test_an_experiment_that_runs_is_followed_or_taken_over_and_never_doubled(sub
     code, _, err = submit("classification", "--follow", new, "--fresh")
     assert (
         code == 2
-        and err == "error: --follow: sends nothing, so it does not go with --fresh, --take-over or --no-wait\n"
+        and err
+        == "error: --follow: sends nothing, so it does not go with --fresh, --take-over, --local-images or --no-wait\n"
     )

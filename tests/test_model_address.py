@@ -71,11 +71,8 @@ def test_rows_have_the_best_first():
     corners = {"topX": 0.1, "topY": 0.2, "bottomX": 0.3, "bottomY": 0.4}
     boxes = [{"box": corners, "label": "x", "score": 0.3}, {"box": corners, "label": "y", "score": 0.6}]
     rows = _csv({"filename": "a", "boxes": boxes}, {"filename": "b", "boxes": []}).splitlines()
-    assert rows == [
-        "filename,label,score,topX,topY,bottomX,bottomY",
-        *[f"a,{n},0.1,0.2,0.3,0.4" for n in ("y,0.6", "x,0.3")],
-        "b,,,,,,",
-    ]
+    assert rows[0] == "filename,label,score,topX,topY,bottomX,bottomY"
+    assert rows[1:] == ["a,y,0.6,0.1,0.2,0.3,0.4", "a,x,0.3,0.1,0.2,0.3,0.4", "b,,,,,,"]
 
 
 def test_masks_are_no_rows():

@@ -210,7 +210,7 @@ def test_the_same_package_twice_is_the_same(package):
 def test_the_rest_are_parameters(package):
     spec = package().spec
     inputs = {n: p.get("defaultValue") for n, p in spec["root"]["inputDefinitions"]["parameters"].items()}
-    assert json.loads(inputs["data"])["training"]["source"] == "s3://bucket/cells"
+    assert json.loads(inputs["data_json"])["training"]["source"] == "s3://bucket/cells"
     assert json.loads(inputs["experiment_json"])["sweep"]["iterations"] == 5
     assert inputs["register_name"] == "Blood_cells"
     assert (inputs["register_minimum"], inputs["register_promote"]) == ("null", "if_better")

@@ -277,9 +277,9 @@ def test_the_component_gives_the_page_what_it_draws(model, paths, tmp_path):
     outputs = {name: kind(uri=str(tmp_path / name)) for name, kind in kinds.items()}
     returned = evaluate.python_func(
         name="signs",
-        chosen=json.dumps({"model": str(model), "trial": 3, "epoch": 2}),
+        model=dsl.Model(uri=str(model), metadata={"trial": 3.0, "epoch": 2.0}),  # whole numbers become these
+        data=dsl.Dataset(uri=str(tmp_path / "t.jsonl")),
         validation=dsl.Dataset(uri=str(data)),
-        test=dsl.Dataset(uri=str(tmp_path / "t.jsonl")),
         **outputs,
     )
     result = json.loads(returned)

@@ -23,8 +23,10 @@ from automl_images.serving.requests import answer, find_model
 from automl_images.serving.score import run_score_file
 from automl_images.steps.serve import serve_model
 
+MULTILABEL = pytest.param("image-classification-multilabel", marks=pytest.mark.full)
 
-@pytest.fixture(scope="module", params=["image-classification", "image-classification-multilabel"])
+
+@pytest.fixture(scope="module", params=["image-classification", MULTILABEL])
 def classifier(request, tmp_path_factory):
     import torch
 

@@ -119,6 +119,26 @@ def test_what_is_remote_stays(experiment, memory):
     assert memory.store == {}
 
 
+def test_what_is_on_the_volume_of_all_pods_stays(tmp_path, experiment, memory, monkeypatch):
+    volume = tmp_path / "volume"
+    write_jsonl(volume / "cells", draw_squares(volume / "cells", 4))
+    cluster = {"data_volume": {"claim": "cells", "path": "/images"}}
+    data = {"training": {"source": "/images/cells"}, "validation": {"source": "/images/more.zip"}}
+    made = experiment(data=data, weights={"source": "/images/w.pt"}, cluster=cluster)
+    assert stage(made) == made, "no storage is needed, and nothing of it is looked for here"
+    for elsewhere in ("/imagesque/cells", "/images/../etc", "images/cells"):
+        with pytest.raises(UserError, match="data.training: pods do not reach"):
+            stage(experiment(data=local(elsewhere), cluster=cluster))
+    # in a pod, convert copies nothing of it
+    monkeypatch.setenv("AUTOML_IMAGES_SHARED", str(volume))
+    records = draw_squares(tmp_path / "own", 1)
+    path = write_jsonl(volume / "cells", [*read_records(str(volume / "cells" / "annotations.jsonl")), *records])
+    summary = convert(str(path), str(tmp_path / "out.jsonl"), TASK, images=str(tmp_path), copy_to=f"{STORE}/images")
+    assert (summary["copied_images"], summary["present_images"]) == (1, 0)
+    urls = [r.image_url for r in read_records(str(tmp_path / "out.jsonl"))]
+    assert [u.startswith(str(volume)) for u in urls] == [True] * 4 + [False]
+
+
 def test_weights_are_copied_once(tmp_path, experiment, memory, monkeypatch):
     (tmp_path / "w.pt").write_bytes(b"weights")
     made = stage(experiment(weights={"source": str(tmp_path / "w.pt")}, storage=STORE)).weights.source

@@ -24,6 +24,7 @@ from tests.helpers import command
 from tests.helpers.fake_kubeflow import FakeKubeflow, detail, failed_workflow, wrapped
 
 STORE = "memory://store/automl"
+IMAGES = {role: f"registry.example.com/{role}@sha256:{'0' * 64}" for role in ("light", "gpu", "serve")}
 TOKEN = "secret-token-of-mine"
 
 
@@ -68,7 +69,7 @@ class Cluster:
         given = self.fake.parameters(run)
         out = {n: str(self.folder / f"{run['run_id']}-{n}.jsonl") for n in ("a", "b", "c", "training", "validation")}
         sets = {"training": out["a"], "validation": out["b"], "test": out["c"]}
-        convert_data(given["task"], json.loads(given["data"]), sets)
+        convert_data(given["task"], json.loads(given["data_json"]), sets)
         split_data(out["a"], out["b"], out["training"], out["validation"])
         self.lanes[run["run_id"]] = plan_sweep(
             json.loads(given["experiment_json"]), out["training"], out["validation"], run=run["run_id"],
@@ -128,6 +129,7 @@ def experiment(tmp_path):
             "weights": {"pretrained": False},
             "sweep": {"iterations": 2, "space": {"learning_rate": {"uniform": [0.001, 0.01]}}},
             "storage": STORE,
+            "cluster": {"images": IMAGES, **changes.pop("cluster", {})},
         }
         path = tmp_path / "experiment.yaml"
         path.write_text(yaml.safe_dump({**content, **changes}))
@@ -172,7 +174,7 @@ def test_a_run_is_followed_to_its_end(cluster, fake, experiment, run):
 def test_pods_get_addresses_that_they_reach(cluster, fake, experiment, run, tmp_path):
     run(experiment())
     (made,) = fake.runs.values()
-    data = json.loads(fake.parameters(made)["data"])
+    data = json.loads(fake.parameters(made)["data_json"])
     assert data["training"]["source"].startswith(f"{STORE}/data/") and data["training"]["format"] == "jsonl"
     records = list(read_records(data["training"]["source"]))
     assert len(records) == 10
@@ -331,6 +333,30 @@ def test_an_answer_that_repeats_the_token_is_cleaned(fake, experiment, run):
     _, out, err = run(experiment(), "--token", TOKEN)
     assert TOKEN not in out + err and "pass" not in err
     assert "plan: no access with *** to s3://***@host/x" in err
+
+
+@pytest.mark.parametrize("name", ["automl-images/gpu:0.1.0", "gpu", "team/gpu@sha256:00"])
+def test_an_image_without_a_registry_is_refused_unless_the_nodes_have_it(fake, experiment, run, name):
+    images = {"cluster": {"images": {**IMAGES, "gpu": name}}}
+    code, _, err = run(experiment(**images), "--no-wait")
+    assert (code, fake.runs, stored()) == (2, {}, {}), "nothing is copied"
+    assert err.startswith(f"error: cluster.images.gpu: {name} names no registry")
+    assert "make push" in err and err.count("\n") == 1
+    assert run(experiment(**images), "--no-wait", "--local-images")[0] == 0
+
+
+def test_registries_have_many_names(fake, experiment, run):
+    for images in ({"light": "localhost/light"}, {"light": "registry:5000/light"}, {"serve": "mine"}):
+        path = experiment(cluster={"images": {**IMAGES, **images}}, serve=None if "serve" in images else {})
+        assert run(path, "--no-wait", "--fresh")[0] == 0, images
+
+
+def test_data_on_a_volume_is_converted_anew_each_time(fake, experiment, run):
+    data = {"training": {"source": "/data/cells"}}
+    assert run(experiment(data=data, cluster={"data_volume": {"claim": "cells"}}), "--no-wait")[0] == 0
+    (given,) = (fake.parameters(r) for r in fake.runs.values())
+    assert given["digest"] == "" and json.loads(given["data_json"])["training"]["source"] == "/data/cells"
+    assert stored() == {}
 
 
 def test_several_users(fake, experiment, run):

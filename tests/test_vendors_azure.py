@@ -82,3 +82,29 @@ def test_azures_spellings_of_a_space_are_one(tmp_path, spelling):
             "number_of_epochs": {"choice": [15, 30]},
         }
     ]
+
+
+def test_a_fixed_setting_that_some_models_lack_is_that_of_the_others(tmp_path):
+    job = {
+        "type": "automl",
+        "task": "image_object_detection",
+        "training_data": {"path": "a"},
+        "training_parameters": {"min_size": 400, "optimizer": "adam", "learning_rate": 0.01},
+        "search_space": [
+            {"model_name": "yolov5", "learning_rate": "uniform(0, 0.1)"},
+            {"model_name": "choice('fasterrcnn_resnet18_fpn', 'retinanet_resnet50_fpn')"},
+        ],
+    }
+    content = read_experiment(write_json(tmp_path / "job.json", job))
+    assert content["settings"] == {"optimizer": "adam"}
+    assert content["sweep"]["space"] == [
+        {"model_name": {"choice": ["yolov5"]}, "learning_rate": {"uniform": [0, 0.1]}},
+        {
+            "model_name": {"choice": ["fasterrcnn_resnet18_fpn", "retinanet_resnet50_fpn"]},
+            "min_size": {"choice": [400]},
+            "learning_rate": {"choice": [0.01]},
+        },
+    ]
+    job["search_space"][1]["model_name"] = "choice('yolov5', 'retinanet_resnet50_fpn')"
+    with pytest.raises(UserError, match="training_parameters.min_size: is not for yolov5; give it in a branch"):
+        read_experiment(write_json(tmp_path / "job.json", job))

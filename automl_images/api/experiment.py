@@ -135,6 +135,7 @@ class Experiment:
         wait: bool = True,
         fresh: bool = False,
         take_over: bool = False,
+        local_images: bool = False,
         resubmit: int = 2,
     ) -> str:
         """Send it to Kubeflow Pipelines, and follow it to its end; return the id of its first run there.
@@ -146,10 +147,12 @@ class Experiment:
             wait: whether to follow the run.
             fresh: start over, even if this experiment has run before.
             take_over: if a run of it still goes, end that one and go on with its trials.
+            local_images: the cluster's nodes have the images, which name no registry.
             resubmit: how often to send it again, while it is followed, if a pod of its is lost.
 
         Raises:
-            UserError: an address is of this machine alone, Kubeflow does not take it, or the run fails.
+            UserError: an image names no registry, an address is of this machine alone, Kubeflow does not take it, or
+                the run fails.
         """
         from automl_images.pipelines import submit as remote
         from automl_images.pipelines.experiment import draw_sample
@@ -160,7 +163,7 @@ class Experiment:
             model = model.model_copy(update={"cluster": model.cluster.model_copy(update={"namespace": namespace})})
         kubeflow = Kubeflow(host or model.cluster.endpoint, model.cluster.namespace, token)
         draw_sample(model)
-        run = remote.submit(model, kubeflow, fresh=fresh, take_over=take_over)
+        run = remote.submit(model, kubeflow, fresh=fresh, take_over=take_over, local_images=local_images)
         print(f"run {run}: {kubeflow.link(run)}", flush=True)
         if wait:
             remote.follow(model, kubeflow, run, resubmit)

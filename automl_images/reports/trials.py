@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from automl_images.sweep.pace import Pace
 from automl_images.sweep.trial import State, Trial
 
 
@@ -51,6 +52,36 @@ def baseline(trials: Iterable[Trial]) -> float | None:
         if value is not None:
             return float(value)
     return None
+
+
+def time_left(
+    trials: Sequence[Trial], paces: Mapping[int, Pace], total: int | None, lanes: int = 1, deadline: float = math.inf
+) -> float | None:
+    """Return the seconds that a sweep still takes, by what its trials took so far; None: that is not known yet.
+
+    A trial that has not begun takes as long as those of this sweep do on average, the stopped ones among them.
+
+    Args:
+        trials: those that have begun or ended.
+        paces: of running ones how their last epochs went.
+        total: how many trials the sweep has; None: those that there are.
+        lanes: how many run at a time.
+        deadline: when the sweep's time is over, in seconds since 1970.
+    """
+    running = [t for t in trials if t.state is State.RUNNING]
+    lefts = {t.index: paces[t.index].left for t in running if t.index in paces}
+    lengths = [s for t in trials if t.succeeded and (s := seconds(t)) is not None]
+    lengths += [(seconds(t) or 0.0) + lefts[t.index] for t in running if t.index in lefts]
+    to_come = max(0, (total or 0) - len(trials))
+    if not running and not to_come:
+        return 0.0
+    if not lengths:
+        return None
+    mean = sum(lengths) / len(lengths)
+    known = [lefts.get(t.index, max(0.0, mean - (seconds(t) or 0.0))) for t in running]
+    longest = max(known, default=0.0)
+    whole = max((sum(known) + to_come * mean) / max(1, min(lanes, len(running) + to_come)), longest)
+    return max(0.0, min(whole, deadline - time.time()))
 
 
 def figure(value: float | None) -> str:

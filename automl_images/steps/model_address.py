@@ -36,9 +36,7 @@ def model_address(model: str) -> str:
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{shown}/summary.json: is not what a run writes; name its model folder") from None
     if {"tasks", "logs"} <= names:
-        raise UserError(
-            f"{shown}: is a run that has not ended, and has no summary.json; end it, or name a trial's folder"
-        )
+        raise UserError(f"{shown}: is a run that has not ended: it has no summary.json; name a trial's folder")
     if "versions" in names:
         registry, _, name = address.rstrip("/").rpartition("/")
         opened = open_registry(registry or ".")

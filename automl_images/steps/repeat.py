@@ -107,6 +107,11 @@ def neighbour(artifact: Any, name: str) -> str:
     return f"{address(artifact).rpartition('/')[0]}/{name}"
 
 
+def model_folder(artifact: Any) -> str:
+    """Return where the model folder of a KFP artifact lies for good: where its metadata say, or at its own address."""
+    return str(artifact.metadata.get("uri") or address(artifact))
+
+
 def bucket_root(uri: str) -> str:
     """Return where ledgers and models lie when no storage is named: the bucket (or folder) that an artifact is in."""
     scheme, found, rest = uri.partition("://")

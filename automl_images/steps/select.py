@@ -6,6 +6,7 @@ part luck.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,27 @@ def select_trial(
         **({"fitness": fitness.get(best.index)} if sampler else {}),
         **({"confirmation": confirmation.to_json()} if confirmation else {}),
     }
+
+
+def choose(
+    lane: Mapping[str, Any], model: str, report: str, evolution: str, title: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Choose the best trial of a lane's submission, as the component does, and copy its model folder to ``model``.
+
+    Returns:
+        What :func:`select_trial` returns, with ``ledger`` and ``run``; and what an artifact's metadata say of it:
+        ``uri``, where the ledger has the folder (unless that holds a password), ``trial``, ``epoch``, ``metric``,
+        ``value``, and ``lineage``, a JSON text, because metadata make other numbers of whole ones.
+    """
+    origin = {"ledger": lane["ledger"], "run": lane["run"]}
+    chosen = select_trial(**origin, report=report, title=title or None, evolution=evolution)
+    storage.copy_folder(chosen["model"], model)
+    keys = ("trial", "epoch", "metric", "value")
+    told = {key: chosen[key] for key in keys if chosen[key] is not None}
+    lineage = {**origin, "trial": chosen["trial"], "epoch": chosen["epoch"], "settings": chosen["settings"]}
+    if storage.redact(chosen["model"]) == chosen["model"]:
+        told["uri"] = chosen["model"]
+    return {**chosen, **origin}, {**told, "lineage": json.dumps(lineage)}
 
 
 def write_evolution(evolution: Evolution, folder: str) -> None:

@@ -48,9 +48,9 @@ def show_trials(ledger: str, console: Console | None = None) -> None:
     shared, console = Ledger(ledger), console or _console()
     table = _table(shared)
     run, _ = newest_run(shared)
-    table.total = run.total if run else None
+    table.expect(run)
     trials = shared.trials()
-    console.print(table.render(trials))
+    console.print(table.render(trials, shared.paces(trials)))
     for line in _confirmed(shared, trials, run):
         _say(console, line)
 
@@ -105,11 +105,12 @@ def watch_trials(ledger: str, every: float = 2.0, console: Console | None = None
             while True:
                 start = time.monotonic()
                 run, written = newest_run(shared)
-                table.total = run.total if run else None
+                table.expect(run)
                 trials = shared.trials()
+                paces = shared.paces(trials)
                 if live:
-                    live.update(table.render(trials), refresh=True)
-                for line in [] if live else table.lines(trials, before):
+                    live.update(table.render(trials, paces), refresh=True)
+                for line in [] if live else table.lines(trials, before, paces):
                     _say(console, line)
                 before = trials
                 if ended(trials, run, written):

@@ -15,10 +15,12 @@ from automl_images import storage, store
 from automl_images.errors import StoreError, UserError, first_line, say
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.liveness import BEAT
+from automl_images.sweep.pace import Pace
 from automl_images.sweep.score import Evaluation, Score
 from automl_images.sweep.termination import Rule
 from automl_images.sweep.trial import Trial
 
+_BETWEEN_BEATS = 1.0  # seconds at the least
 _AT_AN_EVALUATION = 3.0  # seconds that an evaluation waits for a store
 
 
@@ -37,6 +39,8 @@ class LedgerJournal:
         self.deadline = time.monotonic() + left
         self.superseded = False
         self.last: Score | None = None
+        self._pace: tuple[Pace, float] | None = None  # of the last epoch, and when it ended
+        self._news = threading.Event()
         self._waiting: dict[str, tuple[Callable[[], None], Path | None]] = {}  # in order; a newer model replaces one
         self._changed, self._numbers = threading.Condition(), itertools.count()
         self._worker: threading.Thread | None = None
@@ -45,14 +49,21 @@ class LedgerJournal:
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
-        """Write now and then that the trial is alive, so that no other submission takes it, while the block runs."""
+        """Write now and then that the trial is alive, so that no other submission takes it, while the block runs.
+
+        A beat tells the pace of the last epoch too, and does not wait for long when an epoch has ended.
+        """
         over = threading.Event()
 
         def beat() -> None:
             for count in itertools.count():
+                self._news.clear()
                 with contextlib.suppress(UserError, OSError), store.patience(0):
-                    self.ledger.beat(self.trial, count)
-                if over.wait(BEAT):
+                    self.ledger.beat(self.trial, count, self._paced())
+                if over.wait(_BETWEEN_BEATS):
+                    return
+                self._news.wait(BEAT - _BETWEEN_BEATS)
+                if over.is_set():
                     return
 
         thread = threading.Thread(target=beat, daemon=True)
@@ -61,7 +72,19 @@ class LedgerJournal:
             yield
         finally:
             over.set()
+            self._news.set()
             thread.join()
+
+    def progressed(self, pace: Pace) -> None:
+        """Have the pace of an epoch that has just ended written with the next beat."""
+        self._pace = pace, time.monotonic()
+        self._news.set()
+
+    def _paced(self) -> Pace | None:
+        if self._pace is None:
+            return None
+        pace, since = self._pace
+        return pace._replace(left=max(0.0, pace.left - (time.monotonic() - since)))
 
     def evaluated(self, score: Score) -> str | None:
         """Write the score and judge it; a store that cannot be read or written never stops a training.

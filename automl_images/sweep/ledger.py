@@ -36,6 +36,7 @@ from automl_images.hyperparameters.catalogue import CATALOGUE
 from automl_images.hyperparameters.yolov5 import ANCHOR_FREE
 from automl_images.sweep.artifacts import Artifacts
 from automl_images.sweep.fingerprint import difference, without_contents
+from automl_images.sweep.pace import Pace
 from automl_images.sweep.score import Evaluation, Score, counted, latest, superseded
 from automl_images.sweep.submission import Submission
 from automl_images.sweep.trial import MOST, State, Trial
@@ -234,9 +235,16 @@ class Ledger:
         storage.create(self._record(index, attempt), json.dumps(ended.to_json(), indent=1))
         return self.trial(index)
 
-    def beat(self, trial: Trial, count: int) -> None:
-        """Write that an attempt is alive."""
-        storage.write(self._at("alive", f"{trial.index:04d}.{trial.attempt}"), str(count))
+    def beat(self, trial: Trial, count: int, pace: Pace | None = None) -> None:
+        """Write that an attempt is alive, for the ``count``-th time, and how its last epoch went."""
+        text = pace.to_json(count) if pace else str(count)
+        storage.write(self._at("alive", f"{trial.index:04d}.{trial.attempt}"), text)
+
+    def paces(self, trials: Iterable[Trial]) -> dict[int, Pace]:
+        """Return how the last epoch went of those trials that run and have said so, by index."""
+        urls = {t.index: self._at("alive", f"{t.index:04d}.{t.attempt}") for t in trials if t.state is State.RUNNING}
+        beats = zip(urls, storage.read_many(list(urls.values())), strict=True)
+        return {index: pace for index, beat in beats if (pace := Pace.parse(beat)) is not None}
 
     def last_beat(self, trial: Trial) -> str | None:
         """Return the last beat of an attempt."""

@@ -14,9 +14,11 @@ from typing import Any, Protocol
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
+from automl_images.sweep.pace import Pace
 from automl_images.sweep.score import Score
 from automl_images.training.job import Compute
 from automl_images.training.module import Module
+from automl_images.training.progress import Progress
 
 
 class Journal(Protocol):
@@ -24,6 +26,9 @@ class Journal(Protocol):
 
     def evaluated(self, score: Score) -> str | None:
         """Take an evaluation; return the reason to stop now, or None."""
+
+    def progressed(self, pace: Pace) -> None:
+        """Take what an epoch came to; returns at once."""
 
     def save_model(self, folder: Path) -> None:
         """Keep a copy of the best epoch's model folder."""
@@ -94,9 +99,10 @@ class Evaluations(Callback):
         frequency: int,
         background: Background,
         history: History,
+        progress: Progress,
     ):
         self.journal, self.scratch, self.save = journal, scratch, save
-        self.frequency, self.background, self.history = frequency, background, history
+        self.frequency, self.background, self.history, self.progress = frequency, background, history, progress
         self.best: dict[str, Any] | None = None
         self.epoch = 0  # the last that was evaluated
         self.values: list[float] = []
@@ -127,7 +133,9 @@ class Evaluations(Callback):
         parts = ", ".join(f"{k} {v:.3f}" for k, v in module.losses().items())
         reason = None
         if trainer.is_global_zero:
-            say(f"epoch {epoch}/{trainer.max_epochs}: {name} {value:.4f} (best {self.best['value']:.4f}); {parts}")
+            figure = f"{name} {value:.4f} (best {self.best['value']:.4f})"
+            words = self.progress.measured(trainer, module)
+            say(f"epoch {epoch}/{trainer.max_epochs}: {figure}; {parts}; {words}")
             number = -(-epoch // self.frequency)
             reason = self.journal.evaluated(Score(number, epoch, value, self.best["value"], mean))
         reason = trainer.strategy.broadcast(reason)

@@ -108,7 +108,8 @@ def _fit(
         model_folder.save(folder, trained.model, **described, metrics=metrics)
 
     frequency = settings["evaluation_frequency"]
-    evaluations = own.Evaluations(journal, scratch / "model", save, frequency, background, history)
+    progress = Progress(len(job.training), frequency if evaluated else 0, journal.progressed)
+    evaluations = own.Evaluations(journal, scratch / "model", save, frequency, background, history, progress)
     stopping = own.DelayedEarlyStopping(metric, settings)
     callbacks: list[pl.Callback] = [
         history,
@@ -116,7 +117,7 @@ def _fit(
         *([stopping] if evaluated and settings["early_stopping"] else []),
         *([own.KeptEpochs(evaluations, settings["checkpoint_frequency"])] if settings["checkpoint_frequency"] else []),
         own.Checkpoints(journal, scratch / "checkpoint", background, prepared.compute),
-        Progress(len(job.training), frequency if evaluated else 0),
+        progress,
         *more,
     ]
     trainer = _trainer(settings, callbacks, prepared, machine)

@@ -7,20 +7,22 @@ from automl_images.steps import LIGHT
 
 @dsl.component(base_image=LIGHT, install_kfp_package=False)
 def serve(
-    name: str,
-    model: str,
-    image: str,
-    options: str,
+    model: dsl.Input[dsl.Model],
     manifest: dsl.Output[dsl.Artifact],
+    name: str = "model",
+    image: str = "",
+    options: str = "{}",
+    version: str = "",
 ) -> str:
     """Serve a model on Kubernetes: write its manifest and a smoke request and, where serve.to says so, apply it.
 
     Args:
-        name: the service's name.
-        model: JSON with the model folder's address under uri (what register returned) or model (what select did).
-        image: the container image that serves.
-        options: JSON of the experiment's block serve; applied are its kserve and kubernetes, by the pod's account.
+        model: a model folder, as train and select write it.
         manifest: the folder with the manifest, request.json and smoke.sh.
+        name: the service's name.
+        image: the container image that serves; empty: this version's.
+        options: JSON of the experiment's block serve; applied are its kserve and kubernetes, by the pod's account.
+        version: what register returned; it is served in place of the model.
 
     Returns:
         The paths of what was written, and deployed: what the cluster serves now, as JSON.
@@ -29,10 +31,11 @@ def serve(
     import os
 
     from automl_images.environment import IMAGE
-    from automl_images.steps.repeat import address, step
+    from automl_images.steps import SERVE
+    from automl_images.steps.repeat import address, model_folder, step
 
-    described = json.loads(model)
-    folder = described.get("uri") or described["model"]
+    image = image or SERVE
+    folder = json.loads(version)["uri"] if version else model_folder(model)
     how = {key: value for key, value in json.loads(options).items() if key != "name"}
     to = how.get("to", "manifest")
     own = os.environ.get(IMAGE)  # this step's image, which can copy a model into a pod

@@ -7,26 +7,34 @@ from automl_images.steps import LIGHT
 
 @dsl.component(base_image=LIGHT, install_kfp_package=False)
 def split(
-    data: str,
-    converted: str,
     records: dsl.Input[dsl.Dataset],
-    given: dsl.Input[dsl.Dataset],
-    tested: dsl.Input[dsl.Dataset],
     training: dsl.Output[dsl.Dataset],
     validation: dsl.Output[dsl.Dataset],
     test: dsl.Output[dsl.Dataset],
+    given: dsl.Input[dsl.Dataset] = None,
+    tested: dsl.Input[dsl.Dataset] = None,
+    split_ratio: float = 0.2,
+    test_ratio: float = 0.0,
+    by: str = "random",
+    seed: int = 0,
+    data: str = "",
+    converted: str = "",
 ) -> str:
     """Split records into training, validation and test, unless validation or test are given.
 
     Args:
-        data: the experiment's data block as JSON: split_ratio, test_ratio and split (by, seed, pattern, ...).
-        converted: what convert returned; its digests let Kubeflow take an equal earlier split, and no other.
         records: records (JSONL).
-        given: records that validate; if there are any, none are split off.
-        tested: records to test on; if there are any, none are split off.
         training: records that train.
         validation: records that score trials.
         test: records to evaluate on; empty where there are none.
+        given: records that validate; if there are any, none are split off.
+        tested: records to test on; if there are any, none are split off.
+        split_ratio: the share of the records that validates.
+        test_ratio: the share of the records that is the test set.
+        by: random, or stratified: each class in the same ratio.
+        seed: equal seeds split equally.
+        data: an experiment's data block as JSON: its split_ratio, test_ratio and split, in place of the four above.
+        converted: what convert returned; its digests let Kubeflow take an equal earlier split, and no other.
 
     Returns:
         How many images each set has, as JSON.
@@ -36,11 +44,16 @@ def split(
     from automl_images.steps.repeat import address, step
     from automl_images.steps.split import how, split_data, words
 
-    options = how(json.loads(data))
-    more = [*words(options), "--given", address(given), "--test", address(test), "--tested", address(tested)]
-    with step("split", [*map(address, (records, training, validation)), *more]):
-        files = {"test_out": test.path, "tested": tested.path}
-        counts = split_data(records.path, given.path, training.path, validation.path, **files, **options)
+    block = {"split_ratio": split_ratio, "test_ratio": test_ratio, "split": {"by": by, "seed": int(seed)}}
+    task = {"task": records.metadata["task"]} if "task" in records.metadata else {}
+    options = how(json.loads(data) if data else block)
+    known = {"given": given, "tested": tested}
+    more = [w for name, artifact in known.items() if artifact for w in (f"--{name}", address(artifact))]
+    with step(
+        "split", [*map(address, (records, training, validation)), *words(options), "--test", address(test), *more]
+    ):
+        files = {"test_out": test.path, "tested": tested and tested.path}
+        counts = split_data(records.path, given and given.path, training.path, validation.path, **files, **options)
         for name, artifact in (("training", training), ("validation", validation), ("test", test)):
-            artifact.metadata["images"] = counts[name]
+            artifact.metadata.update({**task, "images": counts[name], "set": name})
         return json.dumps(counts)

@@ -257,7 +257,10 @@ class Run:
         pod["phase"] = "Running"
         with _POD, _mounted(local):
             for artifact in given.values():
-                storage.write(_path(local, artifact["uri"]), storage.read_bytes(artifact["uri"]))
+                if storage.is_dir(artifact["uri"]):
+                    storage.copy_folder(artifact["uri"], _path(local, artifact["uri"]))
+                else:
+                    storage.write(_path(local, artifact["uri"]), storage.read_bytes(artifact["uri"]))
             function = _function(container, local)
             with _printed_to(log):
                 try:

@@ -37,12 +37,15 @@ class Journal:
 
     def __init__(self, folder: Path, stop_at: int = 0):
         self.folder, self.stop_at = folder, stop_at
-        self.evaluations, self.numbers, self.saved = [], [], []
+        self.evaluations, self.numbers, self.saved, self.paces = [], [], [], []
 
     def evaluated(self, score):
         self.evaluations.append(score[1:])
         self.numbers.append(score.number)
         return "told to" if score.epoch == self.stop_at else None
+
+    def progressed(self, pace):
+        self.paces.append(pace)
 
     def save_model(self, folder):
         shutil.rmtree(self.folder / "model", ignore_errors=True)

@@ -23,4 +23,5 @@ fi
 
 cd "$ROOT"
 [[ -d $WORK/sample ]] || "$PYTHON" -m automl_images.cli sample-data "$WORK/sample" --images 48 --size 96
-"$PYTHON" -m pipelines submit pipelines/experiments/smoke.yaml --host "http://127.0.0.1:$API_PORT" "${overrides[@]}"
+"$PYTHON" -m pipelines submit pipelines/experiments/smoke.yaml --host "http://127.0.0.1:$API_PORT" --local-images \
+    "${overrides[@]}"

@@ -16,13 +16,14 @@ from automl_images.hyperparameters.vendors.azure_names import (
     TASKS_THERE,
     TITLE,
     checked_model,
+    has,
     named_of,
     setting,
     snake,
     table,
     word,
 )
-from automl_images.hyperparameters.vendors.azure_space import put_space
+from automl_images.hyperparameters.vendors.azure_space import Branch, branches_of, put_space
 from automl_images.hyperparameters.vendors.draft import Document, Draft, Maps, local, mapping, name_of
 from automl_images.plain import read_yaml
 
@@ -60,7 +61,7 @@ def recognises(document: Document) -> bool:
     if isinstance(content, Mapping):
         return content.get("type") == "automl" or "training_data" in content
     words = _words(document)
-    return bool(words) and words[0].startswith("--")
+    return bool(words) and re.match("--[a-z]", words[0]) is not None
 
 
 def read(documents: Sequence[Document], maps: Maps, given: Mapping[str, Any]) -> Draft:
@@ -76,7 +77,7 @@ def read(documents: Sequence[Document], maps: Maps, given: Mapping[str, Any]) ->
 
 
 def _arguments(draft: Draft, document: Document, given: Mapping[str, Any]) -> None:
-    words, values = _words(document), {}
+    words, values = _words(document), dict[str, Any]()
     for i in range(0, len(words), 2):
         name = words[i].removeprefix("--")
         if name == words[i] or i + 1 == len(words) or name in values:
@@ -128,8 +129,9 @@ def _job(draft: Draft, document: Document, maps: Maps, given: Mapping[str, Any])
             "data.split_ratio", _real(size, f"{file}: validation_data_size", 0, 1), f"{file}: validation_data_size"
         )
     fixed = mapping(content.get("training_parameters"), f"{file}: training_parameters")
-    _settings(draft, document, fixed, task, "training_parameters.", given)
-    _sweep(draft, document, task, fixed)
+    branches = branches_of(file, task, content.get("search_space"), fixed)
+    _settings(draft, document, fixed, task, "training_parameters.", given, branches)
+    _sweep(draft, document, task, branches)
 
 
 def _data(draft: Draft, document: Document, key: str, value: Any, path: str, maps: Maps) -> None:
@@ -171,29 +173,46 @@ def _records_of(place: str, origin: str) -> str:
 
 
 def _settings(
-    draft: Draft, document: Document, values: Mapping[str, Any], task: str, where: str, given: Mapping[str, Any]
+    draft: Draft,
+    document: Document,
+    values: Mapping[str, Any],
+    task: str,
+    where: str,
+    given: Mapping[str, Any],
+    branches: Sequence[Branch] = (),
 ) -> None:
-    """Put the fixed hyperparameters."""
+    """Put the fixed hyperparameters; one that some models of a space lack goes into the branches of the others."""
     file = document.file
     key = f"{file}: {where}model_name"
     model = word(values.get("model_name") or given.get("settings.model_name") or default_model(task))
     model = checked_model(task, model, key)
+    models = sorted({m for branch in branches for m in branch.models}) or [model]
     if values.get("model_name"):
         draft.put("settings.model_name", model, key)
     for name, value in values.items():
         key = f"{file}: {where}{name}"
-        if name == "model_name":
+        if name == "model_name" or value is None:
             continue
         if name in _EXTRA:
             draft.note(key, _EXTRA[name])
-        elif name == "random_seed":
+            continue
+        if name == "random_seed":
             draft.put("sweep.seed", value, key)
-        elif value is not None:
-            named = named_of(task, model, name, key)
-            draft.put(named.ours, setting(named, value, key), key)
+            continue
+        having = [m for m in models if has(task, m, name)] or models
+        for each in having:
+            found = setting(named_of(task, each, name, key), value, key)
+        if having == models:
+            draft.put(named_of(task, having[0], name, key).ours, found, key)
+        for branch in branches if having != models else ():
+            lacking = sorted(set(branch.models) - set(having))
+            if not lacking:
+                branch.fixed[name] = (found, key)
+            elif len(lacking) < len(branch.models):
+                raise UserError(f"{key}: is not for {lacking[0]}; give it in a branch of search_space without that")
 
 
-def _sweep(draft: Draft, document: Document, task: str, fixed: Mapping[str, Any]) -> None:
+def _sweep(draft: Draft, document: Document, task: str, branches: Sequence[Branch]) -> None:
     file, content = document.file, document.content
     sweep = mapping(content.get("sweep"), f"{file}: sweep")
     limits = {f"limits.{k}": v for k, v in mapping(content.get("limits"), f"{file}: limits").items()}
@@ -224,9 +243,8 @@ def _sweep(draft: Draft, document: Document, task: str, fixed: Mapping[str, Any]
             raise UserError(f"{file}: sweep.sampling_algorithm: '{sampling}' is none; {nearest(name, samplers)}")
         draft.put("sweep.sampling", name, f"{file}: sweep.sampling_algorithm")
     _termination(draft, file, sweep.get("early_termination"))
-    space = content.get("search_space")
-    if space:
-        put_space(draft, file, task, space, fixed)
+    if branches:
+        put_space(draft, file, task, branches)
     elif sampling is not None:
         raise UserError(f"{file}: search_space: is needed with sweep.sampling_algorithm, and missing")
 

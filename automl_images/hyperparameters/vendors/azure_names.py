@@ -57,13 +57,18 @@ def checked_model(task: str, model: Any, key: str) -> str:
         raise UserError(f"{key}: {str(error).partition(': ')[2]}") from None
 
 
+def has(task: str, model: str, name: str) -> bool:
+    """Return whether Azure has a hyperparameter of this name for a model."""
+    own, known = canonical_name(name), table(task, model)
+    return own in known and (name == own or name in known[own].row.aliases)
+
+
 def named_of(task: str, model: str, name: str, key: str) -> Named:
     """Return a model's hyperparameter of one of Azure's names; raises UserError if there is none."""
     known = table(task, model)
-    own = canonical_name(name)
-    if own not in known or (name != own and name not in known[own].row.aliases):
+    if not has(task, model, name):
         raise UserError(f"{key}: {TITLE}'s {model} has no such hyperparameter; {nearest(name, known)}")
-    return known[own]
+    return known[canonical_name(name)]
 
 
 def setting(named: Named, value: Any, key: str) -> Any:

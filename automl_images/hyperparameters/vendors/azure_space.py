@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from automl_images.errors import UserError, nearest
@@ -16,34 +17,58 @@ from automl_images.hyperparameters.vendors.draft import Draft, Named, mapping
 from automl_images.plain import read_yaml
 
 
-def put_space(draft: Draft, file: str, task: str, space: Any, fixed: Mapping[str, Any]) -> None:
-    """Put the search space: a list of conditional mappings, or one mapping."""
-    branches: list[tuple[str, Mapping[str, Any]]] = []
-    for i, branch in enumerate(space if isinstance(space, list) else [space]):
-        where = f"{file}: search_space[{i}]" if isinstance(space, list) else f"{file}: search_space"
-        branches += _unfolded(mapping(branch, where), where)
+@dataclass(frozen=True)
+class Branch:
+    """A mapping of a search space: where it stands, its expressions, the models that it is of, and what is fixed."""
+
+    where: str
+    expressions: Mapping[str, tuple[str, list[Any]]]
+    models: list[str]
+    fixed: dict[str, tuple[Any, str]] = field(default_factory=dict)  # name: value and where that stands
+
+
+def branches_of(file: str, task: str, space: Any, fixed: Mapping[str, Any]) -> list[Branch]:
+    """Return the branches of a search space: a list of conditional mappings, or one mapping; none: no space."""
     made = []
-    for i, (where, branch) in enumerate(branches):
-        kinds = {name: _expression(value, f"{where}.{name}") for name, value in branch.items()}
-        names = kinds.get("model_name", ("choice", [fixed.get("model_name") or default_model(task)]))[1]
-        models = [checked_model(task, word(name), f"{where}.model_name") for name in names]
-        found: dict[str, Any] = {"model_name": {"choice": models}} if "model_name" in kinds else {}
-        if found:
-            draft.origins[f"sweep.space[{i}].model_name"] = f"{where}.model_name"
-        for name, (kind, arguments) in kinds.items():
-            if name == "model_name":
-                continue
-            key, ours = f"{where}.{name}", canonical_name(name)
-            checked, *_ = [_within(named_of(task, model, name, key), kind, arguments, key) for model in models]
-            found[ours] = {kind: checked if kind == "choice" or len(checked) > 1 else checked[0]}
+    for i, given in enumerate((space if isinstance(space, list) else [space]) if space else []):
+        where = f"{file}: search_space[{i}]" if isinstance(space, list) else f"{file}: search_space"
+        for at, branch in _unfolded(mapping(given, where), where):
+            found = {name: _expression(value, f"{at}.{name}") for name, value in branch.items()}
+            kind, names = found.get("model_name", ("choice", [fixed.get("model_name") or default_model(task)]))
+            if kind != "choice":
+                raise UserError(f"{at}.model_name: models are named in a choice, not by {kind}")
+            made.append(Branch(at, found, [checked_model(task, word(name), f"{at}.model_name") for name in names]))
+    return made
+
+
+def put_space(draft: Draft, file: str, task: str, branches: Sequence[Branch]) -> None:
+    """Put the search space; what it searches goes before what is fixed, and that is said."""
+    made: list[dict[str, Any]] = []
+    settings = draft.content.get("settings", {})
+    for i, branch in enumerate(branches):
+        found: dict[str, Any] = {}
+        for name, (kind, arguments) in branch.expressions.items():
+            key, ours = f"{branch.where}.{name}", canonical_name(name)
             draft.origins[f"sweep.space[{i}].{ours}"] = key
-            if ours in draft.content.get("settings", {}):
-                del draft.content["settings"][ours]  # what is searched goes before what is fixed
-                draft.note(draft.origins.pop(f"settings.{ours}"), f"{key} goes before it")
-        made.append(found)
-    if any("model_name" in branch for branch in made) and "model_name" in draft.content.get("settings", {}):
-        del draft.content["settings"]["model_name"]
-        draft.note(draft.origins.pop("settings.model_name"), "the search space's models go before it")
+            if name == "model_name":
+                found[name] = {"choice": branch.models}
+            else:
+                named = [named_of(task, model, name, key) for model in branch.models]
+                checked, *_ = [_within(each, kind, arguments, key) for each in named]
+                found[ours] = {kind: checked if kind == "choice" or len(checked) > 1 else checked[0]}
+        for name, (value, key) in branch.fixed.items():
+            if canonical_name(name) not in found:
+                found[canonical_name(name)] = {"choice": [value]}
+                draft.origins[f"sweep.space[{i}].{canonical_name(name)}"] = key
+        made.append(dict(sorted(found.items(), key=lambda item: item[0] != "model_name")))
+    for ours in sorted(set(settings) & {name for found in made for name in found}):
+        value, origin = settings.pop(ours), draft.origins.pop(f"settings.{ours}")
+        without = [i for i, found in enumerate(made) if ours not in found]
+        for i in without:  # searched in other branches
+            made[i][ours] = {"choice": [value]}
+            draft.origins[f"sweep.space[{i}].{ours}"] = origin
+        if not without:
+            draft.note(origin, "search_space goes before it")
     draft.content.setdefault("sweep", {})["space"] = made
     draft.origins["sweep.space"] = f"{file}: search_space"
 

@@ -15,14 +15,14 @@ from automl_images.tasks import get_task
 
 TITLE = "SageMaker"
 PIXELS, ONE, SEVERAL = "image-semantic-segmentation", "image-classification", "image-classification-multilabel"
-_CLASSIFIES = (
+_CLASSIFIES: tuple[str, ...] = (
     *("num_classes", "num_training_samples", "augmentation_type", "beta_1", "beta_2", "checkpoint_frequency"),
     *("early_stopping", "early_stopping_min_epochs", "early_stopping_patience", "early_stopping_tolerance"),
     *("epochs", "eps", "gamma", "image_shape", "kv_store", "learning_rate", "lr_scheduler_factor"),
     *("lr_scheduler_step", "mini_batch_size", "momentum", "multi_label", "num_layers", "optimizer"),
     *("precision_dtype", "resize", "top_k", "use_pretrained_model", "use_weighted_loss", "weight_decay"),
 )
-_SEGMENTS = (
+_SEGMENTS: tuple[str, ...] = (
     *("backbone", "use_pretrained_model", "algorithm", "num_classes", "num_training_samples", "base_size"),
     *("crop_size", "early_stopping", "early_stopping_min_epochs", "early_stopping_patience"),
     *("early_stopping_tolerance", "epochs", "gamma1", "gamma2", "learning_rate", "lr_scheduler"),
@@ -57,7 +57,7 @@ def recognises(document: Document) -> bool:
 def table(task: str, model: str | None = None) -> dict[str, Named]:
     """Return the hyperparameters of SageMaker's algorithm for a task by its names; of no other task it has any."""
     family = get_task(task).family
-    names = {"classification": _CLASSIFIES, "segmentation": _SEGMENTS}.get(family, [])
+    names = {"classification": _CLASSIFIES, "segmentation": _SEGMENTS}.get(family, ())
     found = {}
     for name in names:
         row = CATALOGUE[canonical_name(name)].variant(family)
@@ -137,7 +137,7 @@ def _task(file: str, job: Mapping[str, Any], names: set[str], given: Mapping[str
 
 def _settings(draft: Draft, values: Mapping[str, Any], task: str, at: str, searched: set[str]) -> None:
     """Put the fixed hyperparameters, all of which may be text."""
-    known, checked = table(task), {}
+    known, checked = table(task), dict[str, Any]()
     for name, value in values.items():
         if name not in known:
             raise UserError(f"{at}{name}: {TITLE}'s algorithm has no such hyperparameter; {nearest(name, known)}")

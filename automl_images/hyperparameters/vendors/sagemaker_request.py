@@ -30,6 +30,7 @@ LEFT_OUT = {
     "Autotune": "ranges are those of the file",
 }
 _METRICS = {"validation:accuracy": "classification", "validation:mIOU": "segmentation"}
+_MOST_SECONDS = 1440 * 3600
 _RATIO = 100 * (1 - 1e-9)  # from which on an automatic scale is logarithmic
 _HALF = 0.4999  # a whole number's share of the line, on both sides of it
 
@@ -172,7 +173,7 @@ def put_rest(draft: Draft, job: Mapping[str, Any], where: str, maps: Maps) -> No
         elif name == "StoppingCondition":
             seconds = mapping(value, key).get("MaxRuntimeInSeconds")
             if seconds and "HyperParameters" in job:
-                hours = min(whole(seconds, f"{key}.MaxRuntimeInSeconds", 1) / 3600, 1440)
+                hours = whole(seconds, f"{key}.MaxRuntimeInSeconds", _MOST_SECONDS) / 3600
                 draft.put("sweep.timeout_hours", hours, f"{key}.MaxRuntimeInSeconds")
             elif seconds:
                 draft.note(f"{key}.MaxRuntimeInSeconds", "a trial has no limit of its own")
@@ -231,7 +232,7 @@ def put_tuning(
     for name, ours, most in (
         ("MaxNumberOfTrainingJobs", "iterations", 1000),
         ("MaxParallelTrainingJobs", "max_concurrent_iterations", 100),
-        ("MaxRuntimeInSeconds", "timeout_hours", 5_184_000),
+        ("MaxRuntimeInSeconds", "timeout_hours", _MOST_SECONDS),
     ):
         if limits.get(name) is not None:
             found = whole(limits[name], f"{key}.ResourceLimits.{name}", most)
@@ -247,7 +248,7 @@ def put_tuning(
             draft.note(
                 f"{key}.{name}", "has no counterpart; iterations, timeout_hours and early_termination end a sweep"
             )
-    space, points = {}, 1
+    space, points = dict[str, Any](), 1
     for one in ranges:
         expression = _expression(one, known)
         space[canonical_name(one.name)] = expression
@@ -326,11 +327,12 @@ def _automatic(low: float, high: float, whole_: bool) -> str:
 
 
 def whole(value: Any, key: str, most: int) -> int:
-    """Return a whole number from 1 (0 for a seed) on; ``most`` 1 is no limit."""
+    """Return a whole number from 1 (a seed: 0) up to ``most``; raises UserError for anything else."""
+    least = 0 if key.endswith("Seed") else 1
     try:
         found = number(value)
-        if not found.is_integer() or found < (0 if key.endswith("Seed") else 1) or (most > 1 and found > most):
+        if not found.is_integer() or not least <= found <= most:
             raise ValueError
         return int(found)
     except ValueError:
-        raise UserError(f"{key}: {value!r} is out of range; allowed: 1 to {most}") from None
+        raise UserError(f"{key}: {value!r} is out of range; allowed: {least} to {most}") from None

@@ -52,6 +52,7 @@ _FLAGS = {  # what has no effect here, or another one; the others act, see _opti
     "local_rank": "all GPUs of a lane train each trial together",
     "cos-lr": "",  # is what it is
 }
+_ENDS = {">", ">>", "2>", "2>&1", "&", "&&", "||", "|", ";"}
 _OPTIONAL = ("cache", "evolve", "resume")  # may stand without a value
 _SWITCHES = {"linear", "exist-ok", "noval", "nosave", "noplots", "rect", "image-weights", "quad", "single-cls"}
 _SWITCHES |= {"sync-bn", "cos-lr", "multi-scale", "noautoanchor", "adam"}
@@ -152,7 +153,7 @@ def _named_hyp(name: str, key: str, maps: Maps) -> Document:
 
 def _hyperparameters(draft: Draft, document: Document | None, evolves: bool) -> None:
     """Put what a file of hyperparameters has; what evolves starts there."""
-    known, start = table(), {}
+    known, start = table(), dict[str, Any]()
     for name, value in (document.content if document else {}).items():
         assert document is not None
         key = f"{document.file}: {name}"
@@ -186,8 +187,9 @@ def _command(document: Document) -> list[str] | None:
         for i, word in enumerate(words):
             if posixpath.basename(word) == "train.py":
                 rest = words[i + 1 :]
-                ends = [n for n, w in enumerate(rest) if w in (">", ">>", "2>", "2>&1", "&", "&&", "||", "|", ";")]
-                return [w.rstrip(";") for w in rest[: ends[0]]] if ends else rest
+                ended = next((n for n, w in enumerate(rest) if w in _ENDS or w.endswith(";")), len(rest))
+                last = [w.removesuffix(";") for w in rest[ended : ended + 1] if w not in _ENDS]
+                return [*rest[:ended], *last]
     return None
 
 
@@ -290,10 +292,9 @@ def _model(draft: Draft, options: Mapping[str, Any], where: str, maps: Maps) -> 
     elif (place := maps.place(weights)) is not None:
         draft.put("weights.source", place, key)
     elif weights.endswith(".pt"):
-        draft.put("weights.pretrained", False, key)
         draft.note(
             key,
-            f"{weights} is a pickle, which is not loaded: training starts from fresh weights; give --map "
+            f"{weights} is a pickle, which is not loaded: training starts from fresh weights unless you give --map "
             f"{weights}=FILE, a state_dict (.safetensors) or a model folder",
         )
     else:
