@@ -94,6 +94,7 @@ def chosen(task: str, sizes: Mapping[str, Any], on_gpu: bool, images: int) -> di
     """
     short, long = sorted((sizes["width"]["median"] or 224, sizes["height"]["median"] or 224))
     family = get_task(task).family
+    settings: dict[str, Any]
     if family == "classification":
         if on_gpu:
             settings = {"model_name": get_task(task).default_model}  # of one size, its own
