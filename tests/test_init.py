@@ -3,7 +3,6 @@ import json
 import pytest
 import yaml
 
-from automl_images.errors import UserError
 from automl_images.experiment import Experiment
 from automl_images.sample_data import make_sample
 from automl_images.steps import init
@@ -106,15 +105,3 @@ def test_what_cannot_be_measured_is_said(sample, tmp_path, monkeypatch, capsys):
     assert result["measured"] is None
     assert "not measured: it was ended" in capsys.readouterr().err
     assert "was not measured" in (tmp_path / "x.yaml").read_text()
-
-
-def test_a_class_name_does_not_end_a_comment(sample, tmp_path):
-    labels = tmp_path / "labels.csv"
-    names = sorted(str(file) for file in (sample / "JPEGImages").iterdir())
-    rows = [f'{name},"{"a" if i % 2 else "b: 1"}\nsweep: {{}}"' for i, name in enumerate(names)]
-    labels.write_text("filename,label\n" + "\n".join(rows) + "\n")
-    try:
-        init.init_experiment(str(labels), tmp_path / "x.yaml", "image-classification", measured=False)
-    except UserError:
-        return  # refused by name
-    assert Experiment.read(yaml.safe_load((tmp_path / "x.yaml").read_text())).sweep.iterations == 1
