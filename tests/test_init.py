@@ -43,6 +43,24 @@ def test_sizes_are_the_images_within_what_the_machine_bears(task, expected):
     assert init.resolve(task, init.chosen(task, SIZES, True, 100))  # those for a GPU are settings too
 
 
+def test_a_detector_needs_no_package_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(init.importlib.util, "find_spec", lambda name: name)
+    assert "head" not in init.chosen("image-object-detection", SIZES, False, 100)
+    monkeypatch.setattr(init.importlib.util, "find_spec", lambda name: None)
+    assert init.chosen("image-object-detection", SIZES, False, 100)["head"] == "anchor"
+
+
+def test_a_measurement_is_not_waited_for_for_ever(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(init, "PATIENCE", 0.01)
+    assert init._measured("image-object-detection", {"model_name": "yolov5"}, tmp_path) is None
+    assert "not measured: a few steps took more than 0.01 s" in capsys.readouterr().err
+
+
+def test_cores_are_counted_where_affinity_is_not_known(monkeypatch):
+    monkeypatch.delattr(init.os, "sched_getaffinity", raising=False)
+    assert init._cores() >= 1
+
+
 def test_the_budget_is_what_the_measured_steps_allow():
     settings = {"model_name": "yolov5", "training_batch_size": 8}
     parts = {"training": {"images": 80}, "validation": {"images": 20}, "test": {"images": 9}}
