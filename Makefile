@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := train,yolo,onnx,registry,serve,pipelines,dev
+# default: what the index has, with CUDA; cpu: from TORCH_INDEX, without
+TORCH ?= default
+TORCH_INDEX ?=
 EXPERIMENT ?= pipelines/experiments/quickstart.yaml
 OUT ?= pipeline.yaml
 ARGS ?=

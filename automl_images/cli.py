@@ -28,7 +28,6 @@ from automl_images.errors import StepFailed, UserError
 from automl_images.experiment_file import read_experiment
 from automl_images.faults import explained
 from automl_images.pipelines.cli import app as pipeline_commands
-from automl_images.registry import resolve
 
 app = typer.Typer(
     add_completion=False,
@@ -250,7 +249,10 @@ def register(
 @app.command()
 def predict(
     model: Annotated[
-        str, typer.Argument(help="A model folder, REGISTRY/NAME@ALIAS, or a model that export wrote (.onnx).")
+        str,
+        typer.Argument(
+            help="The folder of a run, a trial or a model, REGISTRY/NAME[@ALIAS], or what export wrote (.onnx)."
+        ),
     ],
     images: Annotated[
         list[str], typer.Argument(help="Images, folders and .zip files of them, patterns (*, **); on any store.")
@@ -271,17 +273,28 @@ def predict(
     coco: Annotated[
         str | None, typer.Option(help="The COCO file whose ids results have; not given: names of files and classes.")
     ] = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print rows: file, class, score, of a detector a box; not of masks.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Predict images; print a line an image, or JSON.
+    """Predict images; print a line an image (the best class first), CSV, or JSON.
 
     Of a detector's finds those count with a score above that of the best F1 on validation, over all classes, which the
     model folder knows; --set box_score_thresh=0.5 is another one. An endpoint goes by box_score_thresh alone.
     """
+    from automl_images.steps.model_address import model_address
     from automl_images.steps.predict import predict_images
+    from automl_images.steps.predict_rows import write_rows
 
+    if as_csv and as_json:
+        raise UserError("--csv: does not go with --json; give one of the two")
     how = {"batch": batch, "on_error": on_error, "results": results, "coco": coco}
-    for found in predict_images(resolve(model), images, output, settings_of(settings), line=not as_json, **how):  # type: ignore[arg-type]
+    plain = as_csv or as_json
+    answers = predict_images(model_address(model), images, output, settings_of(settings), line=not plain, **how)  # type: ignore[arg-type]
+    if as_csv:
+        return write_rows(answers, sys.stdout)
+    for found in answers:
         print(json.dumps(found) if as_json else f"{found['filename']}: {found['line']}", flush=True)
 
 

@@ -10,7 +10,7 @@ import typer
 from automl_images import storage
 from automl_images.cli_data import AsJson
 from automl_images.errors import UserError, say
-from automl_images.registry import resolve
+from automl_images.steps.model_address import model_address
 from automl_images.tasks import get_task
 
 app = typer.Typer()
@@ -93,7 +93,7 @@ def evaluate(
     else:
         from automl_images.steps.evaluate import evaluate_model
 
-        result = evaluate_model(resolve(model), data, output, title=title, keep_thresholds=keep_thresholds)
+        result = evaluate_model(model_address(model), data, output, title=title, keep_thresholds=keep_thresholds)
     print(json.dumps(result, indent=1) if as_json else "\n".join([*summary_lines(result), *lines]))
 
 
@@ -115,7 +115,7 @@ def compare(
     for name in {m for m in models if models.count(m) > 1}:
         raise UserError(f"{storage.redact(name)}: is there twice; give each model once")
     found = compare_models(
-        {storage.redact(m): resolve(m) for m in models},
+        {storage.redact(m): model_address(m) for m in models},
         data,
         output,
         format=format,

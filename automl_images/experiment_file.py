@@ -14,6 +14,7 @@ from automl_images.errors import UserError, redact
 from automl_images.experiment import Experiment
 from automl_images.hyperparameters import vendors
 from automl_images.hyperparameters.vendors import Document, Draft, Maps
+from automl_images.hyperparameters.vendors.draft import name_of
 from automl_images.plain import read_yaml
 
 _PARTS = ("training", "validation", "test")
@@ -109,6 +110,9 @@ def _imported(documents: Sequence[Document], overrides: Sequence[str], given_map
         path, _ = override_with(draft.content, override)
         draft.origins = {p: o for p, o in draft.origins.items() if not p.startswith((f"{path}.", f"{path}["))}
         draft.origins[path] = "--set"
+    if "name" not in draft.content:
+        stem = posixpath.splitext(posixpath.basename(documents[0].file))[0]
+        draft.put("name", name_of(stem), f"{documents[0].file}: its own name")
     for path, line in draft.needed.items():
         above = [path.rsplit(".", n)[0] for n in range(path.count(".") + 1)]
         if path not in draft.origins and not set(above) & set(given):

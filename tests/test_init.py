@@ -3,7 +3,6 @@ import json
 import pytest
 import yaml
 
-from automl_images.errors import UserError
 from automl_images.experiment import Experiment
 from automl_images.sample_data import make_sample
 from automl_images.steps import init
@@ -42,6 +41,24 @@ def test_sizes_are_the_images_within_what_the_machine_bears(task, expected):
     assert small["training_batch_size"] <= 3
     assert small != settings
     assert init.resolve(task, init.chosen(task, SIZES, True, 100))  # those for a GPU are settings too
+
+
+def test_a_detector_needs_no_package_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(init.importlib.util, "find_spec", lambda name: name)
+    assert "head" not in init.chosen("image-object-detection", SIZES, False, 100)
+    monkeypatch.setattr(init.importlib.util, "find_spec", lambda name: None)
+    assert init.chosen("image-object-detection", SIZES, False, 100)["head"] == "anchor"
+
+
+def test_a_measurement_is_not_waited_for_for_ever(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(init, "PATIENCE", 0.01)
+    assert init._measured("image-object-detection", {"model_name": "yolov5"}, tmp_path) is None
+    assert "not measured: a few steps took more than 0.01 s" in capsys.readouterr().err
+
+
+def test_cores_are_counted_where_affinity_is_not_known(monkeypatch):
+    monkeypatch.delattr(init.os, "sched_getaffinity", raising=False)
+    assert init._cores() >= 1
 
 
 def test_the_budget_is_what_the_measured_steps_allow():
@@ -88,15 +105,3 @@ def test_what_cannot_be_measured_is_said(sample, tmp_path, monkeypatch, capsys):
     assert result["measured"] is None
     assert "not measured: it was ended" in capsys.readouterr().err
     assert "was not measured" in (tmp_path / "x.yaml").read_text()
-
-
-def test_a_class_name_does_not_end_a_comment(sample, tmp_path):
-    labels = tmp_path / "labels.csv"
-    names = sorted(str(file) for file in (sample / "JPEGImages").iterdir())
-    rows = [f'{name},"{"a" if i % 2 else "b: 1"}\nsweep: {{}}"' for i, name in enumerate(names)]
-    labels.write_text("filename,label\n" + "\n".join(rows) + "\n")
-    try:
-        init.init_experiment(str(labels), tmp_path / "x.yaml", "image-classification", measured=False)
-    except UserError:
-        return  # refused by name
-    assert Experiment.read(yaml.safe_load((tmp_path / "x.yaml").read_text())).sweep.iterations == 1

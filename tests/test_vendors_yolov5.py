@@ -26,6 +26,7 @@ def test_each_option_of_the_guide_acts_or_is_named(tmp_path):
     assert (settings["model_size"], settings["evaluation_frequency"]) == ("large", 30)
     assert content["weights"] == {"pretrained": False}
     assert content["resources"] == {"count": 2}
+    assert content["name"] == "train"
     assert content["sweep"]["iterations"] == 50
     sampling = content["sweep"]["sampling"]
     assert (sampling["by"], sampling["form"], len(sampling["start"])) == ("evolve", "classic", 29)

@@ -32,8 +32,8 @@ def load_model(source: Run | Trial | str | Path, *, device: str | None = None, *
     """Return the model of a run (its best), of a trial, of a model folder, or of a registry.
 
     Args:
-        source: a :class:`Run`, a trial, the folder of a run, a model folder or an exported ``.onnx`` file, local or on
-            a store, or ``REGISTRY/NAME@ALIAS``, ``REGISTRY/NAME:VERSION``.
+        source: a :class:`Run`, a trial, or what :func:`automl_images.steps.model_address.model_address` takes: the
+            folder of a run, of a trial or of a model, an exported ``.onnx`` file, or a registered name.
         device: ``cpu`` or ``cuda``; None: the GPU if there is one.
         settings: what is used instead of the model's own, such as ``box_score_thresh=0.5``. Where that one is not
             among them, a detector's is the score of the best F1 on validation, if the model knows it.
@@ -288,7 +288,7 @@ class Evaluation(dict[str, Any]):
 
 def _folder(source: Run | Trial | str | Path) -> str:
     """Return the address of a model folder."""
-    from automl_images.registry import resolve
+    from automl_images.steps.model_address import model_address
 
     if isinstance(source, Run):
         return source.model
@@ -299,10 +299,7 @@ def _folder(source: Run | Trial | str | Path) -> str:
         return source.model
     if not isinstance(source, str | Path):
         raise UserError(f"a {type(source).__name__} is no model; give a run, a trial, or the address of a model")
-    address = storage.at_home(str(source))
-    if storage.is_local(address) and (storage.local_path(address) / "summary.json").is_file():
-        return Run(address).model
-    return resolve(address)
+    return model_address(storage.at_home(str(source)))
 
 
 def _items(images: Any) -> tuple[list[Any], bool]:

@@ -42,7 +42,7 @@ def write_report(path_html: str, shown: Evaluation) -> None:
     metrics, curves, classes = shown.metrics, shown.curves, shown.classes
     multilabel, drawn = "iou" in metrics, _hardest(metrics, curves)
     colours = {name: css(colour) for name, colour in class_colours(drawn).items()}
-    values = {
+    values: dict[str, Any] = {
         "training": training_charts(shown.history),
         "headline": _headline(metrics, shown.baseline, shown.settings.get("top_k")),
         "averages": {

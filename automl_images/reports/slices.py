@@ -59,10 +59,12 @@ def _across(found: dict[int, Any]) -> tuple[dict[int, float], list[tuple[float, 
             (_LEFT, view.setting(low), "start"),
             (WIDE - _RIGHT, view.setting(high), "end"),
         ]
-        return at, ends + [(_LEFT + wide / 2, "(log)", "middle")] * (kind == "log")
+        return at, [*ends, (_LEFT + wide / 2, "(log)", "middle")] if kind == "log" else ends
     order = sorted(set(found.values()))
     middle = {text: round(_LEFT + (i + 0.5) * wide / len(order), 1) for i, text in enumerate(order)}
     told = order if len(order) <= _CATEGORIES else []  # the dots' titles and the table tell the others
     letters = max(3, int(wide / len(order) / _LETTER))
-    ticks = [(middle[v], v if len(v) <= letters else v[: letters - 1] + "…", "middle") for v in told]
+    ticks: list[tuple[float, str, str]] = [
+        (middle[v], v if len(v) <= letters else v[: letters - 1] + "…", "middle") for v in told
+    ]
     return {t: middle[v] for t, v in found.items()}, ticks or [(_LEFT + wide / 2, f"{len(order)} values", "middle")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -30,6 +31,7 @@ from automl_images.tasks import get_task
 TRIALS = 10  # at most; a longer search is asked for by sweep.iterations
 TESTED = 200  # images from which on a test set is split off
 SPLIT, TEST = 0.2, 0.1
+PATIENCE = 600  # seconds that a few steps may take
 
 
 def init_experiment(
@@ -94,6 +96,7 @@ def chosen(task: str, sizes: Mapping[str, Any], on_gpu: bool, images: int) -> di
     """
     short, long = sorted((sizes["width"]["median"] or 224, sizes["height"]["median"] or 224))
     family = get_task(task).family
+    settings: dict[str, Any]
     if family == "classification":
         if on_gpu:
             settings = {"model_name": get_task(task).default_model}  # of one size, its own
@@ -106,6 +109,8 @@ def chosen(task: str, sizes: Mapping[str, Any], on_gpu: bool, images: int) -> di
         side = _between(long, 128, 640 if on_gpu else 320, 32)
         settings = {"model_name": "yolov5", "model_size": "medium" if on_gpu else "small", "img_size": side}
         settings |= {"training_batch_size": 16 if on_gpu else 8}
+        if importlib.util.find_spec("ultralytics") is None:  # an extra, which the default head needs
+            settings["head"] = "anchor"
     elif family == "instances":
         least = _between(short, 128, 800 if on_gpu else 256, 32)
         settings = {"model_name": f"maskrcnn_resnet{50 if on_gpu else 18}_fpn", "min_size": least}
@@ -176,7 +181,13 @@ def _measured(task: str, settings: Mapping[str, Any], folder: Path) -> dict[str,
     (folder / "measure.json").write_text(json.dumps({"task": task, "settings": settings}))
     say(f"init: timing a few steps of {settings['model_name']}; --no-measure leaves it out")
     command = [sys.executable, "-m", "automl_images.steps.measure", str(folder)]
-    ended = subprocess.run(command, env=limit_threads(dict(os.environ)), capture_output=True, text=True)
+    try:
+        ended = subprocess.run(
+            command, env=limit_threads(dict(os.environ)), capture_output=True, text=True, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        say(f"init: not measured: a few steps took more than {PATIENCE} s")
+        return None
     if ended.returncode == 0:
         return json.loads((folder / "measured.json").read_text())
     why = (ended.stderr.strip().splitlines() or ["it was ended"])[-1].removeprefix("error: ")
@@ -207,7 +218,7 @@ def _written(
     sizes = " x ".join("?" if median is None else f"{median:g}" for median in medians)
     looked = f"{found['source']}: {train['format']}, {train['images']} images for training{counted}, {classes}"
     looked = str(UserError(looked))  # a line end in a name would end the comment; an error's text is escaped too
-    machine = "a GPU" if on_gpu else f"{len(os.sched_getaffinity(0))} processor cores, no GPU"
+    machine = "a GPU" if on_gpu else f"{_cores()} processor cores, no GPU"
     limit = memory.container()
     machine += f", {limit.limit / 2**30:.0f} GiB of memory" if limit else ""
     if times:
@@ -271,6 +282,11 @@ def _written(
     total = f", about {_duration(iterations * budget['trial'])} for {trials}" if times else ""
     lines = [looked, f"{settings['model_name']} on {machine}: {how}{total}", f"pretrained weights: {pretrained}"]
     return "\n".join(rows) + "\n", [*lines, f"wrote {output}: {task}, {trials}"]
+
+
+def _cores() -> int:
+    """Return how many cores this process may use; macOS cannot say, and has its processors counted."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _duration(seconds: float) -> str:

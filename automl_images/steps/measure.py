@@ -92,6 +92,9 @@ class _Nowhere:
     def evaluated(self, score: Any) -> None:
         pass
 
+    def progressed(self, pace: Any) -> None:
+        pass
+
     def save_model(self, folder: Path) -> None:
         pass
 

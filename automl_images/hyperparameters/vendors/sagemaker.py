@@ -57,7 +57,7 @@ def recognises(document: Document) -> bool:
 def table(task: str, model: str | None = None) -> dict[str, Named]:
     """Return the hyperparameters of SageMaker's algorithm for a task by its names; of no other task it has any."""
     family = get_task(task).family
-    names = {"classification": _CLASSIFIES, "segmentation": _SEGMENTS}.get(family, ())
+    names = _CLASSIFIES if family == "classification" else _SEGMENTS if family == "segmentation" else ()
     found = {}
     for name in names:
         row = CATALOGUE[canonical_name(name)].variant(family)
