@@ -95,7 +95,7 @@ def test_each_experiment_compiles_to_a_sound_package(tmp_path, experiment, varia
 
 
 BROKEN = {
-    "an input is not given": lambda p: p.tasks["plan"]["inputs"]["parameters"].pop("storage"),
+    "an input is not given": lambda p: p.tasks["plan"]["inputs"]["artifacts"].pop("training"),
     "an artifact has no producer": lambda p: p.tasks.pop("split"),
     "nothing waits": lambda p: p.tasks["select"].pop("dependentTasks"),
     "the loop lacks its items": lambda p: p.loop()[0]["inputs"]["parameters"].clear(),
