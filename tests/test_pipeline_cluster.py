@@ -134,7 +134,7 @@ FIELDS = {  # what each field does to a step's pod
 SUBMITTED = {"namespace", "endpoint", "service_account"}  # what submit uses; tests/test_submit.py
 
 
-@pytest.mark.parametrize("field", set(Cluster.model_fields) - SUBMITTED)
+@pytest.mark.parametrize("field", sorted(set(Cluster.model_fields) - SUBMITTED))
 def test_every_field_reaches_every_pod(package, field):
     assert set(package.steps()) == set(STEPS)
     for step in STEPS:
