@@ -290,6 +290,7 @@ def test_a_second_signal_kills_what_does_not_listen(tmp_path):
 
 
 def test_signals_are_raised_where_asked_and_handlers_put_back():
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     with pytest.raises(Interrupted) as end, raised():
         os.kill(os.getpid(), signal.SIGHUP)

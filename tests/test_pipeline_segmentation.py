@@ -101,7 +101,7 @@ def test_kubeflow_takes_no_records_of_masks_from_an_earlier_run(monkeypatch):
     monkeypatch.setattr(submit, "_running", lambda *_: [])
     fsspec.filesystem("memory").pipe_file("/cells/train/a.png", b"1")
     data = {"training": {"source": "memory://cells/train"}}
-    submit.submit(Experiment.model_validate({"name": "m", "task": TASK, "data": data}), kubeflow)
+    submit.submit(Experiment.model_validate({"name": "m", "task": TASK, "data": data}), kubeflow, local_images=True)
     assert given == [True, ""]
 
 

@@ -376,7 +376,8 @@ def test_workflows_have_their_schema(schema):
 def test_workflows_are_sound(workflow):
     text = workflow.read_text()
     content = yaml.safe_load(text)
-    assert content["permissions"] == {"contents": "read"} and "secrets." not in text
+    assert content["permissions"] == {"contents": "read"}
+    assert "secrets." not in text or workflow.name == "release.yaml", "a pull request must not read a secret"
     steps = [s for job in content["jobs"].values() for s in job["steps"]]
     assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", s["uses"]) for s in steps if "uses" in s)
     commands = "\n".join(s.get("run", "") for s in steps)

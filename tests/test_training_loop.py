@@ -194,7 +194,7 @@ def test_a_seed_of_any_size_draws_its_own(train):
 def losses_of(captured):
     """Return each evaluated epoch's summed loss, from the lines of progress; those without evaluation have no `;`."""
     lines = [line for line in captured.readouterr().err.splitlines() if line.startswith("epoch ")]
-    losses = [line.partition("; ")[2].split(", ") for line in lines if "; " in line]
+    losses = [line.split("; ")[1].split(", ") for line in lines if "; " in line]
     return [sum(float(part.split()[-1]) for part in parts) for parts in losses]
 
 

@@ -68,7 +68,7 @@ class Module(pl.LightningModule):
         if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
         elif gradient_clip_val:
-            nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+            nn.utils.clip_grad_norm_(self.trainer.precision_plugin.main_params(optimizer), gradient_clip_val)
 
     def on_train_epoch_start(self) -> None:  # noqa: D102
         self._losses, self._batches = {}, 0
