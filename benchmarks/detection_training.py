@@ -1,6 +1,6 @@
 """Training a detector: our loop against that of torchvision's detection reference, on the same model, data and batch.
 
-    python benchmarks/detection_training.py [--quick]
+    python benchmarks/detection_training.py [--quick] [--rounds N] [--images N]
 
 Images per second of all of ``fit()``, decoding included, over the reference's (``vs_reference``; ``vs_reference_low``
 and ``vs_reference_high``: what the median lies between, 95 %): Faster R-CNN from the same weights, norms frozen, both
@@ -79,8 +79,11 @@ def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer images and rounds")
+    parser.add_argument("--rounds", type=int, help="turns of both")
+    parser.add_argument("--images", type=int, help="how many each learns from")
     options = parser.parse_args()
     rounds, count = (2, 12) if options.quick else (7, 512) if ON_GPU else (5, 12)
+    rounds, count = options.rounds or rounds, options.images or count
     settings = resolve(
         TASK,
         {

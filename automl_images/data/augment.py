@@ -12,7 +12,6 @@ from automl_images.metrics.arrays import Sample
 EXPAND, CROP, FLIP = 0.3, 0.5, 0.5  # how often each is done
 _LARGEST = 2.0  # sides of an expanded image, of the image's own
 _SMALLEST = 0.3  # sides of a crop, of the image's, expanded or not
-_ASPECT = 2.0  # the most that a crop is wider, or higher, than it would be in the image's proportions
 
 
 Augment = Callable[[int, int, int], Sample]  # of a sample's index, a seed and the epoch, from 0
@@ -21,8 +20,8 @@ Augment = Callable[[int, int, int], Sample]  # of a sample's index, a seed and t
 def rcnn_augmentation(samples: Callable[[int], Sample]) -> Augment:
     """Return a function that gives an augmented sample and draws from its own generator alone; all epochs are alike.
 
-    An image is put on a grey canvas of up to twice its sides, cropped around one of its objects, which stays whole, and
-    mirrored, each by chance. Of objects that a crop cuts :func:`automl_images.data.tiles.cut` tells what is left: with
+    An image is put on a grey canvas of up to twice its sides, cropped in its own proportions around one of its objects,
+    which stays whole, and mirrored, each by chance. Of objects that a crop cuts :func:`automl_images.data.tiles.cut` tells what is left: with
     masks a box is always that of its mask's pixels, and what loses its box loses its mask. Images without objects are
     mirrored only. Pixels may be a view of the sample's.
     """
@@ -60,13 +59,19 @@ def _expanded(width: int, height: int, rng: np.random.Generator) -> Window:
 
 
 def _around(box: np.ndarray, window: Window, rng: np.random.Generator) -> Window:
-    """Return a part of a window that holds a box, or as much of it as the window does."""
-    scale, aspect = rng.uniform(_SMALLEST, 1), _ASPECT ** rng.uniform(-0.5, 0.5)
-    edges = []
-    for axis, times in enumerate((scale * aspect, scale / aspect)):
+    """Return a part of a window, of its proportions, that holds a box, or as much of it as the window does.
+
+    With other proportions each batch would be of another shape once it is padded, for which a GPU has to choose its
+    convolutions anew: a step takes three times as long.
+    """
+    spans = []
+    for axis in (0, 1):
         low, high = window[axis], window[axis + 2]
-        first, last = max(low, int(np.floor(box[axis]))), min(high, int(np.ceil(box[axis + 2])))
-        side = min(high - low, max(last - first, round(times * (high - low)), 1))
+        spans.append((low, high, max(low, int(np.floor(box[axis]))), min(high, int(np.ceil(box[axis + 2])))))
+    scale = max(rng.uniform(_SMALLEST, 1), *((last - first) / (high - low) for low, high, first, last in spans))
+    edges = []
+    for low, high, first, last in spans:
+        side = min(high - low, max(last - first, round(scale * (high - low)), 1))
         start = int(rng.integers(max(low, last - side), min(first, high - side) + 1))
         edges.append((start, start + side))
     (left, right), (top, bottom) = edges

@@ -48,7 +48,8 @@ class TorchvisionDetector(Detector):
             taken.append({"boxes": target["boxes"], "labels": target["labels"] + self.first})
             if self.mask_threshold is not None:
                 taken[-1]["masks"] = F.pad(target["masks"], self._padding(image))
-        return self.network([self._input(image) for image in images], taken)
+        given = [self._input(image) for image in images]
+        return _rcnn_losses(self.network, given, taken) if self.first else self.network(given, taken)
 
     @torch.no_grad()
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Any]]:  # noqa: D102
@@ -124,6 +125,15 @@ def mask_rcnn(classes: Sequence[str], settings: Mapping[str, Any], *, frozen_nor
     network.transform = _BoxesAlone(plain.min_size, plain.max_size, plain.image_mean, plain.image_std)
     heads = ("rpn.head", "roi_heads.box_predictor", "roi_heads.mask_predictor")
     return TorchvisionDetector(network, 1, "rpn.anchor_generator", heads, settings["mask_pixel_score_threshold"])
+
+
+def _rcnn_losses(network: Any, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return what the network returns in training, without its look at each image's boxes, which waits for the GPU."""
+    batch, targets = network.transform(images, targets)
+    features = network.backbone(batch.tensors)
+    proposals, of_proposals = network.rpn(batch, features, targets)
+    _, of_boxes = network.roi_heads(features, proposals, batch.image_sizes, targets)
+    return {**of_boxes, **of_proposals}
 
 
 def retinanet(classes: Sequence[str], settings: Mapping[str, Any], *, frozen_norms: bool = False) -> Detector:
