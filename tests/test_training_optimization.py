@@ -64,9 +64,11 @@ def test_the_rate_ends_at_its_share(share):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
-def test_an_adaptive_optimizer_has_the_common_warm_up(optimizer):
+def test_with_an_adaptive_optimizer_biases_warm_up_alike_and_there_is_no_momentum(optimizer):
     rows = path(optimizer=optimizer, warmup_bias_lr=0.1)
-    assert all(row[0] == row[1] == row[2] for row in rows)
+    assert rows[0][:3] == pytest.approx([0, 0, 0.1])
+    assert rows[STEPS // 2][:3] == pytest.approx([0.005, 0.005, 0.055])
+    assert all(row[0] == row[1] == row[2] for row in rows[STEPS:])
     assert all(row[3] in (None, 0) for row in rows)
 
 

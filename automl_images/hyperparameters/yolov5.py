@@ -56,7 +56,7 @@ ROWS: tuple[Hyperparameter, ...] = (
         (1, 0, 0.2),
         "The learning rate of biases at the start of the warm-up, at whose end it is that of the rest.",
         high=1,
-        needs={**_COSINE, "optimizer": ("sgd", "nag")},
+        needs=_COSINE,
     ),
     _gene(
         "box",

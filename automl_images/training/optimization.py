@@ -71,8 +71,9 @@ class WarmUp(LambdaLR):
     """A schedule of optimiser steps whose warm-up moves the biases' rate and the momentum too, as YOLOv5's does.
 
     Of the settings: while the rate of other weights rises from 0, that of the biases moves from ``warmup_bias_lr`` to
-    the learning rate, and momentum from ``warmup_momentum`` to its value. Adaptive optimisers, which have no momentum
-    and for which a bias's rate of YOLOv5's size would be a leap, have the common warm-up.
+    the learning rate, and momentum, where the optimiser has one, from ``warmup_momentum`` to its value. An adaptive
+    optimiser needs the biases' rate most: it moves a weight by about its rate a step, and the biases that make classes
+    rare at first have far to go.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class WarmUp(LambdaLR):
     ):
         self.warmup, rate = warmup, settings["learning_rate"]
         self.momentum = (settings["warmup_momentum"], settings["momentum"])
-        first = settings["warmup_bias_lr"] / rate if rate and isinstance(optimizer, SGD) else 0.0
+        first = settings["warmup_bias_lr"] / rate if rate else 0.0
 
         def of_biases(step: int) -> float:
             return first + (1 - first) * step / warmup if step < warmup else factor(step)
