@@ -21,9 +21,9 @@ def rcnn_augmentation(samples: Callable[[int], Sample]) -> Augment:
     """Return a function that gives an augmented sample and draws from its own generator alone; all epochs are alike.
 
     An image is put on a grey canvas of up to twice its sides, cropped in its own proportions around one of its objects,
-    which stays whole, and mirrored, each by chance. Of objects that a crop cuts :func:`automl_images.data.tiles.cut` tells what is left: with
-    masks a box is always that of its mask's pixels, and what loses its box loses its mask. Images without objects are
-    mirrored only. Pixels may be a view of the sample's.
+    which stays whole, and mirrored, each by chance. Of objects that a crop cuts :func:`automl_images.data.tiles.cut`
+    tells what is left: with masks a box is always that of its mask's pixels, and what loses its box loses its mask.
+    Images without objects are mirrored only. Pixels may be a view of the sample's.
     """
 
     def augment(i: int, seed: int, epoch: int = 0) -> Sample:
