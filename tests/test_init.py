@@ -65,29 +65,42 @@ def test_the_budget_is_what_the_measured_steps_allow():
     settings = {"model_name": "yolov5", "training_batch_size": 8}
     parts = {"training": {"images": 80}, "validation": {"images": 20}, "test": {"images": 9}}
     plan = init.planned("image-object-detection", settings, parts, TIMES, 1)
-    assert plan == {"epochs": 30, "iterations": 3, "epoch": 30.0, "trial": 910.0}
+    assert plan == {"epochs": 30, "iterations": 3, "epoch": 30.0, "trial": 910.0, "every": 1}
+    slow = init.planned("image-object-detection", settings, parts, {**TIMES, "image": 3.5}, 1)  # 70 s beside 20 s
+    assert (slow["every"], slow["epochs"], slow["trial"]) == (3, 30, 10 + 30 * 20 + 10 * 70)
     assert init.planned("image-object-detection", settings, parts, TIMES, 0.1)["epochs"] == 11
     assert init.planned("image-object-detection", settings, parts, None, 1)["iterations"] == 1
 
 
 def test_an_experiment_is_written_that_says_what_was_found(sample, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(init, "_measured", lambda *_: TIMES)
+    monkeypatch.setattr(init, "_measured", lambda *_: {**TIMES, "image": 99.0})
+    monkeypatch.setattr(init, "_load", lambda: 0.1)
     output = tmp_path / "mine.yaml"
     arguments = ["init", str(sample), "-o", str(output), "--task", "image-object-detection", "--json"]
     code, out, _ = call(monkeypatch, capsys, *arguments)
     told = json.loads(out)
-    assert (code, told["sets"], told["measured"]) == (0, {"data": 12}, TIMES)
+    assert (code, told["sets"], told["measured"]) == (0, {"data": 12}, {**TIMES, "image": 99.0, "load": 0.1})
     text = output.read_text()
+    assert "beside other work" not in text
     experiment = Experiment.read(yaml.safe_load(text))
     assert experiment.name == "a-sample"
     assert experiment.data.training.source == str(sample)
     assert experiment.data.training.format == "voc"
     assert experiment.settings["img_size"] == 128
     assert experiment.weights.pretrained is False
-    assert experiment.sweep.iterations == 10
+    assert experiment.settings["evaluation_frequency"] == told["settings"]["evaluation_frequency"] > 1
     assert "12 images for training" in text and "no validation set was found" in text
     assert call(monkeypatch, capsys, *arguments)[0] == 2  # it is there already
     assert output.read_text() == text
+
+
+def test_a_measurement_beside_other_work_is_said(sample, tmp_path, monkeypatch):
+    monkeypatch.setattr(init, "_measured", lambda *_: dict(TIMES))
+    monkeypatch.setattr(init, "_load", lambda: 7.0)
+    monkeypatch.setattr(init.os, "cpu_count", lambda: 4)
+    result = init.init_experiment(str(sample), tmp_path / "x.yaml", "image-object-detection")
+    said = "timed beside other work (a load of 7.0 on 4 cores), alone it is faster"
+    assert said in (tmp_path / "x.yaml").read_text() and said in result["lines"][1]
 
 
 def test_a_source_for_several_tasks_asks_for_one(sample, tmp_path, monkeypatch, capsys):

@@ -101,6 +101,13 @@ def test_without_an_extra_a_line_says_how_to_get_it(tmp_path):
     assert done.returncode == 2 and not done.stdout
     brings = "there is no kfp, which the extra pipelines brings: pip install 'automl-images[pipelines]'"
     assert done.stderr == f"error: {brings}\n"
+    command[3] = "google.protobuf"  # of kfp without its dependencies, as the light image has it
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith("error: kfp is there without what it needs (") and done.stderr.count("\n") == 1
+    assert done.stderr.endswith(
+        "google.protobuf halted; None in sys.modules): pip install 'automl-images[pipelines]' brings it\n"
+    )
     with pytest.raises(UserError, match="^there is no lightning, which the extra train brings"), explained():
         raise ModuleNotFoundError(name="lightning.pytorch")
     with pytest.raises(ModuleNotFoundError), explained():
