@@ -99,8 +99,20 @@ def test_a_measurement_beside_other_work_is_said(sample, tmp_path, monkeypatch):
     monkeypatch.setattr(init, "_load", lambda: 7.0)
     monkeypatch.setattr(init.os, "cpu_count", lambda: 4)
     result = init.init_experiment(str(sample), tmp_path / "x.yaml", "image-object-detection")
-    said = "timed beside other work (a load of 7.0 on 4 cores), alone it is faster"
+    said = "timed beside other work, a load of 7.0 on 4 cores: alone it is faster"
     assert said in (tmp_path / "x.yaml").read_text() and said in result["lines"][1]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("task", ["classification-multilabel", "object-detection", "instance-segmentation"])
+def test_a_few_steps_are_timed(sample, tmp_path, task):
+    result = init.init_experiment(str(sample), tmp_path / "x.yaml", f"image-{task}")
+    took, batch = result["measured"], result["settings"]["training_batch_size"]
+    assert min(took["step"], took["image"], took["start"]) > 0
+    assert took["steps"] == max(1, -(-min(12, 4 * batch) // batch) - 1)  # of four batches at most, less the first
+    assert took["pretrained"] is (took["reason"] is None)
+    text = (tmp_path / "x.yaml").read_text()
+    assert f"(a batch of {batch} took {took['step']:.2g} s)" in text and "a trial takes about" in result["lines"][1]
 
 
 def test_a_source_for_several_tasks_asks_for_one(sample, tmp_path, monkeypatch, capsys):

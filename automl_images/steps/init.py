@@ -232,16 +232,15 @@ def _written(
     machine = "a GPU" if on_gpu else f"{_cores()} processor cores, no GPU"
     limit = memory.container()
     machine += f", {limit.limit / 2**30:.0f} GiB of memory" if limit else ""
+    beside = ""
     if times:
         how = (
             f"a trial takes about {_duration(budget['trial'])} here: {budget['epochs']} epochs of "
             f"{_duration(budget['epoch'])} (a batch of {settings['training_batch_size']} took {times['step']:.2g} s)"
         )
-        processors = os.cpu_count() or 1
-        if times["load"] > processors / 2:
-            how += (
-                f"; timed beside other work (a load of {times['load']:.1f} on {processors} cores), alone it is faster"
-            )
+        cores = os.cpu_count() or 1  # of the machine, as the load is
+        if times["load"] > cores / 2:
+            beside = f"; timed beside other work, a load of {times['load']:.1f} on {cores} cores: alone it is faster"
     else:
         how = "how long a trial takes was not measured"
     published = has_published(settings["model_name"])
@@ -281,7 +280,7 @@ def _written(
         )
     rows.append("settings:")
     rows += [f"  {name}: {json.dumps(value)}" for name, value in settings.items()]
-    rows += [f"  number_of_epochs: {budget['epochs']}  # {how}"]
+    rows += [f"  number_of_epochs: {budget['epochs']}  # {how}{beside}"]
     if budget["every"] > 1:
         rows.append(
             f"  evaluation_frequency: {budget['every']}  # an evaluation takes as long as that many epochs' training"
@@ -300,7 +299,11 @@ def _written(
         rows.append("resources: {count: 0}  # no GPU was found; on a cluster with some, 1 asks for one a lane")
     trials = f"{iterations} trial{'s' * (iterations != 1)}"
     total = f", about {_duration(iterations * budget['trial'])} for {trials}" if times else ""
-    lines = [looked, f"{settings['model_name']} on {machine}: {how}{total}", f"pretrained weights: {pretrained}"]
+    lines = [
+        looked,
+        f"{settings['model_name']} on {machine}: {how}{total}{beside}",
+        f"pretrained weights: {pretrained}",
+    ]
     return "\n".join(rows) + "\n", [*lines, f"wrote {output}: {task}, {trials}"]
 
 
