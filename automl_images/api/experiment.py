@@ -314,10 +314,9 @@ def _console() -> Any:
     from rich.console import Console
 
     console = Console(stderr=True)
-    if not console.is_jupyter:
-        return console
-    try:
-        import ipywidgets  # noqa: F401
-    except ImportError:
-        return Console(file=sys.stderr, force_jupyter=False, force_terminal=False, width=120)
-    return Console(stderr=True, force_terminal=True)  # which a kernel's standard error is not, for what can be live
+    if console.is_jupyter:
+        try:
+            import ipywidgets  # noqa: F401
+        except ImportError:
+            return Console(file=sys.stderr, force_jupyter=False, force_terminal=False, width=120)
+    return console
