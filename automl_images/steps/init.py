@@ -197,7 +197,7 @@ def _measured(task: str, settings: Mapping[str, Any], folder: Path) -> dict[str,
             command, env=limit_threads(dict(os.environ)), capture_output=True, text=True, timeout=PATIENCE
         )
     except subprocess.TimeoutExpired:
-        say(f"init: not measured: a few steps took more than {PATIENCE} s")
+        say(f"init: not measured: a few steps took more than {PATIENCE} s{_beside(_load() - _cores())}")
         return None
     if ended.returncode == 0:
         return json.loads((folder / "measured.json").read_text())
@@ -232,15 +232,12 @@ def _written(
     machine = "a GPU" if on_gpu else f"{_cores()} processor cores, no GPU"
     limit = memory.container()
     machine += f", {limit.limit / 2**30:.0f} GiB of memory" if limit else ""
-    beside = ""
+    beside = _beside(times["load"]) if times else ""
     if times:
         how = (
             f"a trial takes about {_duration(budget['trial'])} here: {budget['epochs']} epochs of "
             f"{_duration(budget['epoch'])} (a batch of {settings['training_batch_size']} took {times['step']:.2g} s)"
         )
-        cores = os.cpu_count() or 1  # of the machine, as the load is
-        if times["load"] > cores / 2:
-            beside = f"; timed beside other work, a load of {times['load']:.1f} on {cores} cores: alone it is faster"
     else:
         how = "how long a trial takes was not measured"
     published = has_published(settings["model_name"])
@@ -310,6 +307,12 @@ def _written(
 def _cores() -> int:
     """Return how many cores this process may use; macOS cannot say, and has its processors counted."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _beside(load: float) -> str:
+    """Return in words that a machine was timed while other work had more than half of its processors, or nothing."""
+    cores = os.cpu_count() or 1  # of the machine, as the load is
+    return f"; timed beside other work, a load of {load:.1f} on {cores} cores: alone it is faster" * (load > cores / 2)
 
 
 def _load() -> float:
