@@ -6,6 +6,7 @@ import contextlib
 import errno
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,8 @@ _EXTRAS = {
     **dict.fromkeys(("torch", "torchvision"), "train"),
     **dict.fromkeys(("docker", "docstring_parser", "kfp", "kfp_server_api"), "pipelines"),
 }
+# ultralytics asks for the OpenCV with windows, which lies over the headless one and needs libraries of X
+_WITHOUT_WINDOWS = "; pip uninstall opencv-python; pip install --force-reinstall --no-deps opencv-python-headless"
 # drivers of stores and what they are made of; they are told by name, because none need be installed
 _DRIVERS = re.compile(r"(s3fs|gcsfs|adlfs|fsspec|botocore|aiobotocore|aiohttp|google|azure|requests|urllib3|httpx)\b")
 _TEMPORARY = re.compile(r"\.([^/]+)\.[0-9a-f]{32}$")  # storage writes beside a file, then renames
@@ -56,12 +59,30 @@ def explained() -> Iterator[None]:
         raise UserError(redact(" ".join(line.split()))[:600]) from None
 
 
+def _not_imported(error: ImportError) -> str | None:
+    """Return what mends an import that failed; None: of a module of ours, or of one that no extra is known for."""
+    missing = _top(error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+    if extra := _EXTRAS.get(missing):
+        return f"there is no {missing}, which the extra {extra} brings: pip install 'automl-images[{extra}]'"
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    wants = next((name for name in map(_top, reversed(frames)) if name in _EXTRAS), None)
+    if wants is None or _top(error.name or "") == _top(__name__):
+        return None
+    if not isinstance(error, ModuleNotFoundError):
+        return f"{wants} does not load here: {error}" + (_WITHOUT_WINDOWS if wants == "cv2" else "")
+    extra = _EXTRAS[wants]
+    return f"{wants} is there without what it needs ({error}): pip install 'automl-images[{extra}]' brings it"
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
 def _line(error: Exception) -> str | None:
     """Return what a person can do about an error; None: it is a fault of ours."""
     text = str(error) or type(error).__name__
-    missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    if extra := _EXTRAS.get(missing):
-        return f"there is no {missing}, which the extra {extra} brings: pip install 'automl-images[{extra}]'"
+    if isinstance(error, ImportError) and (line := _not_imported(error)):
+        return line
     if isinstance(error, MemoryError):
         return "out of memory: give this machine or container more, or ask for less at a time"
     if isinstance(error, UnicodeEncodeError) and "surrogates" in text:

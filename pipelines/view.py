@@ -27,10 +27,13 @@ _LONGEST = 15.0  # seconds between two listings of a ledger, however slow its st
 
 
 class View:
-    """Follows a runner on a console: live on a terminal, plain lines elsewhere; ``metric`` is the primary one."""
+    """Follows a runner on a console; ``metric`` is the primary one.
+
+    It is live on a terminal and in a notebook, whose console is no terminal; elsewhere there are plain lines.
+    """
 
     def __init__(self, runner: Runner, metric: str, console: Console):
-        self.runner, self.console = runner, console
+        self.runner, self.console, self.live = runner, console, console.is_terminal or console.is_jupyter
         self.table = TrialTable(metric)
         self._said: set[str] = set()
         self._read: dict[Path, int] = {}  # how far, of a lane's log
@@ -46,7 +49,7 @@ class View:
             while on:
                 on = running()
                 training = self._training()
-                if training and live is None and self.console.is_terminal:
+                if training and live is None and self.live:
                     # not what is written elsewhere: standard output is the log of kfp
                     live = Live(console=self.console, transient=True, redirect_stdout=False, redirect_stderr=False)
                     live.start()
@@ -141,7 +144,7 @@ class View:
             self._said.add(step)
             if step == "train":
                 self._show_trials(None)
-                if self.console.is_terminal:
+                if self.live:
                     self.console.print(self.table.render(self._trials))
             seconds = max(t.ended or 0 for t in tasks) - min(t.started for t in tasks)
             failed = any(t.code for t in tasks)

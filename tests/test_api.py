@@ -123,6 +123,9 @@ def test_a_run_says_what_it_left(run):
     assert [t.index for t in made.trials] == [0, 1] and made.best.index == 1
     assert made.report == str(run / "report.html") and "&lt;html&gt;a &#x27;report&#x27;" in made.report._repr_html_()
     assert "2 trials, best: trial 1, mean_average_precision 0.5000 at epoch 1" in repr(made)
+    failed, best = repr(made.trials).splitlines()
+    assert failed == "  trial 0: failed (out of memory)"
+    assert best == "* trial 1: completed, mean_average_precision 0.5000 at epoch 1, learning_rate=None"
     assert made.trials._repr_html_().count("<tr") == 3 and "bold" in made.trials._repr_html_()
     with pytest.raises(UserError, match="has no summary.json; name the folder of a run"):
         Run(run.parent)

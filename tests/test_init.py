@@ -52,8 +52,12 @@ def test_a_detector_needs_no_package_that_is_not_installed(monkeypatch):
 
 def test_a_measurement_is_not_waited_for_for_ever(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(init, "PATIENCE", 0.01)
+    monkeypatch.setattr(init, "_load", lambda: 99.0 + init._cores())
     assert init._measured("image-object-detection", {"model_name": "yolov5"}, tmp_path) is None
-    assert "not measured: a few steps took more than 0.01 s" in capsys.readouterr().err
+    assert (
+        "not measured: a few steps took more than 0.01 s; timed beside other work, a load of 99.0 "
+        in capsys.readouterr().err
+    )
 
 
 def test_cores_are_counted_where_affinity_is_not_known(monkeypatch):
@@ -65,29 +69,54 @@ def test_the_budget_is_what_the_measured_steps_allow():
     settings = {"model_name": "yolov5", "training_batch_size": 8}
     parts = {"training": {"images": 80}, "validation": {"images": 20}, "test": {"images": 9}}
     plan = init.planned("image-object-detection", settings, parts, TIMES, 1)
-    assert plan == {"epochs": 30, "iterations": 3, "epoch": 30.0, "trial": 910.0}
+    assert plan == {"epochs": 30, "iterations": 3, "epoch": 30.0, "trial": 910.0, "every": 1}
+    slow = init.planned("image-object-detection", settings, parts, {**TIMES, "image": 3.5}, 1)  # 70 s beside 20 s
+    assert (slow["every"], slow["epochs"], slow["trial"]) == (3, 30, 10 + 30 * 20 + 10 * 70)
     assert init.planned("image-object-detection", settings, parts, TIMES, 0.1)["epochs"] == 11
     assert init.planned("image-object-detection", settings, parts, None, 1)["iterations"] == 1
 
 
 def test_an_experiment_is_written_that_says_what_was_found(sample, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(init, "_measured", lambda *_: TIMES)
+    monkeypatch.setattr(init, "_measured", lambda *_: {**TIMES, "image": 99.0})
+    monkeypatch.setattr(init, "_load", lambda: 0.1)
     output = tmp_path / "mine.yaml"
     arguments = ["init", str(sample), "-o", str(output), "--task", "image-object-detection", "--json"]
     code, out, _ = call(monkeypatch, capsys, *arguments)
     told = json.loads(out)
-    assert (code, told["sets"], told["measured"]) == (0, {"data": 12}, TIMES)
+    assert (code, told["sets"], told["measured"]) == (0, {"data": 12}, {**TIMES, "image": 99.0, "load": 0.1})
     text = output.read_text()
+    assert "beside other work" not in text
     experiment = Experiment.read(yaml.safe_load(text))
     assert experiment.name == "a-sample"
     assert experiment.data.training.source == str(sample)
     assert experiment.data.training.format == "voc"
     assert experiment.settings["img_size"] == 128
     assert experiment.weights.pretrained is False
-    assert experiment.sweep.iterations == 10
+    assert experiment.settings["evaluation_frequency"] == told["settings"]["evaluation_frequency"] > 1
     assert "12 images for training" in text and "no validation set was found" in text
     assert call(monkeypatch, capsys, *arguments)[0] == 2  # it is there already
     assert output.read_text() == text
+
+
+def test_a_measurement_beside_other_work_is_said(sample, tmp_path, monkeypatch):
+    monkeypatch.setattr(init, "_measured", lambda *_: dict(TIMES))
+    monkeypatch.setattr(init, "_load", lambda: 7.0)
+    monkeypatch.setattr(init.os, "cpu_count", lambda: 4)
+    result = init.init_experiment(str(sample), tmp_path / "x.yaml", "image-object-detection")
+    said = "timed beside other work, a load of 7.0 on 4 cores: alone it is faster"
+    assert said in (tmp_path / "x.yaml").read_text() and said in result["lines"][1]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("task", ["classification-multilabel", "object-detection", "instance-segmentation"])
+def test_a_few_steps_are_timed(sample, tmp_path, task):
+    result = init.init_experiment(str(sample), tmp_path / "x.yaml", f"image-{task}")
+    took, batch = result["measured"], result["settings"]["training_batch_size"]
+    assert min(took["step"], took["image"], took["start"]) > 0
+    assert took["steps"] == max(1, -(-min(12, 4 * batch) // batch) - 1)  # of four batches at most, less the first
+    assert took["pretrained"] is (took["reason"] is None)
+    text = (tmp_path / "x.yaml").read_text()
+    assert f"(a batch of {batch} took {took['step']:.2g} s)" in text and "a trial takes about" in result["lines"][1]
 
 
 def test_a_source_for_several_tasks_asks_for_one(sample, tmp_path, monkeypatch, capsys):

@@ -101,8 +101,25 @@ def test_without_an_extra_a_line_says_how_to_get_it(tmp_path):
     assert done.returncode == 2 and not done.stdout
     brings = "there is no kfp, which the extra pipelines brings: pip install 'automl-images[pipelines]'"
     assert done.stderr == f"error: {brings}\n"
+    command[3] = "google.protobuf"  # of kfp without its dependencies, as the light image has it
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith("error: kfp is there without what it needs (") and done.stderr.count("\n") == 1
+    assert done.stderr.endswith(
+        "google.protobuf halted; None in sys.modules): pip install 'automl-images[pipelines]' brings it\n"
+    )
     with pytest.raises(UserError, match="^there is no lightning, which the extra train brings"), explained():
         raise ModuleNotFoundError(name="lightning.pytorch")
+    package = tmp_path / "cv2/__init__.py"
+    package.parent.mkdir()
+    package.write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    command = [sys.executable, "-c", "from automl_images.faults import explained\nwith explained(): import cv2"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**environment, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    )
+    assert (
+        "cv2 does not load here: libGL.so.1: cannot open shared object file; pip uninstall opencv-python" in done.stderr
+    )
     with pytest.raises(ModuleNotFoundError), explained():
         raise ModuleNotFoundError(name="automl_images.nothing")
 

@@ -295,23 +295,25 @@ def test_the_kept_images_give_the_crops_of_a_fresh_decode(tmp_path, kind, size, 
 
 @pytest.fixture(scope="module")
 def earlier(data, tmp_path_factory):
-    """Return the model folder of an earlier run on blue, green and red."""
+    """Return the model folder of an earlier trial on blue, green and red, in the trial's folder of a ledger."""
     folder = tmp_path_factory.mktemp("earlier")
     trained(folder, data, {**SMALL, "number_of_epochs": 3, "learning_rate": 0.05})
-    return folder / "model"
+    artifacts = Ledger(str(folder / "ledger")).artifacts(0)
+    artifacts.write_model(1, folder / "model")
+    return Path(artifacts.model(1))
 
 
 def continued(earlier, by):
     """Return an experiment's settings and weights that continue from a model folder."""
     return {
-        "run": ({"checkpoint_run_id": str(earlier)}, {}),
+        "model": ({"checkpoint_run_id": str(earlier)}, {}),
         "trial": ({"checkpoint_run_id": str(earlier.parent)}, {}),
         "file": ({"checkpoint_dataset_id": str(earlier), "checkpoint_filename": "model.pt"}, {}),
         "source": ({}, {"source": str(earlier)}),
     }[by]
 
 
-@pytest.mark.parametrize("by", ["run", "trial", "file", "source"])
+@pytest.mark.parametrize("by", ["model", "trial", "file", "source"])
 @pytest.mark.parametrize("labels", [["blue", "green", "red"], ["blue", "green"], ["azure", "blue", "red"]], ids=str)
 def test_a_trial_continues_from_an_earlier_model(earlier, tmp_path, by, labels):
     settings, weights = continued(earlier, by)

@@ -273,6 +273,10 @@ class Trials(list[Trial]):
         value = "unranked" if self._best["value"] is None else f"{self._best['metric']} {self._best['value']:.4f}"
         return f"{len(self)} trials, best: trial {self._best['trial']}, {value} at epoch {self._best['epoch']}"
 
+    def __repr__(self) -> str:
+        best = self._best["trial"]
+        return "\n".join(("* " if t.index == best else "  ") + _told(t, self._best["metric"]) for t in self)
+
     def _repr_html_(self) -> str:
         names = sorted({name for trial in self for name in trial.sampled})
         heading = ["trial", "state", self._best["metric"], "epoch", *names]
@@ -282,6 +286,14 @@ class Trials(list[Trial]):
         ]
         chosen = [t.index == self._best["trial"] for t in self]
         return f"<p>{html.escape(self.line())}</p>{table(heading, rows, chosen)}"
+
+
+def _told(trial: Trial, metric: str) -> str:
+    """Return a trial in a line: its state and why, its value, and what was sampled for it."""
+    value = "" if trial.value is None else f", {metric} {trial.value:.4f} at epoch {(trial.best or {}).get('epoch')}"
+    sampled = "".join(f", {name}={trial.settings.get(name)}" for name in sorted(trial.sampled))
+    why = trial.error or trial.reason
+    return f"trial {trial.index}: {trial.state.value}{value}{sampled}" + (f" ({why})" if why else "")
 
 
 def _address(path: str | Path) -> str:

@@ -54,12 +54,14 @@ def init_experiment(
             weights are looked for there. Without, a single trial is written, from fresh weights.
 
     Returns:
-        ``task``, ``settings``, ``sets`` (images of each), ``measured`` (None: not), ``lines`` for people and ``next``,
-        the command to go on with.
+        ``task``, ``settings``, ``sets`` (images of each), ``measured`` (None: not; else what
+        :func:`automl_images.steps.measure.measure` returns, and the ``load`` of other work, in processes), ``lines``
+        for people and ``next``, the command to go on with.
 
     Raises:
         UserError: as ``inspect_source``, of which SeveralTasksError where the annotations fit several tasks.
     """
+    busy = _load()  # before this process adds to it
     with tempfile.TemporaryDirectory(prefix="automl-images-") as scratch:
         found, _ = inspect_source(source, task, format=format, images=images, keep=scratch)
         task, parts = found["task"], found["sets"]
@@ -70,6 +72,8 @@ def init_experiment(
         if "data" in parts:
             Path(scratch, "data.jsonl").rename(Path(scratch, "training.jsonl"))
         times = _measured(task, settings, Path(scratch)) if measured else None
+    if times:
+        times["load"] = max(busy, _load() - _cores())  # afterwards the measurement's own threads are in it
     budget = planned(task, settings, parts, times, hours)
     text, lines = _written(Path(output), found, data, settings, times, budget, on_gpu, hours)
     import yaml
@@ -79,7 +83,7 @@ def init_experiment(
     return {
         "experiment": str(output),
         "task": task,
-        "settings": {**settings, "number_of_epochs": budget["epochs"]},
+        "settings": {**settings, "number_of_epochs": budget["epochs"], "evaluation_frequency": budget["every"]},
         "sets": {name: part["images"] for name, part in parts.items()},
         "measured": times,
         "lines": lines,
@@ -126,16 +130,23 @@ def chosen(task: str, sizes: Mapping[str, Any], on_gpu: bool, images: int) -> di
 def planned(
     task: str, settings: Mapping[str, Any], parts: Mapping[str, Any], times: Mapping[str, Any] | None, hours: float
 ) -> dict[str, Any]:
-    """Return ``epochs``, ``iterations``, and in seconds ``epoch`` and ``trial``, None where nothing was measured."""
+    """Return ``epochs``, ``iterations``, and in seconds ``epoch`` and ``trial``, None where nothing was measured.
+
+    ``every``: epochs between two evaluations, more than 1 where one takes at least twice an epoch's training.
+    """
     epochs = resolve(task, settings)["number_of_epochs"]
     if not times:
-        return {"epochs": epochs, "iterations": 1, "epoch": None, "trial": None}
-    steps = math.ceil(_trained_on(parts) / settings["training_batch_size"])
-    epoch = steps * times["step"] + _validated_on(parts) * times["image"]
+        return {"epochs": epochs, "iterations": 1, "epoch": None, "trial": None, "every": 1}
+    training = math.ceil(_trained_on(parts) / settings["training_batch_size"]) * times["step"]
+    evaluation = _validated_on(parts) * times["image"]
+    every = max(1, min(epochs, int(evaluation / training)))
+    epoch = training + evaluation / every
     left = hours * 3600
     epochs = max(1, min(epochs, int((left - times["start"]) / epoch)))
-    trial = times["start"] + epochs * epoch
-    return {"epochs": epochs, "iterations": max(1, min(TRIALS, int(left / trial))), "epoch": epoch, "trial": trial}
+    every = min(every, epochs)
+    trial = times["start"] + epochs * training + math.ceil(epochs / every) * evaluation
+    iterations = max(1, min(TRIALS, int(left / trial)))
+    return {"epochs": epochs, "iterations": iterations, "epoch": epoch, "trial": trial, "every": every}
 
 
 def _between(side: float, least: int, most: int, multiple: int) -> int:
@@ -186,7 +197,7 @@ def _measured(task: str, settings: Mapping[str, Any], folder: Path) -> dict[str,
             command, env=limit_threads(dict(os.environ)), capture_output=True, text=True, timeout=PATIENCE
         )
     except subprocess.TimeoutExpired:
-        say(f"init: not measured: a few steps took more than {PATIENCE} s")
+        say(f"init: not measured: a few steps took more than {PATIENCE} s{_beside(_load() - _cores())}")
         return None
     if ended.returncode == 0:
         return json.loads((folder / "measured.json").read_text())
@@ -221,6 +232,7 @@ def _written(
     machine = "a GPU" if on_gpu else f"{_cores()} processor cores, no GPU"
     limit = memory.container()
     machine += f", {limit.limit / 2**30:.0f} GiB of memory" if limit else ""
+    beside = _beside(times["load"]) if times else ""
     if times:
         how = (
             f"a trial takes about {_duration(budget['trial'])} here: {budget['epochs']} epochs of "
@@ -265,7 +277,11 @@ def _written(
         )
     rows.append("settings:")
     rows += [f"  {name}: {json.dumps(value)}" for name, value in settings.items()]
-    rows += [f"  number_of_epochs: {budget['epochs']}  # {how}"]
+    rows += [f"  number_of_epochs: {budget['epochs']}  # {how}{beside}"]
+    if budget["every"] > 1:
+        rows.append(
+            f"  evaluation_frequency: {budget['every']}  # an evaluation takes as long as that many epochs' training"
+        )
     have = bool(times and times["pretrained"])
     rows.append(f"weights: {{pretrained: {json.dumps(have)}}}  # {pretrained}")
     iterations = budget["iterations"]
@@ -280,13 +296,31 @@ def _written(
         rows.append("resources: {count: 0}  # no GPU was found; on a cluster with some, 1 asks for one a lane")
     trials = f"{iterations} trial{'s' * (iterations != 1)}"
     total = f", about {_duration(iterations * budget['trial'])} for {trials}" if times else ""
-    lines = [looked, f"{settings['model_name']} on {machine}: {how}{total}", f"pretrained weights: {pretrained}"]
+    lines = [
+        looked,
+        f"{settings['model_name']} on {machine}: {how}{total}{beside}",
+        f"pretrained weights: {pretrained}",
+    ]
     return "\n".join(rows) + "\n", [*lines, f"wrote {output}: {task}, {trials}"]
 
 
 def _cores() -> int:
     """Return how many cores this process may use; macOS cannot say, and has its processors counted."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _beside(load: float) -> str:
+    """Return in words that a machine was timed while other work had more than half of its processors, or nothing."""
+    cores = os.cpu_count() or 1  # of the machine, as the load is
+    return f"; timed beside other work, a load of {load:.1f} on {cores} cores: alone it is faster" * (load > cores / 2)
+
+
+def _load() -> float:
+    """Return how many processes wanted a processor in the last minute; 0 where the system does not say."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return 0.0
 
 
 def _duration(seconds: float) -> str:

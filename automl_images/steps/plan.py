@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 import time
 import uuid
@@ -20,6 +19,7 @@ from automl_images.errors import UserError, say
 from automl_images.experiment import MOST_LANES, Experiment, Sweep
 from automl_images.hyperparameters import default_model, described, in_one_line, resolve, without_effect
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS, check_sizes, no_published_weights
+from automl_images.steps.model_address import model_address
 from automl_images.sweep.curated import AUTO, baseline, curated_space
 from automl_images.sweep.fingerprint import fingerprint, without_contents
 from automl_images.sweep.genes import evolution, of_another_head
@@ -124,17 +124,14 @@ def _starting_weights(settings: dict[str, Any], weights: dict[str, Any]) -> dict
 
 
 def _model_of_run(run: str) -> str:
-    """Return the model folder of a run's folder (by its summary.json), a trial's, or the address itself."""
+    """Return the address of the model that ``checkpoint_run_id`` names."""
     try:
-        return str(json.loads(storage.read_text(storage.join(run, "summary.json")))["best"]["model"])
-    except FileNotFoundError:
-        pass
-    except (ValueError, LookupError, TypeError):
-        raise UserError(f"settings.checkpoint_run_id: {storage.redact(run)}: the run has no model") from None
-    if not storage.exists(run):
+        address = model_address(run)
+    except UserError as error:
+        raise UserError(f"settings.checkpoint_run_id: {error}") from None
+    if not storage.exists(_weights_file(address)):
         raise UserError(f"settings.checkpoint_run_id: {storage.redact(run)}: no such run, trial or model folder")
-    inner = storage.join(run, "model")
-    return inner if storage.exists(inner) else run
+    return address
 
 
 def _pretrained(
