@@ -22,7 +22,16 @@ from automl_images.components.example_pipelines import (
 from automl_images.errors import UserError
 from automl_images.pipelines.local import Runner
 from automl_images.registry import open_registry
-from automl_images.steps.inputs import data_block, experiment_of, figures_of, training_inputs
+from automl_images.steps.inputs import (
+    checked_data,
+    data_block,
+    experiment_of,
+    figures_of,
+    first_lane,
+    least_value,
+    training_inputs,
+    version_address,
+)
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State
 from tests.conftest import draw_squares, write_voc
@@ -144,6 +153,28 @@ JSON = json.dumps({"training": {"source": "a", "format": "voc"}, "validation": {
 def test_a_source_is_given_in_one_of_three_ways(given, made):
     found = data_block(*given)
     assert found == ({**made, "on_error": "fix"} if "fix" in given else made)
+
+
+@pytest.mark.parametrize(
+    ("read", "given", "line"),
+    [
+        (checked_data, "{", "data: '{' is no JSON: "),
+        (checked_data, "[1]", "data: .* is no JSON object"),
+        (checked_data, '{"training": {"sorce": "a"}}', "data.training.sorce: unknown key; did you mean 'source'"),
+        (checked_data, '{"split": 3}', "data.split: "),
+        (lambda text: experiment_of(text, "t", iterations=1), '{"sweep": 3}', "sweep: 3 is no object"),
+        (lambda text: experiment_of(text, "t"), "[]", "experiment: .* is no JSON object"),
+        (lambda text: figures_of(text, "m"), "{", "evaluation: .* is no JSON"),
+        (first_lane, [], "lanes: there is none"),
+        (first_lane, ["[]"], "is not a lane"),
+        (least_value, "much", "minimum: 'much' is no number"),
+        (least_value, "true", "minimum: 'true' is no number"),
+        (version_address, "{}", "version: has no uri"),
+    ],
+)
+def test_what_is_no_such_input_is_a_line(read, given, line):
+    with pytest.raises(UserError, match=line):
+        read(given)
 
 
 def test_no_source_or_two_are_refused():
