@@ -22,9 +22,20 @@ from automl_images.components.example_pipelines import (
 from automl_images.errors import UserError
 from automl_images.pipelines.local import Runner
 from automl_images.registry import open_registry
-from automl_images.steps.inputs import data_block, experiment_of, figures_of, training_inputs
+from automl_images.steps.inputs import (
+    checked_data,
+    data_block,
+    experiment_of,
+    figures_of,
+    first_lane,
+    least_value,
+    training_inputs,
+    version_address,
+)
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State
+from tests.conftest import draw_squares, write_voc
+from tests.helpers.containers import Components, built
 from tests.helpers.registries import model_folder
 from tests.helpers.spec_walk import unresolved
 
@@ -144,6 +155,28 @@ def test_a_source_is_given_in_one_of_three_ways(given, made):
     assert found == ({**made, "on_error": "fix"} if "fix" in given else made)
 
 
+@pytest.mark.parametrize(
+    ("read", "given", "line"),
+    [
+        (checked_data, "{", "data: '{' is no JSON: "),
+        (checked_data, "[1]", "data: .* is no JSON object"),
+        (checked_data, '{"training": {"sorce": "a"}}', "data.training.sorce: unknown key; did you mean 'source'"),
+        (checked_data, '{"split": 3}', "data.split: "),
+        (lambda text: experiment_of(text, "t", iterations=1), '{"sweep": 3}', "sweep: 3 is no object"),
+        (lambda text: experiment_of(text, "t"), "[]", "experiment: .* is no JSON object"),
+        (lambda text: figures_of(text, "m"), "{", "evaluation: .* is no JSON"),
+        (first_lane, [], "lanes: there is none"),
+        (first_lane, ["[]"], "is not a lane"),
+        (least_value, "much", "minimum: 'much' is no number"),
+        (least_value, "true", "minimum: 'true' is no number"),
+        (version_address, "{}", "version: has no uri"),
+    ],
+)
+def test_what_is_no_such_input_is_a_line(read, given, line):
+    with pytest.raises(UserError, match=line):
+        read(given)
+
+
 def test_no_source_or_two_are_refused():
     for given in (("", "", None), ("{}", "", None)):
         with pytest.raises(UserError, match="name the labelled images: source, folder or data"):
@@ -195,3 +228,52 @@ def test_the_figures_of_a_model_are_its_own_unless_others_are_given(tmp_path):
     (tmp_path / "metrics.json").write_text('{"accuracy": 0.5}')
     assert figures_of("", str(tmp_path)) == {"accuracy": 0.5}
     assert figures_of('{"accuracy": 0.7}', str(tmp_path)) == {"accuracy": 0.7}
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not built(), reason="no container engine, or no images of this version")
+def test_each_runs_alone_in_its_container_on_what_the_one_before_wrote(tmp_path):
+    data, plain = tmp_path / "data", {"model_name": "yolov5", "model_size": "small", "img_size": 64}
+    plain |= {"number_of_epochs": 1, "training_batch_size": 4, "box_score_thresh": 0.0}
+    write_voc(data, draw_squares(data / "JPEGImages", 8))
+    ran, said, made = Components(tmp_path), {}, {}
+
+    def run(step, parameters, artifacts=None, mounts=()):
+        done, said[step], made[step] = ran.run(step, parameters, artifacts, mounts)
+        assert done.returncode == 0, (step, done.stderr)
+
+    run("convert", {"source": str(data)}, mounts=[data])
+    images, ledgers = tmp_path / "convert", tmp_path / "plan"
+    run("split", {"split_ratio": 0.25, "test_ratio": 0.25}, {"records": made["convert"]["training"]})
+    assert json.loads(said["split"]) == {"training": 4, "validation": 2, "test": 2}
+    sets = {name: made["split"][name] for name in ("training", "validation")}
+    experiment = json.dumps({"name": "alone", "settings": plain, "weights": {"pretrained": False}})
+    run("plan", {"experiment": experiment}, sets, [images])
+    (lane,) = lanes = said["plan"]
+    run("train", {"lane": lane}, mounts=[images, f"{ledgers}:{ledgers}"])
+    assert json.loads(said["train"])["trials"] == {"0": "completed"}
+    run("select", {"lanes": lanes, "trained": [said["train"]]}, mounts=[ledgers])
+    model = {"model": made["select"]["model"]}
+    run("evaluate", {}, {**model, "data": made["split"]["test"]}, [images, ledgers])
+    assert json.loads(said["evaluate"])["images"] == 2
+    (tmp_path / "versions").mkdir(mode=0o777)
+    (tmp_path / "versions").chmod(0o777)
+    versions = f"{tmp_path}/versions:{tmp_path}/versions"
+    register = {"name": "alone", "registry": f"{tmp_path}/versions", "evaluation": said["evaluate"]}
+    run("register", register, model, [ledgers, versions])
+    run("serve", {"version": said["register"]}, model, [ledgers, versions])
+    assert "alone/1" in (tmp_path / "serve/manifest/inferenceservice.yaml").read_text()
+    given = {
+        "convert": ({"source": str(data), "task": "cells"}, {}),
+        "split": ({"data": "{"}, {"records": made["convert"]["training"]}),
+        "plan": ({"experiment": "[]"}, sets),
+        "train": ({"settings": {"learning_rat": 1}, "task": "image-object-detection"}, sets),
+        "select": ({"lanes": []}, {}),
+        "evaluate": ({}, {**model, "data": {**sets["training"], "uri": f"{tmp_path}/split/none"}}),
+        "register": ({"name": "alone", "minimum": "much", "evaluation": "{}"}, model),
+        "serve": ({"options": "[]"}, model),
+    }
+    for step, (parameters, artifacts) in given.items():
+        done, *_ = ran.run(step, parameters, artifacts, [data])
+        assert (done.returncode, done.stderr.count("error: ")) == (2, 1), (step, done.stderr)
+        assert "Traceback" not in done.stderr

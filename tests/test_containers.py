@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import pytest
 import yaml
 from docker.errors import APIError, DockerException, NotFound
 
-from automl_images import steps
 from automl_images.environment import CREDENTIALS, IMAGE, MOUNTS
 from automl_images.errors import UserError
 from automl_images.experiment import Resources
@@ -25,6 +23,7 @@ from automl_images.pipelines.local import Runner
 from automl_images.pipelines.mounts import mounts
 from automl_images.sweep.liveness import identity
 from tests.conftest import draw_squares, write_voc
+from tests.helpers.containers import built
 
 GIB = 1 << 30
 
@@ -317,14 +316,6 @@ def test_an_experiment_without_gpus_sees_none(tmp_path):
     command = ["sh", "-c", 'echo "[$CUDA_VISIBLE_DEVICES]"', "x", *task("evaluate", tmp_path)[3:]]
     assert runner.execute(command) == 0
     assert (tmp_path / "logs/evaluate.log").read_text() == "[]\n"
-
-
-def built():
-    """Return whether an engine has the images of this version."""
-    if not shutil.which("docker"):
-        return False
-    there = [subprocess.run(["docker", "image", "inspect", i], capture_output=True) for i in (steps.LIGHT, steps.GPU)]
-    return all(done.returncode == 0 for done in there)
 
 
 @pytest.mark.full

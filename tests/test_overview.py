@@ -163,3 +163,5 @@ def test_a_caption_has_what_is_most_first():
     names = ("dog", "cat", "cat")
     assert caption(Boxes(tuple(Box(n, 0, 0, 1, 1) for n in names))) == "2 cat, dog"
     assert caption(Boxes(())) == "nothing"
+    a, b = "\u05d0", "\u05d1"  # of right-to-left names a number would be seen at the other
+    assert caption(Boxes(tuple(Box(n, 0, 0, 1, 1) for n in (a, b, b)))) == f"2 \u2068{b}\u2069, \u2068{a}\u2069"

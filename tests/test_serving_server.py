@@ -7,7 +7,6 @@ import importlib.util
 import io
 import json
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +14,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,6 +22,7 @@ from PIL import Image, ImageDraw
 from automl_images.errors import UserError
 from automl_images.serving import server
 from tests.helpers import detectors
+from tests.helpers.browser import chromium, violations
 from tests.helpers.serving import png
 
 ROOT = Path(__file__).parents[1]
@@ -172,14 +171,9 @@ DROP = """bytes => {
 
 
 def test_the_page_draws_what_is_found_and_the_keyboard_moves_the_threshold(process, tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not program:
-        pytest.skip("Chromium is not installed")
     console = []
-    with playwright.sync_playwright() as started, closing(started.chromium.launch(**browser(program))) as chromium:
-        page = chromium.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
         page.on("console", lambda message: console.append(message.text))
         page.on("pageerror", lambda error: console.append(str(error)))
         page.goto(f"http://localhost:{process.http}/")
@@ -204,8 +198,7 @@ def test_the_page_draws_what_is_found_and_the_keyboard_moves_the_threshold(proce
             page.set_viewport_size({"width": size[0], "height": size[1]})
             page.emulate_media(color_scheme=scheme)
             page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
-            found = axe.Axe().run(page).response["violations"]
-            assert not [(v["id"], v["impact"]) for v in found if v["impact"] in ("serious", "critical")], scheme
+            assert violations(page) == [], scheme
     assert console == []
 
 
@@ -216,11 +209,6 @@ def drawing():
     pen.ellipse([90, 30, 140, 90], fill=(240, 220, 60))
     image.save(file, "PNG")
     return file.getvalue()
-
-
-def browser(program):
-    # root has no sandbox, and an image has as little shared memory as 64 MB
-    return {"executable_path": program, "args": ["--no-sandbox", "--disable-dev-shm-usage"]}
 
 
 def shown(page):

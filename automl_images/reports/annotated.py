@@ -18,6 +18,7 @@ from automl_images.annotations.shapes import box_of, decoded
 from automl_images.data.images import to_rgb
 from automl_images.errors import UserError
 from automl_images.reports.draw import Colour, Rectangle, class_colours, write_label
+from automl_images.reports.html import isolated
 
 SIDE = 320  # pixels of the longer side of a picture
 _OPAQUE, _LABELLED, _LETTERS = 0.45, 8, 12
@@ -51,8 +52,8 @@ def picture(record: Record, colours: Mapping[str, Colour] | None = None, side: i
 
 def caption(label: Label) -> str:
     """Return what a label says in words, most first: ``2 cat, dog``; ``nothing`` where nothing is labelled."""
-    counts = Counter(label.names())
-    return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts.most_common()) or "nothing"
+    counts = [(isolated(name), count) for name, count in Counter(label.names()).most_common()]
+    return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts) or "nothing"
 
 
 def _boxes(canvas: Image.Image, label: Boxes, colours: Mapping[str, Colour]) -> None:

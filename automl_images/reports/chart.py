@@ -27,22 +27,33 @@ class Line:
 
 
 def line_chart(
-    lines: Sequence[Line], x_label: str, y_label: str, *, shares: bool = False, size: tuple[int, int] = (WIDTH, HEIGHT)
+    lines: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    *,
+    shares: bool = False,
+    small: bool = False,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
 ) -> dict[str, Any]:
     """Return the chart's places in pixels: ``ticks_x``, ``ticks_y``, ``lines`` with SVG points, and its size.
 
-    With ``shares`` both axes go from 0 to 1; otherwise x is whole numbers, and the axes span the lines.
+    With ``shares`` both axes go from 0 to 1; otherwise x is whole numbers, and the axes span the lines. A ``small``
+    chart spans them exactly, and only the ends of its axes have ticks.
     """
     wide, high = size
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
-    ticks_x = round_ticks(0, 1) if shares else round_ticks(min(xs, default=0), max(xs, default=1), whole=True)
-    ticks_y = round_ticks(0, 1) if shares else round_ticks(min([0, *ys]), max(ys, default=1))
-    x0, x1, y0, y1 = ticks_x[0], ticks_x[-1], ticks_y[0], ticks_y[-1]
+    if small:
+        ticks_x, ticks_y = (sorted({min(values), max(values)}) for values in (xs, ys))
+    else:
+        ticks_x = round_ticks(0, 1) if shares else round_ticks(min(xs, default=0), max(xs, default=1), whole=True)
+        ticks_y = round_ticks(0, 1) if shares else round_ticks(min([0, *ys]), max(ys, default=1))
+    x0, y0 = ticks_x[0], ticks_y[0]
+    span_x, span_y = (ticks[-1] - ticks[0] or 1 for ticks in (ticks_x, ticks_y))
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
-        across = _LEFT + (point[0] - x0) / (x1 - x0) * (wide - _LEFT - _RIGHT)
-        down = high - _BOTTOM - (point[1] - y0) / (y1 - y0) * (high - _TOP - _BOTTOM)
+        across = _LEFT + (point[0] - x0) / span_x * (wide - _LEFT - _RIGHT)
+        down = high - _BOTTOM - (point[1] - y0) / span_y * (high - _TOP - _BOTTOM)
         return round(across, 1), round(down, 1)
 
     return {
@@ -55,7 +66,7 @@ def line_chart(
         "x_label": x_label,
         "y_label": y_label,
         "ticks_x": [(place((t, y0))[0], f"{t:g}") for t in ticks_x],
-        "ticks_y": [(place((x0, t))[1], f"{t:g}") for t in ticks_y],
+        "ticks_y": [(place((x0, t))[1], f"{t:.4g}" if small else f"{t:g}") for t in ticks_y],
         "lines": [
             {
                 "points": " ".join(f"{x},{y}" for x, y in map(place, line.points)),

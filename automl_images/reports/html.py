@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import io
 import json
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ def render(template: str, *, scripted: bool = False, **values: Any) -> str:
         **{name: getattr(trials, name) for name in ("figure", "setting", "duration")},
         "plain": _plain,
         "number": number,
+        "isolated": isolated,
         "breakable": lambda name: escape(name).replace("_", Markup("_<wbr>")),
     }
     written = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -61,6 +63,12 @@ def number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{round(value, 3):g}"
+
+
+def isolated(name: str) -> str:
+    """Return a name for the middle of a line: one that is written from right to left does not move what follows it."""
+    turned = any(unicodedata.bidirectional(c) in ("R", "AL") for c in name)
+    return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}" if turned else name
 
 
 def _plain(value: Any) -> str:

@@ -21,8 +21,7 @@ from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State, Trial, ranked
 
 _COLOURED, _DRAWN = 10, 100
-_SPARK = 420, 130, 56, 10, 8, 24  # of a trial's own curve the size; left, right, above and below it
-_POINTS = 60  # of it at most
+_SMALL, _POINTS = (420, 150), 60  # of a trial's own curve: its size, and about how many points
 
 
 def write_leaderboard(
@@ -56,7 +55,7 @@ def write_leaderboard(
         head = why.splitlines()[-1].strip() if why else ""  # of a traceback the last line says what happened
         row = {"trial": trial, "best": best_one, "value": trial.value, "seconds": view.seconds(trial)}
         row["own"] = {n: v for n, v in trial.settings.items() if n not in shared}
-        row["spark"], row["log"] = _spark(trial), _log(trial, ledger, path_html)
+        row["curve"], row["log"] = _curve(trial), _log(trial, ledger, path_html)
         row["model"] = storage.redact(trial.model) if trial.model else None
         rows.append({**row, "colour": colours.get(trial.index), "why": head, "rest": why if why != head else ""})
     sampled = view.varying(sorted(trials, key=lambda t: t.index))
@@ -109,36 +108,16 @@ def _shared(trials: Sequence[Trial]) -> dict[str, Any]:
     return {n: v for n, v in first.items() if others and all(n in o and o[n] == v for o in others)}
 
 
-def _spark(trial: Trial) -> dict[str, Any] | None:
-    """Return the places in pixels of a trial's own curve; None if it has no evaluation."""
-    points = view.evaluations(trial)
+def _curve(trial: Trial) -> dict[str, Any] | None:
+    """Return a trial's own small chart; None if it has no evaluation."""
+    points: list[tuple[float, float]] = [(e, v) for e, v in view.evaluations(trial)]
     if not points:
         return None
-    wide, high, left, right, above, below = _SPARK
-    top = max(points, key=lambda p: p[1])
+    top, low = max(points, key=lambda p: p[1]), min(points, key=lambda p: p[1])
     step = -(-len(points) // _POINTS)
-    kept = [p for i, p in enumerate(points) if i % step == 0 or p is top or i == len(points) - 1]
-    (first, last), (low, most) = (kept[0][0], kept[-1][0]), (min(v for _, v in points), top[1])
-
-    def place(point: tuple[int, float]) -> tuple[float, float]:
-        across = left + (point[0] - first) / max(1, last - first) * (wide - left - right)
-        down = high - below - (point[1] - low) / ((most - low) or 1.0) * (high - above - below)
-        return round(across, 1), round(down, 1)
-
-    return {
-        "width": wide,
-        "height": high,
-        "left": left,
-        "right": wide - right,
-        "top": above,
-        "bottom": high - below,
-        "points": " ".join(f"{x},{y}" for x, y in map(place, kept)),
-        "mark": place(top),
-        "first": first,
-        "last": last,
-        "low": view.figure(low),
-        "high": view.figure(most),
-    }
+    kept = [p for i, p in enumerate(points) if i % step == 0 or p in (top, low) or i == len(points) - 1]
+    line = Line(kept, "var(--accent)", f"best: {view.figure(top[1])} at epoch {top[0]:g}", mark=top)
+    return line_chart([line], "epoch", "", small=True, size=_SMALL)
 
 
 def _log(trial: Trial, ledger: Ledger | None, page: str) -> dict[str, str | None] | None:

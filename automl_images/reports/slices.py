@@ -12,7 +12,7 @@ from automl_images.sweep.trial import Trial, ranked
 
 WIDE, HIGH = 270, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 26, 22
-_PANELS, _CATEGORIES, _LETTER = 24, 6, 6.4  # the last: the width of a letter in pixels
+_PANELS, _CATEGORIES, _LETTER = 24, 6, 7.0  # the last: the width of a letter in pixels
 
 
 def slices(trials: Sequence[Trial], names: Sequence[str], best: int | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from automl_images import storage
 from automl_images.errors import UserError, say
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.sampling import evolving
+from automl_images.sweep.submission import Lane
 from automl_images.sweep.trial import ranked
 
 if TYPE_CHECKING:
@@ -109,9 +110,7 @@ def select_trial(
     }
 
 
-def choose(
-    lane: Mapping[str, Any], model: str, report: str, evolution: str, title: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def choose(lane: Lane, model: str, report: str, evolution: str, title: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Choose the best trial of a lane's submission, as the component does, and copy its model folder to ``model``.
 
     Returns:
@@ -119,7 +118,7 @@ def choose(
         ``uri``, where the ledger has the folder (unless that holds a password), ``trial``, ``epoch``, ``metric``,
         ``value``, and ``lineage``, a JSON text, because metadata make other numbers of whole ones.
     """
-    origin = {"ledger": lane["ledger"], "run": lane["run"]}
+    origin = {"ledger": lane.ledger, "run": lane.run}
     chosen = select_trial(**origin, report=report, title=title or None, evolution=evolution)
     storage.copy_folder(chosen["model"], model)
     keys = ("trial", "epoch", "metric", "value")

@@ -56,7 +56,8 @@ def convert(
     to = (storage.rstrip("/") or bucket_root(training.uri)) + "/images" if copy_images else None
     with step("convert"):
         blocks = data_block(data, source, folder and address(folder), format, images, on_error)
-    with step("convert", *commands(task, blocks, {k: address(v) for k, v in sets.items()}, to)):
+        lines = commands(task, blocks, {k: address(v) for k, v in sets.items()}, to)
+    with step("convert", *lines):
         summary = convert_data(task, blocks, paths, to)
         write_data_report(report.path, "Data", task, paths, summary)
         for name, artifact in sets.items():

@@ -37,7 +37,8 @@ def evaluate(
 
     from automl_images.steps.repeat import address, model_folder, neighbour, step
 
-    known = validation is None or os.path.getsize(data.path) > 0  # noqa: PTH202
+    with step("evaluate"):
+        known = validation is None or os.path.getsize(data.path) > 0  # noqa: PTH202
     records, part = (data, data.metadata.get("set", "test")) if known else (validation, "validation")
     title = f"{name}: evaluation" if name else "Evaluation"
     command = [model_folder(model), address(records), neighbour(report, "evaluation"), "--title", title]

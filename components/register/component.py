@@ -40,17 +40,17 @@ def register(
     """
     import json
 
+    from automl_images.steps.inputs import experiment_of, figures_of, least_value, parsed
     from automl_images.steps.repeat import bucket_root, model_folder, step
 
-    lineage, folder = json.loads(model.metadata.get("lineage", "{}")), model_folder(model)
-    ledgers = lineage.get("ledger", "").rpartition("/ledgers/")[0]
-    target = registry or (ledgers or bucket_root(registered.uri)) + "/registry"
+    folder = model_folder(model)
     with step("register"):
-        from automl_images.steps.inputs import experiment_of, figures_of
-
-        figures, least = figures_of(evaluation, folder), json.loads(minimum or "null")
+        lineage = parsed("the model's lineage", model.metadata.get("lineage", "{}"))
+        figures, least = figures_of(evaluation, folder), least_value(minimum)
         if experiment:
             lineage["experiment"] = experiment_of(experiment, "", iterations, model_name, epochs)
+    ledgers = lineage.get("ledger", "").rpartition("/ledgers/")[0]
+    target = registry or (ledgers or bucket_root(registered.uri)) + "/registry"
     options = ["--registry", target, "--metrics", "-", "--lineage", json.dumps(lineage)]
     options += ["--promote", promote, *([] if least is None else ["--minimum", minimum])]
     with step("register", [folder, name, *options], stdin=json.dumps(figures)):

@@ -33,16 +33,18 @@ def select(
     import json
     from pathlib import Path
 
+    from automl_images.steps.inputs import first_lane
     from automl_images.steps.repeat import address, step
 
-    described = json.loads(lanes[0])
-    options = ["--run", described["run"], "--report", address(leaderboard), *(["--title", name] if name else [])]
+    with step("select"):
+        lane = first_lane(lanes)
+    options = ["--run", lane.run, "--report", address(leaderboard), *(["--title", name] if name else [])]
     options += ["--evolution", address(evolution)]
-    with step("select", [described["ledger"], *options]):
+    with step("select", [lane.ledger, *options]):
         from automl_images.steps.select import choose
 
         Path(evolution.path).mkdir(parents=True, exist_ok=True)
-        chosen, told = choose(described, model.path, leaderboard.path, evolution.path, name)
+        chosen, told = choose(lane, model.path, leaderboard.path, evolution.path, name)
         model.metadata.update(told)
         if chosen["value"] is not None:
             metrics.log_metric(chosen["metric"], chosen["value"])

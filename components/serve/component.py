@@ -32,11 +32,13 @@ def serve(
 
     from automl_images.environment import IMAGE
     from automl_images.steps import SERVE
+    from automl_images.steps.inputs import parsed, version_address
     from automl_images.steps.repeat import address, model_folder, step
 
     image = image or SERVE
-    folder = json.loads(version)["uri"] if version else model_folder(model)
-    how = {key: value for key, value in json.loads(options).items() if key != "name"}
+    with step("serve"):
+        folder = version_address(version) if version else model_folder(model)
+        how = {key: value for key, value in parsed("options", options).items() if key != "name"}
     to = how.get("to", "manifest")
     own = os.environ.get(IMAGE)  # this step's image, which can copy a model into a pod
     words = ["--to", to, "--image", image, *(["--fetcher", own] if own and to == "kubernetes" else [])]

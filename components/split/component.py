@@ -41,12 +41,14 @@ def split(
     """
     import json
 
+    from automl_images.steps.inputs import checked_data
     from automl_images.steps.repeat import address, step
     from automl_images.steps.split import how, split_data, words
 
     block = {"split_ratio": split_ratio, "test_ratio": test_ratio, "split": {"by": by, "seed": int(seed)}}
     task = {"task": records.metadata["task"]} if "task" in records.metadata else {}
-    options = how(json.loads(data) if data else block)
+    with step("split"):
+        options = how(checked_data(data) if data else block)
     known = {"given": given, "tested": tested}
     more = [w for name, artifact in known.items() if artifact for w in (f"--{name}", address(artifact))]
     with step(
