@@ -7,7 +7,6 @@ looked up all the same: a command, an option, a setting, a target of make or a m
 import ast
 import functools
 import importlib.util
-import os
 import re
 import shutil
 import subprocess
@@ -23,10 +22,9 @@ from automl_images.experiment_file import override_with
 from automl_images.hyperparameters import described
 from automl_images.pipelines.experiment import SHIPPED, Experiment, load
 from automl_images.plain import read_yaml
-from automl_images.sample_data import make_sample
 from automl_images.steps.plan import check_experiment
-from tests.conftest import save_images
 from tests.helpers.pages import LANGUAGES, PAGES, ROOT, commands, page
+from tests.helpers.workshop import furnish, run_block
 
 BLOCKS = [block for path in PAGES for block in page(path).blocks]
 COMMAND = typer.main.get_command(app)
@@ -206,56 +204,19 @@ def test_links_lead_somewhere(path):
         assert not anchor or anchor in page(target.resolve()).anchors, f"{path.name}: {link} has no such heading"
 
 
-TIME, FINGERPRINT = "20261121-091726", "0123456789ab"  # what the pages call a run and its ledger
-IMAGES = "path/to/images"
 SMALLER = {
     "iterations=10": 'iterations=1, settings={"model_size": "small", "img_size": 64, "number_of_epochs": 1, '
     '"training_batch_size": 4}, weights={"pretrained": False}'
 }
-SHORT = """#!/bin/sh
-exec {python} -m tests.helpers.small "$@"
-"""
+RUN = {p: [b for b in page(p).blocks if b.reason is None and b.language in ("bash", "python")] for p in PAGES}
 
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory):
-    """Return a folder with all that the pages take for there: images, a run, its model, its records, an experiment."""
+    """Return a folder with all that the pages take for there."""
     folder = tmp_path_factory.mktemp("workshop")
-    make_sample(folder / "sample", images=24)
-    for name in (IMAGES, "photos", "test"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(folder / "sample", folder / name)
-    shutil.copy(folder / "sample/JPEGImages/000000.jpg", folder / "a.jpg")
-    save_images(folder / "path/to/a-folder-per-class", [f"{c}/{i}.png" for c in ("cat", "dog") for i in range(6)])
-    shutil.copy(SHIPPED / "smoke.yaml", folder / "my.yaml")
-    (folder / "bin").mkdir()
-    (folder / "bin/automl-images").write_text(SHORT.format(python=sys.executable))
-    (folder / "bin/automl-images").chmod(0o755)
-    ran(folder, "automl-images run smoke --set name=blood-cells --set register.name=blood-cells")
-    (run,) = (folder / "runs/blood-cells").iterdir()
-    (ledger,) = (folder / "runs/ledgers").iterdir()
-    (folder / f"runs/blood-cells/{TIME}").symlink_to(run.name)
-    (folder / f"runs/ledgers/blood-cells-{FINGERPRINT}").symlink_to(ledger.name)
-    shutil.copytree(folder / "runs/registry/blood-cells/1/model", folder / "model")
-    for name in ("training", "validation"):
-        shutil.copy(ledger / f"records/{name}.jsonl", folder / f"{name}.jsonl")
-    (evaluation,) = run.glob("steps/*/evaluate/*/metrics.json")
-    (folder / "evaluation").mkdir()
-    shutil.copy(evaluation, folder / "evaluation/metrics.json")
+    furnish(folder)
     return folder
-
-
-def ran(folder, text, *program):
-    """Run a block in a folder; its first command that fails fails the test, with what it printed."""
-    path = os.pathsep.join([str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
-    words = program or ("bash", "-euo", "pipefail", "-c")
-    done = subprocess.run([*words, text], cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-    return done.stdout
-
-
-RUN = {p: [b for b in page(p).blocks if b.reason is None and b.language in ("bash", "python")] for p in PAGES}
 
 
 @pytest.mark.full
@@ -269,4 +230,4 @@ def test_what_a_page_says_runs(path, workshop, tmp_path):
         for piece, instead in SMALLER.items() if block.language == "python" else ():
             assert text.count(piece) == 1, piece
             text = text.replace(piece, instead)
-        ran(folder, text, *(("python", "-c") if block.language == "python" else ()))
+        run_block(folder, text, block.language)
