@@ -18,7 +18,7 @@ exclude_patterns = ["images/README.md"]
 nitpicky = True  # a reference that leads nowhere is a warning, which make docs takes for an error
 myst_heading_anchors = 3
 html_theme = "alabaster"  # Sphinx's own; it loads nothing from elsewhere
-html_theme_options = {"description": "Labelled images in; a served vision model out.", "page_width": "1100px"}
+html_theme_options = {"page_width": "95%", "body_max_width": "none", "font_size": "15px"}  # tables are wide
 html_copy_source = False
 html_show_copyright = False
 

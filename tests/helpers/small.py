@@ -4,13 +4,21 @@ import sys
 
 from automl_images import cli
 
-SHORT = ("number_of_epochs=1", "evaluation_frequency=1")
-FASTER = {
-    "run": [w for s in (*SHORT, "training_batch_size=4") for w in ("--set", f"settings.{s}")],
-    "train": [w for s in (*SHORT, "img_size=64") for w in ("--set", s)],
-    "init": ["--no-measure"],
-}
+_SHORT = ("number_of_epochs=1", "evaluation_frequency=1")
+_SPACE = ("sweep.space={learning_rate: {loguniform: [-8, -5]}}", "settings.model_size=small", "settings.img_size=64")
+
+
+def shorter(arguments: list[str]) -> list[str]:
+    """Return the options that make a command short: few epochs, and of the experiment sweep a space without epochs."""
+    command, *rest = arguments
+    if command == "init":
+        return ["--no-measure"]
+    given = [f"settings.{s}" for s in (*_SHORT, "training_batch_size=4")] if command == "run" else []
+    given += _SPACE if command == "run" and rest[:1] == ["sweep"] else ()
+    given += (*_SHORT, "img_size=64") if command == "train" else ()
+    return [word for one in given for word in ("--set", one)]
+
 
 if __name__ == "__main__":
-    sys.argv[1:] += FASTER.get(sys.argv[1], [])
+    sys.argv[1:] += shorter(sys.argv[1:])
     cli.main()
