@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := train,yolo,onnx,registry,serve,pipelines,dev
+EXTRAS := train,yolo,onnx,registry,serve,pipelines,dev,docs
 # default: what the index has, with CUDA; cpu: from TORCH_INDEX, without
 TORCH ?= default
 TORCH_INDEX ?=
@@ -16,7 +16,7 @@ WITH_ULTRALYTICS ?= 1
 TAG ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' automl_images/__init__.py)
 REGISTRY ?=
 
-.PHONY: setup run test test-full lint format compile components submit rerun bench images push wheel release-images lint-images smoke-kind clean
+.PHONY: setup run test test-full lint docs format compile components submit rerun bench images push wheel release-images lint-images smoke-kind clean
 
 setup: $(VENV)/.ready
 
@@ -55,6 +55,11 @@ lint: setup lint-images
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	$(BIN)/check-jsonschema --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yaml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yaml
+
+# A link or a heading that is not there fails it; all pages are read anew, so that it does so each time.
+docs: setup
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet -d build/doctrees docs build/docs
+	@echo build/docs/index.html
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -123,4 +128,4 @@ smoke-kind: setup
 	PYTHON=$(CURDIR)/$(BIN)/python tests/kind/smoke.sh $(LANE)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info sample runs prediction.png $(OUT)
+	rm -rf $(VENV) build dist docs/reference *.egg-info sample runs prediction.png $(OUT)
