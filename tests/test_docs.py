@@ -220,6 +220,7 @@ def workshop(tmp_path_factory):
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)  # a page has up to five trainings
 @pytest.mark.parametrize("path", [p for p in PAGES if RUN[p]], ids=lambda p: p.stem)
 def test_what_a_page_says_runs(path, workshop, tmp_path):
     """In a copy of the workshop, one block after the other; trainings are short, see tests/helpers/small.py."""
