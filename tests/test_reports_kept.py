@@ -53,4 +53,4 @@ def test_the_baseline_stands_where_the_metric_is_read(tmp_path):
     write_leaderboard(f"{tmp_path}/board.html", title="T", metric="accuracy", trials=trials, best=0)
     assert "<b>0.3750</b>baseline" in (tmp_path / "board.html").read_text()
     write_leaderboard(f"{tmp_path}/old.html", title="T", metric="accuracy", trials=trials[1:], best=None)
-    assert "baseline" not in (tmp_path / "old.html").read_text()
+    assert "</b>baseline" not in (tmp_path / "old.html").read_text()
