@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import shutil
+import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
 from automl_images.archive import SCHEME
 from automl_images.errors import UserError, http_status, redact
@@ -27,6 +29,7 @@ from automl_images.store import PATIENCE, T, ask, patience
 
 INLINE = "data:image/"  # how an address begins that holds the file itself
 _TRANSFERS = 16
+_CREATING = threading.Lock()  # fsspec's memory looks, then writes; only threads share it
 
 
 def is_local(url: str) -> bool:
@@ -172,7 +175,8 @@ def create(url: str, data: bytes | str) -> bool:
                 with _beside(Path(path), content) as temporary:
                     os.link(temporary, path)  # atomic, and unlike O_EXCL never shows an empty file
             else:
-                fs.pipe_file(path, content, mode="create")
+                with _CREATING if isinstance(fs, MemoryFileSystem) else contextlib.nullcontext():
+                    fs.pipe_file(path, content, mode="create")
             return True
         except FileExistsError:
             return False

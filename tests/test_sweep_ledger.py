@@ -1,6 +1,7 @@
 """The ledger on a local folder and in memory: attempts, claims, evaluations, checkpoints."""
 
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -86,6 +87,16 @@ def test_what_an_attempt_said_last_counts_up_to_where_the_next_goes_on(ledger):
     assert list(ledger.evaluate(other)[0]) == []
 
 
+@pytest.fixture
+def hasty_threads():
+    """Threads that take turns so often that a step between looking and writing is seen."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("hasty_threads")
 def test_each_trial_is_claimed_by_one_lane(ledger):
     assert ledger.can_claim("r")
     with ThreadPoolExecutor(8) as pool:
