@@ -1,5 +1,6 @@
 """The line with which a step is repeated by hand."""
 
+import json
 import os
 import shlex
 from pathlib import Path
@@ -14,6 +15,8 @@ from automl_images.errors import UserError
 from automl_images.steps import repeat
 from automl_images.steps.convert import commands, convert_data
 from automl_images.steps.train import train_lane
+from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.submission import Submission
 from tests.conftest import draw_squares, write_voc
 
 
@@ -44,6 +47,23 @@ def test_a_lane_names_its_ledger(tmp_path):
     assert pairs(line, "--lane") == [lane]
     assert f"automl-images/gpu:{__version__}" in line and pairs(line, "--shm-size") == ["2g"]
     assert "$(nvidia-smi -L >/dev/null 2>&1 && echo --gpus all)" in line
+
+
+def test_a_command_has_the_folders_of_the_images_that_its_records_name(tmp_path):
+    images = draw_squares(tmp_path / "voc/JPEGImages", 4)
+    write_voc(tmp_path / "voc", images)
+    app(["convert", f"{tmp_path}/voc", f"{tmp_path}/out/all.jsonl"], standalone_mode=False)
+    line = repeat.docker_line("evaluate", [f"{tmp_path}/model", f"{tmp_path}/out/all.jsonl", f"{tmp_path}/new/e"])
+    assert pairs(line, "-v") == [f"{f}:{f}" for f in (str(tmp_path),)]  # model is not there: what it would be in is
+    (tmp_path / "model").mkdir()
+    line = repeat.docker_line("evaluate", [f"{tmp_path}/model", f"{tmp_path}/out/all.jsonl", "s3://b/e"])
+    assert pairs(line, "-v") == [f"{tmp_path}/{n}:{tmp_path}/{n}" for n in ("model", "out", "voc/JPEGImages")]
+
+    ledger = Ledger(f"{tmp_path}/ledger")
+    ledger.open({"task": "image-object-detection"})
+    ledger.write_run(Submission("r", 1, 0.0, training=f"{tmp_path}/out/all.jsonl", weights={"source": None}))
+    line = repeat.docker_line("train", ["--lane", json.dumps({"ledger": ledger.url, "run": "r", "lane": 0})])
+    assert pairs(line, "-v") == [f"{tmp_path}/{n}:{tmp_path}/{n}" for n in ("ledger", "out", "voc/JPEGImages")]
 
 
 def test_what_its_caller_says_of_folders_and_image_holds(tmp_path, monkeypatch):

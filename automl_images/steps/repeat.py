@@ -8,14 +8,18 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from automl_images import storage
+from automl_images.annotations import read_records
+from automl_images.annotations.reachable import addresses
 from automl_images.environment import CREDENTIALS, IMAGE, MOUNTS, lanes_here
 from automl_images.errors import UserError
 from automl_images.faults import explained
 from automl_images.steps import GPU, HEAVY, LIGHT
+from automl_images.sweep.ledger import Ledger
 
 
 @contextlib.contextmanager
@@ -78,9 +82,24 @@ def docker_line(name: str, arguments: Sequence[str], *, stdin: str | None = None
 
 
 def folders(arguments: Sequence[str]) -> list[str]:
-    """Return the folders of this machine that a command's arguments name by absolute paths."""
-    local = [a for a in map(_named, arguments) if a.startswith("/")]
-    return sorted({a if storage.is_dir(a) else os.path.dirname(a) for a in local})  # noqa: PTH120
+    """Return the folders of this machine that a command needs: of the absolute paths in its arguments, and of images.
+
+    The images are those of the records that it reads. A lane's records, and the weights that it starts from, are named
+    by its ledger.
+    """
+    local = [a for argument in arguments for a in _named(argument) if a.startswith("/")]
+    images = [f for a in local if os.path.isfile(a) for f in _image_folders(a)]  # noqa: PTH113
+    found = {a if storage.is_dir(a) else os.path.dirname(a) for a in local} | set(images)  # noqa: PTH120
+    return sorted(f for f in found if not any(f != o and Path(f).is_relative_to(o) for o in found))
+
+
+def _image_folders(file: str) -> set[str]:
+    """Return the folders of the local images and masks that a file of records names; empty: it is no such file."""
+    found: set[str] = set()
+    with contextlib.suppress(UserError, UnicodeDecodeError):
+        for record in read_records(file):
+            found |= {str(storage.local_path(url).parent) for url in addresses(record) if storage.is_local(url)}
+    return found
 
 
 def store_is_here() -> bool:
@@ -88,13 +107,17 @@ def store_is_here() -> bool:
     return urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname in ("localhost", "127.0.0.1", "::1")
 
 
-def _named(argument: str) -> str:
-    """Return the path or URL that an argument is, or names: a lane names its ledger."""
+def _named(argument: str) -> list[str]:
+    """Return the paths or URLs that an argument is, or names: a lane names its ledger."""
     if not argument.startswith("{"):
-        return argument
-    with contextlib.suppress(ValueError, KeyError):
-        return str(json.loads(argument)["ledger"])
-    return ""
+        return [argument]
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        lane = json.loads(argument)
+        with contextlib.suppress(UserError, OSError, KeyError):
+            run = Ledger(lane["ledger"]).run(lane["run"])
+            return [lane["ledger"], run.training, run.validation, str(run.weights.get("source") or "")]
+        return [str(lane["ledger"])]
+    return []
 
 
 def address(artifact: Any) -> str:
