@@ -30,6 +30,11 @@ _CREDENTIALS = re.compile(
 _INLINE = re.compile(r"(?<=;base64,)[\w+/=]{16,}")
 
 
+def number(count: int, noun: str) -> str:
+    """Return a count with its noun, such as ``1 trial`` and ``2 trials``."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 class UserError(Exception):
     """Something the caller can mend: one line that says what, where and how.
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from automl_images import storage
-from automl_images.errors import UserError
+from automl_images.errors import UserError, number
 from automl_images.pipelines.kubeflow import ENDED, Kubeflow, Unavailable
 from automl_images.pipelines.local import Task
 from automl_images.pipelines.view import View
@@ -132,7 +132,7 @@ class RemoteView(View):
         if step in self.runner.cached:
             return "taken from an earlier run (Kubeflow's cache)"
         if step == "plan" and lanes:
-            return f"{len(lanes)} lanes; ledger {storage.redact(Lane.of_json(lanes[0]).ledger)}"
+            return f"{number(len(lanes), 'lane')}; ledger {storage.redact(Lane.of_json(lanes[0]).ledger)}"
         if step == "train" and lanes:
             return super()._note(step, outputs)
         return (

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
+from automl_images.errors import number
 from automl_images.pipelines.local import Runner, Task
 from automl_images.reports.terminal import TrialTable
 from automl_images.steps import headline
@@ -88,7 +89,7 @@ class View:
             trials = [t for t in ledger.trials() if submission.counts(t.index)]
             self._trials = [t for t in trials if (t.ended or t.started or 0) < submission.started]
             if kept := sum(t.finished for t in self._trials):
-                self._print(f"  {kept} trials kept from an earlier run")
+                self._print(f"  {number(kept, 'trial')} kept from an earlier run")
         if self._submission.confirm and self._submission.confirming is None:  # it is decided once all have ended
             self._submission = self._ledger.run(self._submission.run)
         self.table.expect(self._submission)
@@ -157,7 +158,7 @@ class View:
     def _note(self, step: str, outputs: Mapping[str, Any]) -> str:
         """Return in a few words what a step came to."""
         if step == "train":
-            return f"{len(self._trials)} trials"
+            return f"{number(len(self._trials), 'trial')}"
         result = outputs.get("Output")
         return headline(step, json.loads(result) if isinstance(result, str) else result)
 

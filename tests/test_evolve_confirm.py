@@ -167,7 +167,7 @@ def test_a_lane_trains_the_best_again_once_all_have_ended_and_more_generations_c
     tmp_path, trials_at_once, capsys
 ):
     ledger, (lane,) = planned(tmp_path)
-    assert "6 trials and 6 that train the best again in 1 lanes" in capsys.readouterr().err
+    assert "6 trials and 6 that train the best again in 1 lane" in capsys.readouterr().err
     train.train_lane(lane)
     rates = {t.index: t.settings["learning_rate"] for t in ledger.trials()}
     second = max(range(2, 6), key=rates.get) if max(rates[i] for i in range(2, 6)) > rates[0] else None

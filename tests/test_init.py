@@ -52,7 +52,7 @@ def test_a_detector_needs_no_package_that_is_not_installed(monkeypatch):
 
 def test_a_measurement_is_not_waited_for_for_ever(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(init, "PATIENCE", 0.01)
-    monkeypatch.setattr(init, "_load", lambda: 99.0 + init._cores())
+    monkeypatch.setattr(init, "_load", lambda: 99.0 + init.cores())
     assert init._measured("image-object-detection", {"model_name": "yolov5"}, tmp_path) is None
     assert (
         "not measured: a few steps took more than 0.01 s; timed beside other work, a load of 99.0 "
@@ -62,7 +62,7 @@ def test_a_measurement_is_not_waited_for_for_ever(tmp_path, monkeypatch, capsys)
 
 def test_cores_are_counted_where_affinity_is_not_known(monkeypatch):
     monkeypatch.delattr(init.os, "sched_getaffinity", raising=False)
-    assert init._cores() >= 1
+    assert init.cores() >= 1
 
 
 def test_the_budget_is_what_the_measured_steps_allow():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from automl_images import storage
 from automl_images.api.shown import Report, table
-from automl_images.errors import UserError
+from automl_images.errors import UserError, number
 from automl_images.faults import explained
 from automl_images.sweep.trial import Trial
 
@@ -86,7 +86,7 @@ class Experiment:
         return made
 
     def __repr__(self) -> str:
-        return f"<experiment {self.model.name}: {self.model.task}, {self.model.sweep.iterations} trials>"
+        return f"<experiment {self.model.name}: {self.model.task}, {number(self.model.sweep.iterations, 'trial')}>"
 
     @explained()
     def run(self, *, root: str | Path = "runs", fresh: bool = False, runner: str = "subprocess") -> Run:
@@ -271,7 +271,9 @@ class Trials(list[Trial]):
     def line(self) -> str:
         """Return which is the best, in a line."""
         value = "unranked" if self._best["value"] is None else f"{self._best['metric']} {self._best['value']:.4f}"
-        return f"{len(self)} trials, best: trial {self._best['trial']}, {value} at epoch {self._best['epoch']}"
+        return (
+            f"{number(len(self), 'trial')}, best: trial {self._best['trial']}, {value} at epoch {self._best['epoch']}"
+        )
 
     def __repr__(self) -> str:
         best = self._best["trial"]

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from automl_images.errors import number
 from automl_images.reports.trials import figure
 from automl_images.tasks import get_task, part
 
@@ -117,7 +118,7 @@ def headline(result: Mapping[str, Any]) -> str:
     figures, simplest = family(result["task"]).headline(result).items(), result.get("baseline") or {}
     parts = [f"{n} {v:.4f}{beside(simplest.get(n))}" for n, v in figures if v is not None]
     weak = weakness(result)
-    return f"{result['images']} images{of}: " + ", ".join(parts) + (f"; {weak}" if weak else "")
+    return f"{number(result['images'], 'image')}{of}: " + ", ".join(parts) + (f"; {weak}" if weak else "")
 
 
 def summary_lines(result: Mapping[str, Any]) -> list[str]:

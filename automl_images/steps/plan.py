@@ -15,7 +15,7 @@ from automl_images.annotations import read_records
 from automl_images.annotations.labels import kind_of
 from automl_images.annotations.reachable import addresses
 from automl_images.annotations.record_file import line_of
-from automl_images.errors import UserError, say
+from automl_images.errors import UserError, number, say
 from automl_images.experiment import MOST_LANES, Experiment, Sweep
 from automl_images.hyperparameters import default_model, described, in_one_line, resolve, without_effect
 from automl_images.hyperparameters.sizes import WITHOUT_PUBLISHED_WEIGHTS, check_sizes, no_published_weights
@@ -229,7 +229,7 @@ def plan_sweep(
     branches = parse_space(covered["space"])
     most, iterations, there = sweep.sampling.points(branches), sweep.iterations, points(branches)
     if most is not None and most != iterations:
-        say(f"{sweep.sampling.by}: {most} points, {iterations} iterations: {min(most, iterations)} trials")
+        say(f"{sweep.sampling.by}: {most} points, {iterations} iterations: {number(min(most, iterations), 'trial')}")
         iterations = min(most, iterations)
     elif there is not None and there < iterations > 1:
         repeats = f"{there} points for {iterations} trials, so some repeat; grid tries each once"
@@ -265,7 +265,7 @@ def plan_sweep(
     done = sum(t.succeeded and submission.counts(t.index) for t in shared.trials())
     kept = f"; {done} are done already" if done else ""
     again = f" and {submission.total - iterations} that train the best again" if confirm else ""
-    say(f"ledger {storage.redact(shared.url)}: {iterations} trials{again} in {lanes} lanes{kept}")
+    say(f"ledger {storage.redact(shared.url)}: {number(iterations, 'trial')}{again} in {number(lanes, 'lane')}{kept}")
     return [Lane(shared.url, run, i, lanes).to_json() for i in range(lanes)]
 
 
@@ -315,4 +315,4 @@ def _stage(shared: Ledger, source: str | None) -> str | None:
 
 def headline(lanes: Sequence[str]) -> str:
     """Return in a line what the step came to."""
-    return f"{len(lanes)} lanes; ledger {storage.redact(Lane.of_json(lanes[0]).ledger)}"
+    return f"{number(len(lanes), 'lane')}; ledger {storage.redact(Lane.of_json(lanes[0]).ledger)}"

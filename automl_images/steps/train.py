@@ -18,7 +18,7 @@ from typing import Any
 
 from automl_images import memory, storage, store
 from automl_images.environment import STOP, lanes_here
-from automl_images.errors import say
+from automl_images.errors import number, say
 from automl_images.steps.interruption import Interruption
 from automl_images.steps.plan import plan_sweep
 from automl_images.steps.repeat import limit_threads
@@ -311,4 +311,4 @@ def gpus() -> list[str]:
 
 def headline(lane: Mapping[str, Any]) -> str:
     """Return in a line what one lane came to."""
-    return f"{len(lane['trials'])} trials"
+    return f"{number(len(lane['trials']), 'trial')}"

@@ -45,9 +45,10 @@ def plan(
     with step("plan"):
         content = experiment_of(experiment, training.metadata.get("task", ""), iterations, model_name, epochs)
     with step("plan", ["-", address(training), address(validation), *options], stdin=json.dumps(content)):
+        from automl_images.errors import number
         from automl_images.steps.plan import plan_sweep
 
         lanes = plan_sweep(content, training.path, validation.path, run=run or None, default_storage=root, fresh=fresh)
         with open(summary.path, "w") as file:  # noqa: PTH123
-            file.write(f"{len(lanes)} lanes; ledger `{json.loads(lanes[0])['ledger']}`\n")
+            file.write(f"{number(len(lanes), 'lane')}; ledger `{json.loads(lanes[0])['ledger']}`\n")
         return lanes
