@@ -16,7 +16,6 @@ from PIL import Image, ImageDraw
 from automl_images.annotations import Box, Boxes, Record
 
 
-
 def _stack(context=0):
     """Return the caller's stack without lines of source: ``inspect.stack``, whose files need not be found."""
     frame, found = sys._getframe(1), []

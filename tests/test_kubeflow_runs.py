@@ -189,7 +189,7 @@ LOST = {
 
 
 @quick
-@pytest.mark.parametrize("how", LOST)
+@pytest.mark.parametrize("how", ["evicted", pytest.param("killed", marks=pytest.mark.full)])
 def test_a_lane_whose_pod_is_lost_is_sent_again_and_goes_on(submit, backend, fake, how):
     backend.events = {"train 1": [how]}
     code, _, err = submit("classification", *TWO, "--fresh")

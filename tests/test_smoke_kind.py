@@ -38,7 +38,7 @@ METRIC = "mean_average_precision"
 BIN = Path(sys.executable).parent
 
 # Every tool that the scripts call, python included: writes down how it was called, and answers what they go by.
-TOOL = """#!{python}
+TOOL = """#!{python} -IS
 import base64, json, os, socket, sys, time
 from pathlib import Path
 
