@@ -110,6 +110,7 @@ class RemoteView(View):
     """A view whose steps have no outputs: what it says of them is the ledger's."""
 
     runner: Remote  # type: ignore[assignment]
+    logged = False
 
     def __init__(self, remote: Remote, metric: str, console: Console):
         super().__init__(remote, metric, console)  # type: ignore[arg-type]

@@ -21,8 +21,8 @@ from automl_images.sweep.submission import Lane, Submission
 from automl_images.sweep.trial import Trial
 
 _TAIL = 20
-# of a lane's log: training.progress's lines; the baseline, once; what the lane itself says
-_EPOCH, _LANE = re.compile(r"trial \d+: epoch \d+/\d+: loss .* images/s"), re.compile(r"lane \d+: ")
+# of a lane's log: training's lines of epochs; the baseline, once; what the lane itself says
+_EPOCH, _LANE = re.compile(r"trial (\d+): epoch \d+/\d+: .* images/s"), re.compile(r"lane \d+: ")
 _BASELINE = re.compile(r"trial \d+: (baseline: .*)")
 _LONGEST = 15.0  # seconds between two listings of a ledger, however slow its store
 
@@ -31,13 +31,19 @@ class View:
     """Follows a runner on a console; ``metric`` is the primary one.
 
     It is live on a terminal and in a notebook, whose console is no terminal; elsewhere there are plain lines.
+
+    Attributes:
+        logged: whether the lanes' logs can be read, which have the lines of epochs.
     """
+
+    logged = True
 
     def __init__(self, runner: Runner, metric: str, console: Console):
         self.runner, self.console, self.live = runner, console, console.is_terminal or console.is_jupyter
         self.table = TrialTable(metric)
         self._said: set[str] = set()
         self._read: dict[Path, int] = {}  # how far, of a lane's log
+        self._epochs: dict[int, list[str]] = {}
         self._trials: list[Trial] = []
         self._ledger: Ledger | None = None
         self._submission: Submission
@@ -95,18 +101,20 @@ class View:
         self.table.expect(self._submission)
         trials = self._ledger.trials()
         paces = self._ledger.paces(trials)
-        self._show_progress(epochs=live is None)  # the table has them
+        told = self._show_progress()
         if live is not None:
+            told.clear()  # the table has them
             live.update(self.table.render(trials, paces))
         else:
-            for line in self.table.lines(trials, self._trials, paces):
+            for line in self.table.lines(trials, self._trials, paces, told if self.logged else None):
                 self.console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         self._trials = trials
 
-    def _show_progress(self, epochs: bool) -> None:
-        """Print what a person is to read of what lanes and trials have said since the last look at their logs.
+    def _show_progress(self) -> dict[int, list[str]]:
+        """Print what a person is to read of what lanes have said since the last look at their logs.
 
-        Among it, if ``epochs``, are the lines of epochs without an evaluation.
+        Returns:
+            The lines of trials' epochs that are not shown yet, by index; who shows some takes them out.
         """
         for task in [t for t in self.runner.tasks if t.step == "train" and t.log.is_file()]:
             with task.log.open("rb") as log:
@@ -115,11 +123,14 @@ class View:
             self._read[task.log] = self._read.get(task.log, 0) + len(whole)
             for line in whole.decode(errors="replace").splitlines():
                 simplest = _BASELINE.match(line)
-                if _LANE.match(line) or (epochs and _EPOCH.match(line)):
+                if _LANE.match(line):
                     self._print(f"  {line}")
+                elif epoch := _EPOCH.match(line):
+                    self._epochs.setdefault(int(epoch[1]), []).append(line)
                 elif simplest and simplest[1] not in self._said:
                     self._said.add(simplest[1])
                     self._print(f"  {simplest[1]}")
+        return self._epochs
 
     @property
     def trained(self) -> bool:

@@ -17,6 +17,7 @@ from automl_images.reports.detection import draw_answer, write_report
 from automl_images.reports.draw import class_colours, draw_boxes, draw_labels
 from automl_images.reports.leaderboard import write_leaderboard
 from automl_images.reports.terminal import TrialTable
+from automl_images.sweep.pace import Pace
 from automl_images.sweep.trial import Trial
 
 METRIC = "mean_average_precision"
@@ -109,17 +110,38 @@ def test_lines_say_only_what_is_new():
     before = [trial(0, "running", (0.1,))]
     assert table.lines(before, []) == [
         "trial 0 starts: learning_rate=0.01",
-        f"trial 0: epoch 1 of 4, {METRIC} 0.1000, the best so far",
+        f"trial 0: epoch 1/4: {METRIC} 0.1000 (best 0.1000)",
     ]
     assert table.lines(before, before) == []
     now = [trial(0, "failed", (0.1, 0.05), error="boom"), trial(1, "running", ())]
     assert table.lines(now, before) == [
-        f"trial 0: epoch 2 of 4, {METRIC} 0.0500, its best 0.1000",
+        f"trial 0: epoch 2/4: {METRIC} 0.0500 (best 0.1000)",
         f"trial 0 failed after 1m 30s at epoch 2 of 4, best {METRIC} 0.1000 at epoch 1: boom",
         "trial 1 starts: learning_rate=0.02",
     ]
     again = [trial(0, "running", (0.1, 0.05), attempt=2)]
     assert table.lines(again, now[:1]) == ["trial 0 starts again (attempt 2): learning_rate=0.01"]
+
+
+def test_each_evaluation_since_the_last_look_has_a_line_and_the_last_its_pace():
+    found = TrialTable(METRIC).lines([trial(0, "running", (0.1, 0.3, 0.2))], [], {0: Pace(3, 1.25, 8.0, 61.0)})
+    assert found[1:] == [
+        f"trial 0: epoch 1/4: {METRIC} 0.1000 (best 0.1000)",
+        f"trial 0: epoch 2/4: {METRIC} 0.3000 (best 0.3000)",
+        f"trial 0: epoch 3/4: {METRIC} 0.2000 (best 0.3000); loss 1.250; 8.0 images/s, about 1m 01s left",
+    ]
+
+
+def test_lines_that_trials_wrote_themselves_come_between_start_and_end():
+    table, told = TrialTable(METRIC), {0: ["trial 0: epoch 1/1: a", "trial 0: epoch 2/2: b"], 7: ["not there yet"]}
+    found = table.lines([trial(0, "completed", (0.1,))], [], told=told)
+    assert [line.partition(" after")[0] for line in found] == [
+        "trial 0 starts: learning_rate=0.01",
+        "trial 0: epoch 1/1: a",
+        "trial 0: epoch 2/2: b",
+        "trial 0 completed",
+    ]
+    assert told == {7: ["not there yet"]}
 
 
 BOX = {"box": {"topX": 0.25, "topY": 0.25, "bottomX": 0.75, "bottomY": 0.75}, "label": "a", "score": 0.9}

@@ -9,6 +9,7 @@ from rich.console import Console
 from automl_images.pipelines.local import Task
 from automl_images.pipelines.view import View
 from automl_images.sweep.ledger import Ledger
+from automl_images.sweep.score import Evaluation, Score
 from automl_images.sweep.submission import Lane, Submission
 from automl_images.sweep.trial import State
 from automl_images.training.progress import Progress
@@ -81,13 +82,17 @@ def test_a_first_run_keeps_nothing(ledger, shown):
 
 def test_what_an_epoch_came_to_is_shown_once_its_line_is_whole(ledger, shown, tmp_path):
     ledger.write_run(Submission("r", 1, time.time() + 999, started=time.time()))
+    ledger.start_trial(0, SETTINGS, ["learning_rate"])
     _, look = shown
-    line = "trial 0: epoch 3/9: loss 0.412, 210.5 images/s, about 4 min left"
-    (tmp_path / "train-0.log").write_text(f"trial 0: resnet20 on cpu\n{line}\ntrial 0: epoch 4/9: loss 0.3")
-    assert look() == [line]
+    first = "trial 0: epoch 1/9: loss 0.412, 210.5 images/s, about 4 min left"
+    second = "trial 0: epoch 2/9: accuracy 0.5000 (best 0.5000); loss 0.400; 210.5 images/s, about 4 min left"
+    with (tmp_path / "train-0.log").open("w") as log:
+        log.write(f"trial 0: resnet20 on cpu\n{first}\n{second}\ntrial 0: epoch 3/9: loss 0.3")
+    ledger.evaluate(Evaluation(0, 1, Score(1, 2, 0.5, 0.5, 0.5)))
+    assert look() == ["trial 0 starts: learning_rate=0.1", first, second]
     with (tmp_path / "train-0.log").open("a") as log:
-        log.write("99, 210.5 images/s, about 3 min left\ntrial 0: epoch 5/9: accuracy 0.5 (best 0.5); loss 0.2\n")
-    assert look() == ["trial 0: epoch 4/9: loss 0.399, 210.5 images/s, about 3 min left"]
+        log.write("99, 210.5 images/s, about 3 min left\n")
+    assert look() == ["trial 0: epoch 3/9: loss 0.399, 210.5 images/s, about 3 min left"]
     assert look() == []
 
 

@@ -58,15 +58,20 @@ class TrialTable:
         return _Fitting(self.metric, self.total, sorted(trials, key=lambda t: t.index), paces, left)
 
     def lines(
-        self, trials: Iterable[Trial], previous: Iterable[Trial], paces: Mapping[int, Pace] | None = None
+        self,
+        trials: Iterable[Trial],
+        previous: Iterable[Trial],
+        paces: Mapping[int, Pace] | None = None,
+        told: dict[int, list[str]] | None = None,
     ) -> list[str]:
-        """Return one line for each of the ledger's trials that started, was evaluated or ended since ``previous``.
+        """Return the lines of what is new since ``previous``: trials that started, epochs, trials that ended.
 
-        ``previous`` is the list given at the last call; empty at first. The line of an evaluation has the trial's pace,
-        if it is among ``paces``.
+        ``previous`` is the list given at the last call; empty at first. ``told`` has the lines of epochs that a trial
+        has written itself, by index; those that are returned are taken out of it. Without, there is a line for each
+        evaluation in the ledger, the last with the trial's pace, if it is among ``paces``.
         """
         now, before = sorted(trials, key=lambda t: t.index), {t.index: t for t in previous}
-        leader, lines = best_trial(now), []
+        lines = []
         for trial in now:
             old = before.get(trial.index)
             name = view.name(trial)
@@ -75,16 +80,26 @@ class TrialTable:
                 continue
             if trial.state is not State.SKIPPED and (old is None or trial.attempt > old.attempt):
                 lines.append(f"{name} {_start(trial)}")
-            news = view.evaluations(trial)
-            if news and (old is None or len(news) > len(view.evaluations(old))):
-                epoch, value = news[-1]
-                leads = leader is trial and trial.value == value
-                rank = ", the best so far" if leads else f", its best {view.figure(trial.value)}"
-                pace = (paces or {}).get(trial.index)
-                more = f"; {_paced(pace)}" if pace and pace.epoch >= epoch else ""
-                lines.append(f"{name}: epoch {_epochs(trial, epoch)}, {self.metric} {view.figure(value)}{rank}{more}")
+            if told is None:
+                known = 0 if old is None else len(view.evaluations(old))
+                lines += self._evaluations(trial, known, (paces or {}).get(trial.index))
+            else:
+                lines += told.pop(trial.index, [])
             if trial.state is not State.RUNNING and (old is None or old.state is not trial.state):
                 lines.append(f"{name} {self._end(trial)}")
+        return lines
+
+    def _evaluations(self, trial: Trial, known: int, pace: Pace | None) -> list[str]:
+        """Return the lines of a trial's evaluations but the ``known`` first, as training writes them."""
+        lines, best = [], -math.inf
+        found = view.evaluations(trial)
+        for i, (epoch, value) in enumerate(found):
+            best = max(best, value)
+            if i >= known:
+                at = f"{epoch}/{trial.epochs}" if trial.epochs else str(epoch)
+                more = f"; {_paced(pace)}" if pace and pace.epoch == epoch else ""
+                figures = f"{self.metric} {view.figure(value)} (best {view.figure(best)})"
+                lines.append(f"{view.name(trial)}: epoch {at}: {figures}{more}")
         return lines
 
     def _end(self, trial: Trial) -> str:
@@ -182,7 +197,7 @@ def _epochs(trial: Trial, epoch: int) -> str:
 
 
 def _paced(pace: Pace) -> str:
-    return f"loss {pace.loss:.3f}, {pace.rate:.1f} images/s, about {view.duration(pace.left)} left"
+    return f"loss {pace.loss:.3f}; {pace.rate:.1f} images/s, about {view.duration(pace.left)} left"
 
 
 def _progress(trial: Trial, pace: Pace | None, bar: bool) -> Table | Text:

@@ -42,7 +42,7 @@ class LedgerJournal:
         self._pace: tuple[Pace, float] | None = None  # of the last epoch, and when it ended
         self._news = threading.Event()
         self._waiting: dict[str, tuple[Callable[[], None], Path | None]] = {}  # in order; a newer model replaces one
-        self._changed, self._numbers = threading.Condition(), itertools.count()
+        self._changed, self._numbers, self._beats = threading.Condition(), itertools.count(), itertools.count()
         self._worker: threading.Thread | None = None
         self._error: Exception | None = None
         self._outbox = tempfile.TemporaryDirectory(prefix="automl-images-outbox-", ignore_cleanup_errors=True)
@@ -56,10 +56,9 @@ class LedgerJournal:
         over = threading.Event()
 
         def beat() -> None:
-            for count in itertools.count():
+            while True:
                 self._news.clear()
-                with contextlib.suppress(UserError, OSError), store.patience(0):
-                    self.ledger.beat(self.trial, count, self._paced())
+                self._beat()
                 if over.wait(_BETWEEN_BEATS):
                     return
                 self._news.wait(BEAT - _BETWEEN_BEATS)
@@ -74,6 +73,10 @@ class LedgerJournal:
             over.set()
             self._news.set()
             thread.join()
+
+    def _beat(self) -> None:
+        with contextlib.suppress(UserError, OSError), store.patience(0):
+            self.ledger.beat(self.trial, next(self._beats), self._paced())
 
     def progressed(self, pace: Pace) -> None:
         """Have the pace of an epoch that has just ended written with the next beat."""
@@ -93,6 +96,8 @@ class LedgerJournal:
             Why the trial stops now; None: it goes on, as it does after its last epoch in any case.
         """
         self.last = score
+        if self._pace:
+            self._beat()  # who sees the evaluation finds its pace
         peers: dict[int, Score] = {}
         mine = Evaluation(self.trial.index, self.trial.attempt, score)
         try:
