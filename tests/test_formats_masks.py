@@ -142,7 +142,7 @@ def test_a_scale_tells_the_labels_and_a_list_their_names(tmp_path):
         ("label_map.json", '{"map": {"0": 1}, "scale": 2}', "both map and scale"),
         ("label_map.json", '{"scale": 0}', "scale is 0, not a whole number from 1"),
         ("label_map.json", '{"scale": "half"}', "scale is 'half', which is not a number"),
-        ("label_map.json", '{"map": {"cat": 1}}', "not an object of labels and pixel values"),
+        ("label_map.json", '{"map": {"cat": 1}}', "names stand in"),
         ("label_map.json", '{"map": {"0": 1, "1": 1}}', "the pixel value 1 stands twice"),
         ("label_map.json", '{"map": {"0": 1, "00": 2}}', "map has a label twice"),
         ("label_map.json", '{"map": {"0": -1}}', "-1 is neither a whole number"),

@@ -1,7 +1,9 @@
 import json
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from automl_images.experiment import Experiment
 from automl_images.sample_data import make_sample
@@ -117,6 +119,23 @@ def test_a_few_steps_are_timed(sample, tmp_path, task):
     assert took["pretrained"] is (took["reason"] is None)
     text = (tmp_path / "x.yaml").read_text()
     assert f"(a batch of {batch} took {took['step']:.2g} s)" in text and "a trial takes about" in result["lines"][1]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_masks_without_names_of_their_values_are_said_to_be_so(tmp_path, named):
+    for name in ("train", "trainannot"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for i in range(4):
+        Image.new("RGB", (24, 16)).save(tmp_path / "data/train" / f"{i}.png")
+        mask = np.zeros((16, 24), np.uint8)
+        mask[:8], mask[12:] = 1, 11
+        Image.fromarray(mask).save(tmp_path / "data/trainannot" / f"{i}.png")
+    if named:
+        (tmp_path / "data/train_label_map.json").write_text('{"classes": {"sky": 0, "road": 1, "void": 11}}')
+    task = "image-semantic-segmentation"
+    result = init.init_experiment(str(tmp_path / "data"), tmp_path / "x.yaml", task, measured=False)
+    said = "ignore: [11]" in "".join(result["lines"])
+    assert said is ("ignore: [11]" in (tmp_path / "x.yaml").read_text()) is not named
 
 
 def test_a_source_for_several_tasks_asks_for_one(sample, tmp_path, monkeypatch, capsys):

@@ -141,7 +141,10 @@ def _sagemaker(content: dict[str, Any], names: list[str]) -> LabelMap:
     else:
         mapped = content["map"]
         if not isinstance(mapped, dict) or not all(key.isdecimal() for key in mapped):
-            raise UserError(f"map is {shown(mapped)}, not an object of labels and pixel values")
+            raise UserError(
+                f"map is {shown(mapped)}, not an object of labels, whole numbers, and pixel values; "
+                'names stand in {"classes": {name: value}}'
+            )
         labels = {int(label): _value(value) for label, value in mapped.items()}  # type: ignore[misc]
         if len(labels) < len(mapped):
             raise UserError("map has a label twice")

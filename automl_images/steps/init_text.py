@@ -20,6 +20,7 @@ from automl_images.tasks import get_task
 TRIALS = 10  # at most; a longer search is asked for by sweep.iterations
 TESTED = 200  # images from which on a test set is split off
 SPLIT, TEST = 0.2, 0.1
+_VALUES = "the masks' values are taken for classes; one that is none, such as void, is named in each set: ignore: [11]"
 
 
 def written(
@@ -77,8 +78,11 @@ def written(
     ]
     for name, part in data.items():
         about = parts.get(name, train)["images"]
-        values = ", ".join(f"{key}: {json.dumps(value)}" for key, value in part.items() if value)
-        rows.append(f"  {name}: {{{values}}}  # {about} images")
+        given = ", ".join(f"{key}: {json.dumps(value)}" for key, value in part.items() if value)
+        rows.append(f"  {name}: {{{given}}}  # {about} images")
+    values = task == "image-semantic-segmentation" and all(name.isdecimal() for name in names)
+    if values:
+        rows.append(f"  # {_VALUES}")
     if split:
         rows.append(f"  split_ratio: {split}  # no validation set was found: this share of training validates")
         if get_task(task).family == "classification":
@@ -116,6 +120,7 @@ def written(
         looked,
         f"{settings['model_name']} on {machine}: {how}{total}{busy}",
         f"pretrained weights: {pretrained}",
+        *([_VALUES] if values else []),
     ]
     return "\n".join(rows) + "\n", [*lines, f"wrote {output}: {task}, {trials}"]
 
