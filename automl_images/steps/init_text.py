@@ -52,7 +52,7 @@ def written(
     busy = beside(times["load"]) if times else ""
     if times:
         how = (
-            f"a trial takes about {_duration(budget['trial'])} here: {budget['epochs']} epochs of "
+            f"a trial takes about {_duration(budget['trial'])} here: {number(budget['epochs'], 'epoch')} of "
             f"{_duration(budget['epoch'])} (a batch of {settings['training_batch_size']} took {times['step']:.2g} s)"
         )
     else:
