@@ -31,7 +31,7 @@ SMALL = {
     "max_size": 64,
 }
 LARGE = {f"{kind}_resnet{depth}_fpn" for kind in ("fasterrcnn", "maskrcnn") for depth in (34, 50, 101, 152)}
-LARGE |= {"resnest50", "resnest101", "seresnext", "vitb16r224", "vitl16r224"}
+LARGE |= {"maskrcnn_resnet18_fpn", "resnest50", "resnest101", "seresnext", "vitb16r224", "vitl16r224"}
 LARGE |= {f"resnet{depth}" for depth in (34, 50, 101, 152, 200)}
 ALL = [
     pytest.param(n, marks=pytest.mark.full) if n in LARGE else n

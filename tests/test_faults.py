@@ -19,6 +19,7 @@ from automl_images import cli, storage
 from automl_images.errors import DiskFullError, UserError
 from automl_images.faults import explained
 from automl_images.steps.repeat import step
+from automl_images.store import patience
 
 LONG = "x" * 300
 DENIED = "permission denied: give this user the right"
@@ -290,7 +291,8 @@ def test_a_store_that_has_it_not(place, s3, monkeypatch, capsys, arguments, line
 def test_a_store_that_does_not_answer(place, s3, monkeypatch, capsys, arguments, changes, line):
     for name, value in changes.items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
-    check(*run(cli.main, monkeypatch, capsys, *arguments), line)
+    with patience(0.5):
+        check(*run(cli.main, monkeypatch, capsys, *arguments), line)
 
 
 def test_a_component_ends_the_same(capsys):

@@ -131,7 +131,7 @@ def test_a_trial_that_finds_the_disk_full_says_so_and_may_resume(lane, images):
 @pytest.mark.parametrize(
     ("fault", "line"),
     [
-        ("1 user error", "the moon is full; wait for another"),
+        pytest.param("1 user error", "the moon is full; wait for another", marks=pytest.mark.full),
         pytest.param("1 not a number", "training diverged in epoch 3", marks=pytest.mark.full),
         pytest.param("0 user error", "the moon is full; wait for another", marks=pytest.mark.full),
         pytest.param("1 fault of ours", "RuntimeError: five", marks=pytest.mark.full),
