@@ -45,6 +45,15 @@ def test_a_beat_tells_the_pace_and_old_beats_tell_none(ledger):
     assert ledger.paces([ledger.end_trial(trial, State.COMPLETED)]) == {}
 
 
+def test_who_sees_an_evaluation_finds_its_pace(ledger):
+    trial = ledger.start_trial(0, SETTINGS, ["learning_rate"])
+    journal = LedgerJournal(ledger, trial, 60, Unstopped())
+    for epoch in (1, 2):
+        journal.progressed(Pace(epoch, 0.5, 31.5, 90.0))
+        journal.evaluated(Score(epoch, epoch, 0.1, 0.1, 0.1))
+        assert ledger.paces([trial])[0].epoch == epoch
+
+
 def train(ledger, seen):
     """Train two trials, of which nothing is real but what they write; an epoch ends when the last has been seen."""
     for index in range(2):
