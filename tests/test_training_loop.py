@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import Counter
 from contextlib import nullcontext
 
@@ -192,10 +193,11 @@ def test_a_seed_of_any_size_draws_its_own(train):
 
 
 def losses_of(captured):
-    """Return each evaluated epoch's summed loss, from the lines of progress; those without evaluation have no `;`."""
-    lines = [line for line in captured.readouterr().err.splitlines() if line.startswith("epoch ")]
-    losses = [line.split("; ")[1].split(", ") for line in lines if "; " in line]
-    return [sum(float(part.split()[-1]) for part in parts) for parts in losses]
+    """Return each evaluated epoch's loss, from the lines of progress, which is the sum of the parts beside it."""
+    found = re.findall(r"^epoch \d+/\d+: mean_.*; loss ([\d.]+) \((.*)\); ", captured.readouterr().err, re.M)
+    for total, parts in found:
+        assert sum(float(part.split()[-1]) for part in parts.split(", ")) == pytest.approx(float(total), abs=0.003)
+    return [float(total) for total, _ in found]
 
 
 def test_faster_rcnn_learns_and_resumes_to_the_same_bits(squares, tmp_path, monkeypatch, capsys):

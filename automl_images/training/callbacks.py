@@ -130,12 +130,14 @@ class Evaluations(Callback):
             self.best = {"metric": name, "value": value, "epoch": epoch, "metrics": module.metrics}
             self.keep(module, {"epoch": epoch, **module.metrics}, self.journal.save_model)
         mean = sum(self.values) / len(self.values)
-        parts = ", ".join(f"{k} {v:.3f}" for k, v in module.losses().items())
+        losses = module.losses()
+        parts = ", ".join(f"{k} {v:.3f}" for k, v in losses.items())
+        loss = f"loss {sum(losses.values()):.3f}" + f" ({parts})" * (len(losses) > 1)
         reason = None
         if trainer.is_global_zero:
             figure = f"{name} {value:.4f} (best {self.best['value']:.4f})"
             words = self.progress.measured(trainer, module)
-            say(f"epoch {epoch}/{trainer.max_epochs}: {figure}; {parts}; {words}")
+            say(f"epoch {epoch}/{trainer.max_epochs}: {figure}; {loss}; {words}")
             number = -(-epoch // self.frequency)
             reason = self.journal.evaluated(Score(number, epoch, value, self.best["value"], mean))
         reason = trainer.strategy.broadcast(reason)
