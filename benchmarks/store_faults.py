@@ -21,6 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import fsspec
+
 from automl_images.steps.plan import plan_sweep
 from automl_images.sweep.ledger import Ledger
 from automl_images.sweep.trial import State
@@ -91,6 +93,7 @@ def proxied() -> Iterator[Proxy]:
         proxy = Proxy(url)
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         os.environ.update(CREDENTIALS, AWS_ENDPOINT_URL=f"http://127.0.0.1:{proxy.server_address[1]}")
+        fsspec.get_filesystem_class("s3").clear_instance_cache()  # which has the address of the one before
         try:
             yield proxy
         finally:
