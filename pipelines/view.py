@@ -102,8 +102,9 @@ class View:
         trials = self._ledger.trials()
         paces = self._ledger.paces(trials)
         told = self._show_progress()
-        if live is not None:
+        if self.live:
             told.clear()  # the table has them
+        if live is not None:
             live.update(self.table.render(trials, paces))
         else:
             for line in self.table.lines(trials, self._trials, paces, told if self.logged else None):

@@ -96,6 +96,15 @@ def test_what_an_epoch_came_to_is_shown_once_its_line_is_whole(ledger, shown, tm
     assert look() == []
 
 
+def test_where_there_is_a_live_table_no_line_repeats_its_epochs(ledger, shown, tmp_path):
+    ledger.write_run(Submission("r", 1, time.time() + 999, started=time.time()))
+    ledger.start_trial(0, SETTINGS, ["learning_rate"])
+    view, look = shown
+    view.live = True
+    (tmp_path / "train-0.log").write_text("trial 0: epoch 1/9: loss 0.4, 210.5 images/s, about 4 min left\n")
+    assert look() == ["trial 0 starts: learning_rate=0.1"]
+
+
 def test_the_baseline_and_what_a_lane_says_are_shown_and_the_baseline_once(ledger, shown, tmp_path):
     ledger.write_run(Submission("r", 2, time.time() + 999, started=time.time()))
     _, look = shown
