@@ -74,14 +74,10 @@ def furthest(one, other):
     return max((one[n].double() - other[n].double()).abs().max().item() for n in other)
 
 
-@pytest.mark.parametrize(
-    ("model", "schedule"),
-    [
-        *(("vits16r224", schedule) for schedule in SCHEDULES),
-        ("resnet18", "step"),
-        *(pytest.param("resnet18", s, marks=pytest.mark.full) for s in ("warmup_cosine", "lr_scheduler_step")),
-    ],
-)
+RESNETS = [pytest.param("resnet18", name, marks=[pytest.mark.full] * (name != "step")) for name in SCHEDULES]
+
+
+@pytest.mark.parametrize(("model", "schedule"), [*(("vits16r224", name) for name in SCHEDULES), *RESNETS])
 def test_a_resumed_trial_is_the_uninterrupted_one(data, tmp_path, monkeypatch, small_vit, model, schedule):
     monkeypatch.setattr(Checkpoints, "SHARE", 0)
     given = {

@@ -133,8 +133,8 @@ def ratios(parts: Mapping[str, Any]) -> tuple[float, float]:
 
 def beside(load: float) -> str:
     """Return in words that a machine was timed while other work had more than half of its processors, or nothing."""
-    cores = os.cpu_count() or 1  # of the machine, as the load is
-    return f"; timed beside other work, a load of {load:.1f} on {cores} cores: alone it is faster" * (load > cores / 2)
+    whole = os.cpu_count() or 1  # of the machine, as the load is
+    return f"; timed beside other work, a load of {load:.1f} on {whole} cores: alone it is faster" * (load > whole / 2)
 
 
 def cores() -> int:

@@ -96,7 +96,7 @@ def folders(arguments: Sequence[str]) -> list[str]:
 def _image_folders(file: str) -> set[str]:
     """Return the folders of the local images and masks that a file of records names; empty: it is no such file."""
     found: set[str] = set()
-    with contextlib.suppress(UserError, UnicodeDecodeError):
+    with contextlib.suppress(UserError, UnicodeDecodeError, OSError):
         for record in read_records(file):
             found |= {str(storage.local_path(url).parent) for url in addresses(record) if storage.is_local(url)}
     return found

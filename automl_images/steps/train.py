@@ -311,4 +311,4 @@ def gpus() -> list[str]:
 
 def headline(lane: Mapping[str, Any]) -> str:
     """Return in a line what one lane came to."""
-    return f"{number(len(lane['trials']), 'trial')}"
+    return number(len(lane["trials"]), "trial")
